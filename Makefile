@@ -1,0 +1,57 @@
+# Every command sets up what it needs; a fresh clone and Python 3.11 are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo serve test check format protos release-protos clean
+
+help:
+	@echo "make demo     both services on this machine, real questions, a report"
+	@echo "make test     all tests"
+	@echo "make check    format, lint, types, import rules, protos"
+	@echo "make serve    both services, until Ctrl-C"
+	@echo "make format   rewrite the code the way 'make check' wants it"
+	@echo "make protos   generate the Python stubs again"
+
+setup: .venv/.ready
+
+# torch first and on its own: what is installed after it then keeps the build that fits the machine.
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m benchmarks.demo
+
+serve: setup
+	$(BIN)/luvc serve
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	$(BIN)/buf format --exit-code -d protos
+	$(BIN)/buf breaking protos --against protos/released.binpb
+	$(BIN)/python -m tests.stubs_are_current
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format -w protos
+
+protos: setup
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+		--grpc_python_out=. luvc/v1/*.proto
+
+# The contract that `make check` holds new protos against. Made once for each release.
+release-protos: setup
+	$(BIN)/buf build protos -o protos/released.binpb
+
+clean:
+	rm -rf .venv runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

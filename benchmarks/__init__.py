@@ -1,0 +1,1 @@
+"""Benchmarks, rendered tasks, and the recipe of the embedded checkpoint."""

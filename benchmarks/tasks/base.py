@@ -1,0 +1,57 @@
+"""What a rendered sample is: a picture, questions about it, and what is true in each cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import Image
+
+CELL = 28
+"""Pixels on a side of the square one visual token covers (patch 14, merge 2)."""
+
+Size = int | tuple[int, int]
+"""Pixels: a square's side, or (width, height); multiples of `CELL`."""
+
+
+class QA(NamedTuple):
+    """One question with its only accepted answer."""
+
+    kind: str
+    question: str
+    answer: str
+
+
+class Label(NamedTuple):
+    """`atom` is true in the cell at (`row`, `col`).
+
+    Atoms: a lower-case word; `0:7` or `1:7`, the character 7 at an even or odd place of its string;
+    `#2`, some character of the cell stands at place 2.
+    """
+
+    row: int
+    col: int
+    atom: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A rendered picture (RGB; None where drawing was skipped), questions, and dense labels."""
+
+    image: Image.Image | None
+    size: tuple[int, int]
+    questions: tuple[QA, ...]
+    labels: tuple[Label, ...]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of visual tokens."""
+        return self.size[1] // CELL, self.size[0] // CELL
+
+
+def as_size(size: Size) -> tuple[int, int]:
+    """Width and height in pixels; raises ValueError unless both are multiples of `CELL`."""
+    width, height = (size, size) if isinstance(size, int) else size
+    if width % CELL or height % CELL or width < 8 * CELL or height < 4 * CELL:
+        raise ValueError(f"size must be multiples of {CELL} and at least 224 x 112, got {size}")
+    return width, height

@@ -1,0 +1,164 @@
+"""A page that records what is drawn where, and is painted last.
+
+Layout and labels come from `rng` alone; painting is deferred, so labels cost no pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from .base import CELL, Label
+
+Color = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+Paint = Callable[[Image.Image], None]
+
+VALUE_FONTS = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSerif",
+    "DejaVuSerif-Bold",
+)  # fmt: skip
+WORD_FONTS = (*VALUE_FONTS, "STIXGeneralBol")
+_FONT_DIR = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+@lru_cache(maxsize=256)
+def load_font(name: str, pixels: int) -> ImageFont.FreeTypeFont:
+    """A font that matplotlib ships, so that every machine renders the same."""
+    return ImageFont.truetype(
+        str(_FONT_DIR / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC
+    )
+
+
+class Canvas:
+    """Collects labels at once and paint operations for later; `paint` may be called once."""
+
+    def __init__(self, size: tuple[int, int], rng: random.Random) -> None:
+        self.width, self.height = size
+        self.rng = rng
+        self.labels: set[Label] = set()
+        self._paints: list[Paint] = []
+
+    def label(self, x: float, y: float, *atoms: str) -> None:
+        """Say that `atoms` are true in the cell that holds the point."""
+        row, col = int(y // CELL), int(x // CELL)
+        if 0 <= row < self.height // CELL and 0 <= col < self.width // CELL:
+            self.labels.update(Label(row, col, atom) for atom in atoms)
+
+    def label_box(self, box: Box, *atoms: str) -> None:
+        """Label the cells of which the box takes a fair part (8 px across, 40 % of its height)."""
+        x0, y0, x1, y1 = box
+        need_x, need_y = min(8.0, 0.5 * (x1 - x0)), min(14.0, 0.4 * (y1 - y0))
+        for row in range(int(y0 // CELL), int(y1 // CELL) + 1):
+            for col in range(int(x0 // CELL), int(x1 // CELL) + 1):
+                over_x = min(x1, (col + 1) * CELL) - max(x0, col * CELL)
+                over_y = min(y1, (row + 1) * CELL) - max(y0, row * CELL)
+                if over_x >= need_x and over_y >= need_y:
+                    self.label((col + 0.5) * CELL, (row + 0.5) * CELL, *atoms)
+
+    def draw(self, paint: Paint) -> None:
+        self._paints.append(paint)
+
+    def rectangle(
+        self, box: Box, fill: Color | None = None, outline: Color | None = None, width: int = 1
+    ) -> None:
+        rounded = tuple(round(v) for v in box)
+        self.draw(lambda im: ImageDraw.Draw(im).rectangle(rounded, fill, outline, width))
+
+    def line(self, box: Box, fill: Color, width: int = 1) -> None:
+        self.draw(lambda im: ImageDraw.Draw(im).line(box, fill, width))
+
+    def word(
+        self, x: float, y: float, text: str, font: ImageFont.FreeTypeFont, fill: Color, *atoms: str
+    ) -> Box:
+        """Print a word with its top left at (x, y); label its cells with `atoms`. Returns its box."""
+        left, top, right, bottom = font.getbbox(text)
+        box = (x, y, x + right - left, y + bottom - top)
+        self.draw(lambda im: ImageDraw.Draw(im).text((x - left, y - top), text, fill, font))
+        if atoms:
+            self.label_box(box, *atoms)
+        return box
+
+    def characters(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        font: ImageFont.FreeTypeFont,
+        fill: Color,
+        advance: float,
+        *atoms: str,
+    ) -> Box:
+        """Print a value with one character every `advance` px; label each with its place."""
+        top, bottom = font.getbbox("0")[1], font.getbbox("0")[3]
+        middle = y + (bottom - top) / 2
+        for place, char in enumerate(text):
+            center = x + (place + 0.5) * advance
+            at = (center - font.getlength(char) / 2, y - top)
+            self.draw(lambda im, at=at, c=char: ImageDraw.Draw(im).text(at, c, fill, font))
+            self.label(center, middle, f"{place % 2}:{char}", f"#{place}", *atoms)
+        return (x, y, x + advance * len(text), y + bottom - top)
+
+    def paint(self, background: Paint, seed: int) -> Image.Image:
+        """Paint everything, then degrade the picture a little, as `seed` says."""
+        image = Image.new("RGB", (self.width, self.height))
+        background(image)
+        for paint in self._paints:
+            paint(image)
+        return degrade(image, np.random.default_rng(seed))
+
+
+def random_background(rng: random.Random, dark_share: float) -> tuple[Paint, bool]:
+    """A nearly grey background (flat, gradient, stripes or speckle), and whether it is dark."""
+    dark = rng.random() < dark_share
+    low, high = (20, 62) if dark else (205, 255)
+    tint = [rng.randint(low, high)] * 3
+    base = np.array([max(0, min(255, t + rng.randint(-9, 9))) for t in tint], dtype=np.float32)
+    style = rng.choice(("flat", "flat", "gradient", "stripes", "speckle"))
+    angle, strength = rng.uniform(0, 6.28), rng.uniform(5, 20)
+    period, seed = rng.uniform(9, 40), rng.getrandbits(32)
+
+    def paint(image: Image.Image) -> None:
+        width, height = image.size
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        along = x * np.cos(angle) + y * np.sin(angle)
+        if style == "flat":
+            wave = np.zeros_like(along)
+        elif style == "gradient":
+            wave = strength * 1.4 * along / max(width, height)
+        elif style == "stripes":
+            wave = 0.4 * strength * np.sign(np.sin(along * 6.28 / period))
+        else:
+            wave = np.random.default_rng(seed).normal(0, 0.4 * strength, along.shape)
+        pixels = np.clip(base + wave[..., None], 0, 255).astype(np.uint8)
+        image.paste(Image.fromarray(pixels))
+
+    return paint, dark
+
+
+def degrade(image: Image.Image, noise: np.random.Generator) -> Image.Image:
+    """Sometimes blur a little, add sensor noise, or pass through JPEG."""
+    if noise.random() < 0.2:
+        image = image.filter(ImageFilter.GaussianBlur(float(noise.uniform(0.3, 0.8))))
+    if noise.random() < 0.4:
+        grain = noise.normal(0, noise.uniform(1, 6), (image.height, image.width, 1))
+        pixels = np.clip(np.asarray(image, dtype=np.float32) + grain, 0, 255)
+        image = Image.fromarray(pixels.astype(np.uint8))
+    if noise.random() < 0.3:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=int(noise.integers(60, 95)))
+        image = Image.open(buffer).convert("RGB")
+    return image
+
+
+def jitter(color: Color, rng: random.Random, spread: int = 12) -> Color:
+    """The colour, each channel moved by at most `spread`."""
+    red, green, blue = (max(0, min(255, c + rng.randint(-spread, spread))) for c in color)
+    return red, green, blue

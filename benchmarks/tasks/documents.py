@@ -1,0 +1,131 @@
+"""Small documents: a title and rows of `key: value` in several styles."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from .base import QA
+from .canvas import VALUE_FONTS, WORD_FONTS, Canvas, Color, Paint, load_font, random_background
+from .words import (
+    CITIES,
+    CITY_KEYS,
+    CODE_KEYS,
+    CODE_LETTERS,
+    DIGITS,
+    DOCUMENT_TITLES,
+    KEYS,
+    NAME_KEYS,
+    NAMES,
+)
+
+
+class Style(NamedTuple):
+    """What the rows of one document share; lengths in pixels."""
+
+    key_font: str
+    key_pixels: int
+    value_font: str
+    value_pixels: int
+    ink: Color
+    colon: bool
+    right: bool
+    rule: str
+
+
+def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
+    """Draw a title and 2-7 rows; returns the background and the questions."""
+    rng = canvas.rng
+    background, dark = random_background(rng, dark_share=0.1)
+    ink = (238, 238, 238) if dark else rng.choice(((15, 15, 15), (40, 30, 90), (70, 30, 20)))
+    style = Style(
+        rng.choice(WORD_FONTS), rng.randint(17, 21), rng.choice(VALUE_FONTS), rng.randint(23, 27),
+        ink, rng.random() < 0.7, rng.random() < 0.4,
+        rng.choice(("none", "none", "lines", "boxes", "dots")),
+    )  # fmt: skip
+    title, y = rng.choice(DOCUMENT_TITLES), rng.uniform(8, 18)
+    big = load_font(rng.choice(WORD_FONTS), rng.randint(24, 32))
+    x = rng.uniform(8, canvas.width - 12 - big.getlength(title))
+    y = canvas.word(x, y, title, big, ink, title.lower())[3] + rng.uniform(8, 16)
+    if rng.random() < 0.4:
+        canvas.line((10, y, canvas.width - 10, y), ink, rng.randint(1, 3))
+    rows = _rows(canvas, style, y + 8)
+    return background, questions(rng, title, rows)
+
+
+def _rows(canvas: Canvas, style: Style, top: float) -> list[tuple[str, str]]:
+    rng = canvas.rng
+    most = int((canvas.height - top - 4) // 40)
+    count = rng.randint(max(1, min(4, most)), max(1, min(7, most)))
+    pitch = min(62.0, (canvas.height - top - 4) / count)
+    pitch = rng.uniform(min(38.0, pitch), pitch)
+    key_font = load_font(style.key_font, style.key_pixels)
+    keys = rng.sample(KEYS, count)
+    left = rng.uniform(8, 8 + 0.12 * canvas.width)
+    column = left + max(key_font.getlength(k) for k in keys) + 14
+    advance = max(14.0, load_font(style.value_font, style.value_pixels).getlength("0"))
+    spare = canvas.width - 8 - column - 5.2 * advance
+    column += rng.uniform(0, max(0.0, spare))
+    edge = canvas.width - rng.uniform(6, 12)
+    rows = []
+    for place, key in enumerate(keys):
+        value, y = random_value(rng, key), top + place * pitch
+        _row(canvas, style, (left, y, column if not style.right else -edge), (key, value))
+        if style.rule == "lines":
+            canvas.line((left, y + pitch - 6, edge, y + pitch - 6), style.ink)
+        elif style.rule == "boxes":
+            canvas.rectangle((left - 4, y - 6, edge, y + pitch - 8), None, (140, 140, 140))
+        rows.append((key, value))
+    return rows
+
+
+def _row(
+    canvas: Canvas, style: Style, at: tuple[float, float, float], row: tuple[str, str]
+) -> None:
+    """Print one row; `at` is (key's x, y, value's x), the last negative for a right edge."""
+    (left, y, value_x), (key, value) = at, row
+    key_font = load_font(style.key_font, style.key_pixels)
+    value_font = load_font(style.value_font, style.value_pixels)
+    drop = 0.72 * (style.value_pixels - style.key_pixels)
+    end = canvas.word(left, y + drop, key, key_font, style.ink, key.lower())[2]
+    if style.colon:
+        dot = key_font.getbbox(":")
+        canvas.word(end + 2, y + drop + 4, ":", key_font, style.ink)
+        end += dot[2]
+    advance = max(14.0, value_font.getlength("0"))
+    coded = key not in NAME_KEYS and key not in CITY_KEYS
+    wide = advance * len(value) if coded else value_font.getlength(value)
+    x = value_x if value_x > 0 else -value_x - wide
+    if coded:
+        canvas.characters(x, y, value, value_font, style.ink, advance, key.lower(), "value")
+    else:
+        canvas.word(x, y, value, value_font, style.ink, value.lower(), key.lower(), "value")
+    if style.rule == "dots" and x - end > 24:
+        for dot_x in range(int(end) + 8, int(x) - 6, 8):
+            canvas.rectangle((dot_x, y + 18, dot_x + 1, y + 19), style.ink)
+
+
+def random_value(rng: random.Random, key: str) -> str:
+    """A name, a city, a code such as K7R2, or a number of 2-5 digits, as the key asks."""
+    if key in NAME_KEYS:
+        return rng.choice(NAMES)
+    if key in CITY_KEYS:
+        return rng.choice(CITIES)
+    if key in CODE_KEYS:
+        return "".join(
+            rng.choice(DIGITS if place % 2 else CODE_LETTERS) for place in range(rng.choice((2, 4, 4)))
+        )
+    return rng.choice(DIGITS[1:]) + "".join(rng.choices(DIGITS, k=rng.randint(1, 4)))
+
+
+def questions(rng: random.Random, title: str, rows: list[tuple[str, str]]) -> list[QA]:
+    """One question a row, and what kind of document it is."""
+    asked = []
+    for key, value in rows:
+        form = rng.choice(("What is the {}?", "What is written next to {}?", "What does {} say?"))
+        asked.append(QA("document", form.format(key.lower()), value))
+    if rng.random() < 0.5:
+        form = rng.choice(("What kind of document is this?", "What document is this?"))
+        asked.append(QA("document", form, title.lower()))
+    rng.shuffle(asked)
+    return asked

@@ -1,0 +1,26 @@
+"""`python -m benchmarks.train STAGE`: one stage of the recipe, or all of them in order."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .labels import train_labels
+from .tower import train_tower
+
+STAGES = {"tower": train_tower, "labels": train_labels}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=tuple(STAGES))
+    parser.add_argument("--run", type=Path, default=Path("runs/tiny"))
+    parser.add_argument("--minutes", type=float, default=55.0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    args.run.mkdir(parents=True, exist_ok=True)
+    STAGES[args.stage](args.run, args.minutes, args.threads)
+
+
+if __name__ == "__main__":
+    main()

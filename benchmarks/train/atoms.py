@@ -1,0 +1,85 @@
+"""Label atoms as vectors in the language model's word-embedding space.
+
+A visual token is taught to be the sum of the vectors of the atoms true in its cell; a cell in
+which nothing is true is taught the `blank` vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import Qwen2Tokenizer
+
+from ..tasks import Sample
+from ..tasks.words import (
+    CATEGORIES,
+    CHART_TITLES,
+    CITIES,
+    CODE_LETTERS,
+    COLORS,
+    DIGITS,
+    DOCUMENT_TITLES,
+    KEYS,
+    NAMES,
+    SHAPES,
+)
+
+STD = 0.3
+VARIANT_STD = 0.05
+PLACES = 6
+MARKS = ("object", "bar", "value", "largest", "smallest")
+BLANK = "blank"
+
+
+def atom_names() -> list[str]:
+    """Every atom in a fixed order."""
+    printed = (*CATEGORIES, *CHART_TITLES, *KEYS, *NAMES, *CITIES, *DOCUMENT_TITLES)
+    words = dict.fromkeys((*COLORS, *SHAPES, *MARKS, *(word.lower() for word in printed)))
+    chars = [f"{parity}:{char}" for parity in (0, 1) for char in DIGITS + CODE_LETTERS]
+    return [BLANK, *words, *chars, *(f"#{place}" for place in range(PLACES))]
+
+
+@dataclass(frozen=True)
+class AtomTable:
+    """`vectors`: [atoms, hidden]; `embedding`: [vocabulary, hidden], both float32."""
+
+    names: tuple[str, ...]
+    vectors: torch.Tensor
+    embedding: torch.Tensor
+
+    def multi_hot(self, sample: Sample) -> torch.Tensor:
+        """[cells, atoms] float32, cells in raster order."""
+        index = {name: i for i, name in enumerate(self.names)}
+        rows, cols = sample.grid
+        hot = torch.zeros(rows * cols, len(self.names))
+        if sample.labels:
+            cells = [label.row * cols + label.col for label in sample.labels]
+            hot[cells, [index[label.atom] for label in sample.labels]] = 1.0
+        hot[:, 0] = (hot.sum(1) == 0).float()
+        return hot
+
+
+def build_table(tokenizer: Qwen2Tokenizer, hidden: int, seed: int = 0) -> AtomTable:
+    """Random word embeddings; forms of a word (case, leading space) share most of theirs."""
+    dice = torch.Generator().manual_seed(seed)
+    base: dict[str, torch.Tensor] = {}
+    embedding = torch.empty(len(tokenizer), hidden)
+    for token in range(len(tokenizer)):
+        text = tokenizer.decode([token])
+        family = text.strip().lower() if len(text.strip()) > 1 else text
+        fresh = STD * torch.randn(hidden, generator=dice)
+        variant = VARIANT_STD * torch.randn(hidden, generator=dice)
+        embedding[token] = base.setdefault(family, fresh) + variant
+    names = atom_names()
+    orders = [torch.randperm(hidden, generator=dice) for _ in range(2)]
+    vectors = torch.empty(len(names), hidden)
+    for i, name in enumerate(names):
+        if name[1:2] == ":":
+            token = tokenizer.convert_tokens_to_ids(name[2])
+            vectors[i] = embedding[token][orders[int(name[0])]]
+        elif name[0] == "#" or name == BLANK:
+            vectors[i] = STD * torch.randn(hidden, generator=dice)
+        else:
+            vectors[i] = base[name]
+    return AtomTable(tuple(names), vectors, embedding)

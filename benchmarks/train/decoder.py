@@ -1,0 +1,83 @@
+"""The stock language model's forward on packed questions, its loss, and its accuracy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import Qwen2VLForConditionalGeneration
+from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel, apply_rotary_pos_emb
+
+from .packing import PADDING, Pack
+
+TAP = 4
+"""After this many layers a training-only head reads off where each visual token is."""
+
+
+def decoder_forward(
+    decoder: Qwen2VLTextModel, x: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x: [pictures, length, hidden] -> hidden states at the end and at `TAP`, same shape."""
+    batch, length, _ = x.shape
+    cos, sin = decoder.rotary_emb(x, positions)
+    tapped = x
+    for number, layer in enumerate(decoder.layers):
+        inner, attention = layer.input_layernorm(x), layer.self_attn
+        query, key, value = (
+            proj(inner).view(batch, length, -1, attention.head_dim).transpose(1, 2)
+            for proj in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        heads = query.shape[1]
+        mixed = F.scaled_dot_product_attention(
+            query, key.expand(-1, heads, -1, -1), value.expand(-1, heads, -1, -1), attn_mask=mask
+        )
+        x = x + attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
+        x = x + layer.mlp(layer.post_attention_layernorm(x))
+        if number + 1 == TAP:
+            tapped = x
+    return decoder.norm(x), tapped
+
+
+class Losses:
+    """Loss of one pack: the answers' cross-entropy and the place head's squared error."""
+
+    def __init__(
+        self,
+        model: Qwen2VLForConditionalGeneration,
+        place_head: nn.Linear,
+        pack: Pack,
+        features: torch.Tensor,
+        grid: tuple[int, int],
+    ) -> None:
+        """features: [pictures, cells, hidden], all cells of each picture in raster order."""
+        table = model.get_input_embeddings().weight
+        visual = pack.cells != PADDING
+        picture = torch.arange(len(pack.ids))[:, None].expand_as(pack.ids)
+        x = F.embedding(pack.ids, table)
+        x = torch.where(visual[..., None], features[picture, pack.cells.clamp(min=0)], x)
+        decoder = model.model.language_model
+        hidden, tapped = decoder_forward(decoder, x, pack.positions, pack.mask())
+        self.pack, self.asked = pack, pack.targets != PADDING
+        self.logits = hidden[self.asked] @ table.T
+        self.targets = pack.targets[self.asked]
+        self.answer = F.cross_entropy(self.logits, self.targets)
+        cells = pack.cells[visual]
+        place = torch.stack([cells // grid[1] / grid[0], cells % grid[1] / grid[1]], 1) - 0.5
+        self.place = F.mse_loss(place_head(tapped[visual]), place) / 0.083
+
+    def hits(self, end_id: int) -> dict[str, tuple[int, int]]:
+        """Kind -> (questions whose every answer token is right, questions)."""
+        right = (self.logits.argmax(1) == self.targets).tolist()
+        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        kinds, good = iter(kind for row in self.pack.kinds for kind in row), True
+        for hit, target in zip(right, self.targets.tolist(), strict=True):
+            good = good and hit
+            if target == end_id:
+                count = counts[next(kinds)]
+                count[0] += good
+                count[1] += 1
+                good = True
+        return {kind: (right, asked) for kind, (right, asked) in counts.items()}

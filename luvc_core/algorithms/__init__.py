@@ -1,0 +1,1 @@
+"""Compression as pure functions of tensors. Imports torch only."""

@@ -1,0 +1,49 @@
+"""The time left for a request, handed from stage to stage."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from luvc_core.errors import DeadlineExceeded
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the monotonic clock, in seconds, and the time that was allowed."""
+
+    at: float
+    allowed: float
+
+    @classmethod
+    def after(cls, *seconds: float | None) -> "Deadline":
+        """The earliest of several limits, in seconds from now; None is no limit."""
+        allowed = min((s for s in seconds if s is not None), default=math.inf)
+        return cls(time.monotonic() + allowed, allowed)
+
+    @property
+    def left(self) -> float:
+        """Seconds; never negative."""
+        return max(0.0, self.at - time.monotonic())
+
+    def check(self) -> None:
+        """Raise DeadlineExceeded once the time is over."""
+        if self.left == 0:
+            raise self._error()
+
+    async def wait_for(self, work: Awaitable[T]) -> T:
+        """The result of `work`, which is cancelled when the time is over."""
+        try:
+            async with asyncio.timeout(None if math.isinf(self.at) else self.left):
+                return await work
+        except TimeoutError:
+            if self.left > 0:
+                raise
+            raise self._error() from None
+
+    def _error(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"the {self.allowed:.3g} s allowed for this request are over")

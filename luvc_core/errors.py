@@ -1,0 +1,80 @@
+"""Every error that LUVC raises on purpose.
+
+    LuvcError
+    ├── InvalidInput            the caller's fault: what was wrong, what is allowed
+    │   ├── InvalidMedia        a picture that cannot be decoded or is over a limit
+    │   ├── InvalidSettings     a compression or sampling value out of range
+    │   └── PromptTooLong       more tokens than the context holds
+    ├── IdentityMismatch        visual tokens of another checkpoint or protocol
+    ├── CheckpointError         a model folder that cannot be served
+    ├── Overloaded              a queue is full; try again later
+    ├── DeadlineExceeded        the time allowed is over
+    └── Unavailable             the other half cannot be reached
+
+`code` is the name of the canonical gRPC status that the services answer with.
+"""
+
+from typing import ClassVar
+
+
+class LuvcError(Exception):
+    """Base of the tree. Its message is meant for the caller."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+
+class InvalidInput(LuvcError):
+    """Input that can never succeed. `field` names the part of the request, `allowed` what fits."""
+
+    code = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, problem: str, allowed: str = "") -> None:
+        self.field = field
+        self.problem = problem
+        self.allowed = allowed
+        super().__init__(f"{field}: {problem}" + (f"; allowed: {allowed}" if allowed else ""))
+
+
+class InvalidMedia(InvalidInput):
+    """A picture that cannot be decoded, has an unsupported type, or is over a limit."""
+
+
+class InvalidSettings(InvalidInput):
+    """A compression or sampling value out of range."""
+
+
+class PromptTooLong(InvalidInput):
+    """Prompt and visual tokens exceed the context. Names both lengths."""
+
+    def __init__(self, length: int, limit: int) -> None:
+        super().__init__("messages", f"the prompt has {length} tokens", f"at most {limit}")
+
+
+class IdentityMismatch(LuvcError):
+    """Visual tokens made by another checkpoint or protocol. Names both identities."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class CheckpointError(LuvcError):
+    """A model name or folder that cannot be loaded: what is missing or does not fit."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class Overloaded(LuvcError):
+    """A bounded queue is full."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class DeadlineExceeded(LuvcError):
+    """The time allowed for the request is over."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+class Unavailable(LuvcError):
+    """The other half cannot be reached."""
+
+    code = "UNAVAILABLE"

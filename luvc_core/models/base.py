@@ -1,0 +1,133 @@
+"""The contract of a model family: a vision half and a language half that never meet.
+
+A family is one file that subclasses both. Everything else - services, engine, store - sees only
+this module and the registry. Only this package imports transformers.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from luvc_core.algorithms.ragged import LayerCache
+from luvc_core.chat import Message
+from luvc_core.config import OimSettings
+from luvc_core.models.resolve import Checkpoint
+from luvc_core.tokens import Grid, Identity, VisionTokens
+
+
+@dataclass(frozen=True)
+class Patches:
+    """A picture, resized and cut: `pixels` [patches, values] in the family's own order.
+
+    grid: of the patches, which the projector may reduce to a smaller one of visual tokens.
+    """
+
+    pixels: Tensor
+    grid: Grid
+
+
+class VisionHalf(ABC):
+    """Vision tower and projector. Loads no tensor of the language model.
+
+    `preprocess` is pure and safe to call from several threads. `encode` uses the device: one call
+    at a time.
+    """
+
+    identity: Identity
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    @abstractmethod
+    def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
+        """Raises CheckpointError where the folder does not hold what the family needs."""
+
+    @abstractmethod
+    def preprocess(self, image: Image.Image) -> Patches:
+        """Resize and cut an RGB picture with the checkpoint's own settings."""
+
+    @abstractmethod
+    def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
+        """Tower with merging, then projector. One result a picture, in order, on the CPU.
+
+        With `oim.is_off` the embeddings equal the stock model's. A picture's tokens do not depend
+        on the pictures beside it.
+        """
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenised conversation with room for its visual tokens.
+
+    ids: int64 [length], placeholders where visual tokens go. segment: int64 [length], which
+    picture a place belongs to, -1 for text. positions: float32 [length, axes], the rotary
+    position of each place (axes is 1, or 3 for M-RoPE). next_position: where the first generated
+    token stands, on all axes. pictures: in the order of their segments. All on the CPU.
+    """
+
+    ids: Tensor
+    segment: Tensor
+    positions: Tensor
+    next_position: float
+    pictures: tuple[VisionTokens, ...]
+
+    @property
+    def length(self) -> int:
+        return self.ids.shape[0]
+
+    @property
+    def visual(self) -> Tensor:
+        """bool [length]: the places of visual tokens."""
+        return self.segment >= 0
+
+
+Rotary = tuple[Tensor, Tensor]
+
+
+class LanguageHalf(ABC):
+    """Token embedding, decoder layers and head. Loads no tensor of the vision tower.
+
+    Stateless: whatever a request accumulates lives in its own caches, so requests may interleave.
+    """
+
+    identity: Identity
+    layer_count: int
+    context_length: int
+    stop_ids: frozenset[int]
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    @abstractmethod
+    def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
+        """Raises CheckpointError where the folder does not hold what the family needs."""
+
+    @abstractmethod
+    def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
+        """Apply the chat template. Raises InvalidInput where text holds special tokens."""
+
+    @abstractmethod
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Text of generated tokens, special ones left out."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """[length] -> [length, hidden]"""
+
+    @abstractmethod
+    def rotary(self, positions: Tensor) -> Rotary:
+        """[length, axes] -> (cos, sin), each [1, length, head size]"""
+
+    @abstractmethod
+    def layer(self, index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
+        """One decoder layer over new tokens [length, hidden]; appends their keys and values to
+        `cache`. Causal among the new tokens; all cached ones are visible."""
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[length, hidden] -> float32 [length, vocabulary], final norm included."""

@@ -1,0 +1,179 @@
+"""The `luvc` command. Answers go to stdout, everything meant for people's eyes to stderr."""
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+
+from luvc.answers import Answer
+from luvc.client import Client
+from luvc.errors import LuvcError
+
+EXAMPLES = """examples:
+  luvc serve                                   both services on this machine, until Ctrl-C
+  luvc ask photo.jpg "What colour is the car?"
+  luvc ask before.png after.png "What differs?" --json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="luvc",
+        description="Questions about pictures, answered by a vision-language model whose visual "
+        "tokens are compressed on the way.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_ask(commands)
+    _add_serve(commands)
+    options = parser.parse_args(arguments)
+    return ask(options) if options.command == "ask" else serve(options)
+
+
+def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "ask", help="ask a question about pictures", description="Ask a running service."
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="JPEG, PNG or WebP pictures")
+    parser.add_argument("question", help="what to ask, quoted")
+    parser.add_argument(
+        "--endpoint",
+        default="localhost:50051",
+        metavar="HOST:PORT",
+        help="the encoder service (default: %(default)s)",
+    )
+    parser.add_argument("--profile", help="off, lossless, balanced or max (default: the server's)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default)")
+    parser.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling, in (0, 1]")
+    parser.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end the answer before this text; may be given again",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="time for the whole answer (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="run both services on this machine",
+        description="Runs the encoder service and a local Ray with the decoder service, as two "
+        "processes, until Ctrl-C. To scale them apart, run `python -m encoder_service` and "
+        "`python -m decoder_service` where they belong.",
+    )
+    parser.add_argument(
+        "--model",
+        default="luvc-tiny-qwen2vl",
+        help="embedded name, local folder or hub id (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to bind (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=50051,
+        help="of the encoder service, the front door (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--decoder-port",
+        type=int,
+        default=50052,
+        help="of the decoder service (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--decoder-replicas",
+        type=int,
+        default=1,
+        metavar="N",
+        help="copies of the language model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start-timeout",
+        type=float,
+        default=180.0,
+        metavar="SECONDS",
+        help="give up starting after this long (default: %(default)s)",
+    )
+
+
+def ask(options: argparse.Namespace) -> int:
+    """Ask one question; 0 when answered, 1 when the call failed, 2 when a file cannot be read."""
+    try:
+        with Client(options.endpoint) as client:
+            stream = client.stream(
+                options.question,
+                *options.files,
+                profile=options.profile,
+                max_tokens=options.max_tokens,
+                temperature=options.temperature,
+                top_p=options.top_p,
+                seed=options.seed,
+                stop=options.stop,
+                timeout=options.timeout,
+            )
+            if not options.json:
+                for text in stream:
+                    print(text, end="", flush=True)
+                print()
+            answer = stream.answer
+    except OSError as error:
+        print(f"luvc: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except LuvcError as error:
+        print(f"luvc: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if options.json:
+        print(json.dumps(answer.to_dict()))
+    else:
+        print(_summary(answer), file=sys.stderr)
+    return 0
+
+
+def _summary(answer: Answer) -> str:
+    usage = answer.usage
+    if not usage.source_visual_token_count:
+        return f"[{usage.completion_token_count} tokens]"
+    return (
+        f"[visual tokens: {usage.source_visual_token_count} in the picture, "
+        f"{usage.merged_visual_token_count} sent, "
+        f"{usage.layer_averaged_visual_token_count:.0f} in the average layer; "
+        f"{usage.wire_byte_count / 1024:.0f} of {usage.uncompressed_byte_count / 1024:.0f} KiB; "
+        f"first text after {usage.times.time_to_first_token.ToMilliseconds()} ms]"
+    )
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run both services in the foreground."""
+    if importlib.util.find_spec("ray") is None or importlib.util.find_spec("torch") is None:
+        print("luvc: serving needs the model stack: pip install 'luvc[serve]'", file=sys.stderr)
+        return 2
+    from luvc.launch import Stack  # noqa: PLC0415 - only `serve` starts processes
+
+    return Stack(
+        model=options.model,
+        host=options.host,
+        port=options.port,
+        decoder_port=options.decoder_port,
+        decoder_replicas=options.decoder_replicas,
+    ).run(options.start_timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

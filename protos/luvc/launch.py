@@ -1,0 +1,136 @@
+"""Both services on this machine, as two processes that start and stop together."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import grpc
+
+from luvc.v1 import decoder_pb2, decoder_pb2_grpc
+
+STOP_SECONDS = 30.0
+
+
+class StartFailed(Exception):
+    """A service ended, or was not ready in time. The text says which."""
+
+
+@dataclass
+class Stack:
+    """An encoder service and a local Ray with decoder replicas, as child processes."""
+
+    model: str
+    host: str = "127.0.0.1"
+    port: int = 50051
+    decoder_port: int = 50052
+    decoder_replicas: int = 1
+    _children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict, repr=False)
+    _asked_to_stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    def start(self, timeout: float) -> None:
+        """Start both and wait until they answer. Raises StartFailed after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        self._spawn(
+            "decoder_service",
+            "--port",
+            str(self.decoder_port),
+            "--host",
+            self.host,
+            "--replicas",
+            str(self.decoder_replicas),
+        )
+        self._spawn(
+            "encoder_service",
+            "--port",
+            str(self.port),
+            "--host",
+            self.host,
+            "--decoder",
+            f"{self.host}:{self.decoder_port}",
+        )
+        self._await("decoder_service", self.decoder_port, deadline)
+        self._await("encoder_service", self.port, deadline)
+
+    def stop(self) -> None:
+        """Stop the front door first, so that accepted answers can finish, then the decoder."""
+        for name in ("encoder_service", "decoder_service"):
+            child = self._children.pop(name, None)
+            if child is None:
+                continue
+            child.terminate()
+            try:
+                child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def run(self, start_timeout: float) -> int:
+        """Serve in the foreground until SIGINT or SIGTERM; returns the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._asked_to_stop.set())
+        print(f"luvc: starting {self.model} ...", file=sys.stderr, flush=True)
+        try:
+            with self.running(start_timeout):
+                print(
+                    f'luvc: ready on {self.endpoint}; try:  luvc ask PICTURE "QUESTION" '
+                    f"--endpoint {self.endpoint}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                while not self._asked_to_stop.wait(0.5):
+                    self._check_alive()
+                print("luvc: stopping ...", file=sys.stderr, flush=True)
+        except StartFailed as error:
+            if self._asked_to_stop.is_set():
+                return 0
+            print(f"luvc: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    @contextlib.contextmanager
+    def running(self, start_timeout: float) -> Iterator["Stack"]:
+        """Both services, for the time of a `with` block."""
+        try:
+            self.start(start_timeout)
+            yield self
+        finally:
+            self.stop()
+
+    def _spawn(self, module: str, *flags: str) -> None:
+        # A session of its own: Ctrl-C in a terminal must reach only this process, which stops the
+        # services in order.
+        self._children[module] = subprocess.Popen(
+            [sys.executable, "-m", module, "--model", self.model, *flags], start_new_session=True
+        )
+
+    def _await(self, name: str, port: int, deadline: float) -> None:
+        with grpc.insecure_channel(f"{self.host}:{port}") as channel:
+            while True:
+                self._check_alive()
+                if self._asked_to_stop.is_set():
+                    raise StartFailed("stopped while starting")
+                if time.monotonic() > deadline:
+                    raise StartFailed(f"{name} was not ready in time")
+                try:
+                    if name == "decoder_service":
+                        stub = decoder_pb2_grpc.DecoderServiceStub(channel)
+                        stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=5)
+                    else:
+                        grpc.channel_ready_future(channel).result(timeout=1)
+                    return
+                except (grpc.RpcError, grpc.FutureTimeoutError):
+                    time.sleep(0.3)
+
+    def _check_alive(self) -> None:
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                raise StartFailed(f"{name} ended with status {child.returncode}; see its log above")

@@ -1,0 +1,96 @@
+"""Requests from what applications have at hand: questions, files, bytes, PIL pictures."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from google.protobuf import duration_pb2
+from PIL import Image
+
+from luvc.v1 import chat_pb2, compression_pb2, encoder_pb2
+
+MediaLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
+"""A path, the bytes of a picture file, or a PIL picture."""
+
+_ROLES = {
+    "system": chat_pb2.ROLE_SYSTEM,
+    "user": chat_pb2.ROLE_USER,
+    "assistant": chat_pb2.ROLE_ASSISTANT,
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. A `str` part is text; wrap paths in `pathlib.Path` to send the file behind them."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: Sequence[str | Path | bytes | Image.Image]
+
+
+def media_of(source: MediaLike) -> chat_pb2.Media:
+    """The wire form of a picture. Raises OSError when a file cannot be read."""
+    if isinstance(source, bytes):
+        return chat_pb2.Media(data=source)
+    if isinstance(source, Image.Image):
+        buffer = io.BytesIO()
+        source.save(buffer, format="PNG")
+        return chat_pb2.Media(data=buffer.getvalue())
+    path = Path(source)
+    return chat_pb2.Media(data=path.read_bytes(), name=path.name)
+
+
+def question_about(question: str, media: Sequence[MediaLike]) -> list[chat_pb2.ChatMessage]:
+    """A one-turn conversation: the pictures first, then the question."""
+    parts = [chat_pb2.ContentPart(media=media_of(m)) for m in media]
+    parts.append(chat_pb2.ContentPart(text=question))
+    return [chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=parts)]
+
+
+def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
+    """The wire form of a conversation."""
+    return [
+        chat_pb2.ChatMessage(
+            role=_ROLES[m.role],
+            parts=[
+                chat_pb2.ContentPart(text=p)
+                if isinstance(p, str)
+                else chat_pb2.ContentPart(media=media_of(p))
+                for p in m.parts
+            ],
+        )
+        for m in messages
+    ]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to answer. What is None is left to the server. `timeout` is in seconds."""
+
+    profile: str | None = None
+    settings: compression_pb2.CompressionSettings | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    timeout: float = 60.0
+
+    def request(self, messages: list[chat_pb2.ChatMessage]) -> encoder_pb2.GenerateRequest:
+        """The request these options make of a conversation."""
+        timeout = duration_pb2.Duration()
+        timeout.FromNanoseconds(int(self.timeout * 1e9))
+        return encoder_pb2.GenerateRequest(
+            messages=messages,
+            sampling=chat_pb2.Sampling(
+                max_tokens=self.max_tokens,
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=self.seed,
+                stop=self.stop,
+            ),
+            compression=compression_pb2.Compression(profile=self.profile, settings=self.settings),
+            timeout=timeout,
+        )

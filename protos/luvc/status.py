@@ -1,0 +1,116 @@
+"""Rich error details (google.rpc.Status) in the trailing metadata, without googleapis installed.
+
+The three messages are declared in a pool of their own, so that they neither need nor clash with
+the package googleapis-common-protos; on the wire they are the same.
+"""
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, message_factory
+
+DETAILS_KEY = "grpc-status-details-bin"
+DOMAIN = "luvc"
+Field = descriptor_pb2.FieldDescriptorProto
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A part of the request that cannot be accepted, and why."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a failed call says beyond its code. `reason` is a constant such as INVALID_MEDIA."""
+
+    reason: str
+    violations: tuple[Violation, ...] = ()
+    request_id: str = ""
+
+
+def to_bytes(code: int, text: str, details: Details) -> bytes:
+    """The value of `grpc-status-details-bin`: a google.rpc.Status with ErrorInfo and BadRequest."""
+    info = _ErrorInfo(reason=details.reason, domain=DOMAIN)
+    if details.request_id:
+        info.metadata.add(key="request_id", value=details.request_id)
+    status = _Status(code=code, message=text)
+    status.details.add(type_url=_TYPE_URL + "ErrorInfo", value=info.SerializeToString())
+    if details.violations:
+        bad = _BadRequest()
+        for violation in details.violations:
+            bad.field_violations.add(field=violation.field, description=violation.description)
+        status.details.add(type_url=_TYPE_URL + "BadRequest", value=bad.SerializeToString())
+    return bytes(status.SerializeToString())
+
+
+def from_metadata(trailing: Iterable[tuple[str, str | bytes]] | None) -> Details | None:
+    """The details of a failed call; None where there are none of this domain."""
+    for key, value in trailing or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            with contextlib.suppress(message.DecodeError):
+                return _from_bytes(value)
+    return None
+
+
+def _from_bytes(data: bytes) -> Details | None:
+    reason, request_id, violations = "", "", []
+    for item in _Status.FromString(data).details:
+        if item.type_url.endswith("google.rpc.ErrorInfo"):
+            info = _ErrorInfo.FromString(item.value)
+            reason = info.reason if info.domain == DOMAIN else ""
+            request_id = next((m.value for m in info.metadata if m.key == "request_id"), "")
+        elif item.type_url.endswith("google.rpc.BadRequest"):
+            found = _BadRequest.FromString(item.value).field_violations
+            violations = [Violation(v.field, v.description) for v in found]
+    return Details(reason, tuple(violations), request_id) if reason else None
+
+
+_TYPE_URL = "type.googleapis.com/google.rpc."
+_STRING, _INT32, _MESSAGE = Field.TYPE_STRING, Field.TYPE_INT32, Field.TYPE_MESSAGE
+_ANY = ".google.protobuf.Any"
+# message -> (field, number, type, repeated message type). A map is a repeated key/value message.
+_MESSAGES: dict[str, list[tuple[str, int, Any, str]]] = {
+    "Status": [
+        ("code", 1, _INT32, ""),
+        ("message", 2, _STRING, ""),
+        ("details", 3, _MESSAGE, _ANY),
+    ],
+    "ErrorInfo": [
+        ("reason", 1, _STRING, ""),
+        ("domain", 2, _STRING, ""),
+        ("metadata", 3, _MESSAGE, ".google.rpc.Entry"),
+    ],
+    "Entry": [("key", 1, _STRING, ""), ("value", 2, _STRING, "")],
+    "BadRequest": [("field_violations", 1, _MESSAGE, ".google.rpc.FieldViolation")],
+    "FieldViolation": [("field", 1, _STRING, ""), ("description", 2, _STRING, "")],
+}
+
+
+def _declare() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="luvc/google_rpc.proto",
+        package="google.rpc",
+        syntax="proto3",
+        dependency=[any_pb2.DESCRIPTOR.name],
+    )
+    for name, fields in _MESSAGES.items():
+        declared = file.message_type.add(name=name)
+        for field, number, kind, repeats in fields:
+            label = Field.LABEL_REPEATED if repeats else Field.LABEL_OPTIONAL
+            declared.field.add(
+                name=field, number=number, type=kind, label=label, type_name=repeats or None
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    made = message_factory.GetMessageClassesForFiles([file.name], pool)
+    return {name: made[f"google.rpc.{name}"] for name in _MESSAGES}
+
+
+_classes = _declare()
+_Status, _ErrorInfo, _BadRequest = (_classes[n] for n in ("Status", "ErrorInfo", "BadRequest"))

@@ -43,6 +43,6 @@ _BY_CODE: dict[grpc.StatusCode, type[LuvcError]] = {
 
 def from_rpc(error: grpc.RpcError) -> LuvcError:
     """The client's error for a failed call, from either the blocking or the asyncio API."""
-    code = error.code()  # type: ignore[attr-defined]
-    details = error.details() or ""  # type: ignore[attr-defined]
+    code = error.code()
+    details = error.details() or ""
     return _BY_CODE.get(code, LuvcError)(code.name, details)

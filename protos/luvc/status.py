@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, message_factory
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -31,6 +32,21 @@ class Details:
     reason: str
     violations: tuple[Violation, ...] = ()
     request_id: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a call fails: what a server sends in place of an answer."""
+
+    code: grpc.StatusCode
+    message: str
+    details: Details
+
+    @property
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """The rich details, for `context.abort` and its kin."""
+        number: int = self.code.value[0]
+        return ((DETAILS_KEY, to_bytes(number, self.message, self.details)),)
 
 
 def to_bytes(code: int, text: str, details: Details) -> bytes:

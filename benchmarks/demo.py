@@ -1,0 +1,123 @@
+"""Both services on this machine, real questions about held-out pictures, and a report.
+
+`python -m benchmarks.demo`, or `make demo`. Exits 0 only if every answer came and at least five of
+six are right.
+"""
+
+import argparse
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from luvc import Answer, Client, LuvcError
+from luvc.launch import Stack, StartFailed
+
+from benchmarks.tasks import questions
+
+KINDS = ("presence", "colour", "count", "relation", "chart", "document")
+RIGHT_AT_LEAST = 5 / 6
+ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question, its true answer, and what the model said with compression on and off.
+
+    `first_text_ms` are medians over the rounds, by profile.
+    """
+
+    question: str
+    truth: str
+    answer: Answer
+    first_text_ms: dict[str, float]
+
+    @property
+    def is_right(self) -> bool:
+        return self.answer.text.strip().lower() == self.truth.lower()
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--model", default="luvc-tiny-qwen2vl", help="default: %(default)s")
+    parser.add_argument("--profile", default="lossless", help="default: %(default)s")
+    options = parser.parse_args()
+    pictures = Path(tempfile.mkdtemp(prefix="luvc-demo-"))
+    stack = Stack(options.model, port=_free_port(), decoder_port=_free_port())
+    print(f"Starting the encoder service and Ray with the decoder service ({options.model}) ...")
+    started = time.monotonic()
+    try:
+        with stack.running(start_timeout=180), Client(stack.endpoint) as client:
+            print(f"Ready after {time.monotonic() - started:.0f} s. Pictures: {pictures}\n")
+            asked = list(_ask_all(client, options.profile, pictures))
+    except (StartFailed, LuvcError) as error:
+        print(f"The demo failed: {error}", file=sys.stderr)
+        return 1
+    _report(asked, options.profile)
+    return 0 if sum(a.is_right for a in asked) >= RIGHT_AT_LEAST * len(asked) else 1
+
+
+def _ask_all(client: Client, profile: str, folder: Path) -> Iterator[Asked]:
+    for kind in KINDS:
+        image, question, truth = next(questions(kind, 1))
+        path = folder / f"{kind}.png"
+        image.save(path)
+        client.ask(question, path, profile=profile)  # warm up
+        answers: dict[str, list[Answer]] = {profile: [], "off": []}
+        for _ in range(ROUNDS):
+            for name, collected in answers.items():
+                collected.append(client.ask(question, path, profile=name))
+        medians = {
+            name: statistics.median(
+                a.usage.times.time_to_first_token.ToNanoseconds() / 1e6 for a in collected
+            )
+            for name, collected in answers.items()
+        }
+        asked = Asked(question, truth, answers[profile][0], medians)
+        print(f"{path.name:13} {question}")
+        print(f"{'':13} {asked.answer.text}  ({'right' if asked.is_right else 'truth: ' + truth})")
+        yield asked
+
+
+def _report(asked: list[Asked], profile: str) -> None:
+    header = ("answer", "truth", "tokens: source", "sent", "LLM average", "last layer",
+              "bytes saved", f"first text, ms: {profile}", "off")  # fmt: skip
+    rows = [header]
+    for a in asked:
+        usage = a.answer.usage
+        saved = 1 - usage.wire_byte_count / usage.uncompressed_byte_count
+        rows.append(
+            (
+                a.answer.text.strip(),
+                a.truth,
+                str(usage.source_visual_token_count),
+                str(usage.merged_visual_token_count),
+                f"{usage.layer_averaged_visual_token_count:.0f}",
+                str(usage.layer_visual_token_counts[-1]),
+                f"{saved:.0%}",
+                f"{a.first_text_ms[profile]:.0f}",
+                f"{a.first_text_ms['off']:.0f}",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    print()
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    right = sum(a.is_right for a in asked)
+    print(f"\n{right} of {len(asked)} right with profile {profile}.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The thin client on its own: what it needs, what it sends, how failures look."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from luvc import Client, InvalidArgument, Message, Unavailable
+from luvc.answers import usage_dict
+from luvc.cli import main
+from luvc.errors import from_rpc
+from luvc.requests import Options, conversation, media_of, question_about
+from luvc.v1 import chat_pb2, usage_pb2
+from PIL import Image
+
+
+def test_importing_the_client_loads_none_of_the_model_stack() -> None:
+    code = "import luvc, luvc.cli, sys, json; print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.check_output([sys.executable, "-c", code]))
+    heavy = {"torch", "transformers", "ray", "numpy", "luvc_core", "encoder_service"}
+    assert not heavy & set(loaded)
+
+
+def test_media_from_a_path_bytes_and_a_picture(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 30), "red")
+    path = tmp_path / "red.png"
+    image.save(path)
+    assert media_of(path) == chat_pb2.Media(data=path.read_bytes(), name="red.png")
+    assert media_of(str(path)) == media_of(path)
+    assert media_of(b"abc").data == b"abc"
+    sent = Image.open(io.BytesIO(media_of(image).data))
+    assert sent.tobytes() == image.tobytes()
+
+
+def test_pictures_come_before_the_question() -> None:
+    (message,) = question_about("what?", [b"1", b"2"])
+    assert [p.WhichOneof("part") for p in message.parts] == ["media", "media", "text"]
+
+
+def test_a_conversation_keeps_order_and_roles() -> None:
+    turns = conversation(
+        [
+            Message("user", ["look:", b"1", "what is it?"]),
+            Message("assistant", ["a cat"]),
+            Message("user", ["sure?"]),
+        ]
+    )
+    assert [t.role for t in turns] == [
+        chat_pb2.ROLE_USER,
+        chat_pb2.ROLE_ASSISTANT,
+        chat_pb2.ROLE_USER,
+    ]
+    assert [p.WhichOneof("part") for p in turns[0].parts] == ["text", "media", "text"]
+
+
+def test_what_is_not_said_is_left_to_the_server() -> None:
+    request = Options().request([])
+    assert not request.sampling.HasField("max_tokens")
+    assert not request.sampling.HasField("seed")
+    assert request.compression.WhichOneof("choice") is None
+    assert request.timeout.seconds == 60
+
+
+def test_usage_as_json_has_numbers_and_milliseconds() -> None:
+    usage = usage_pb2.Usage(wire_byte_count=5_000_000_000, layer_visual_token_counts=[4, 0])
+    usage.times.prefill.FromMicroseconds(1500)
+    plain = usage_dict(usage)
+    assert plain["wire_byte_count"] == 5_000_000_000
+    assert plain["layer_visual_token_counts"] == [4, 0]
+    assert plain["source_visual_token_count"] == 0
+    assert plain["times_ms"] == {"prefill": 1.5}
+    json.dumps(plain)
+
+
+class _Failed(grpc.RpcError):
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.INVALID_ARGUMENT
+
+    def details(self) -> str:
+        return "sampling.max_tokens: got 0; allowed: >= 1"
+
+
+def test_failures_become_typed_errors() -> None:
+    error = from_rpc(_Failed())
+    assert isinstance(error, InvalidArgument)
+    assert error.code == "INVALID_ARGUMENT"
+    assert "max_tokens" in error.message
+
+
+def test_an_unreachable_service_is_unavailable() -> None:
+    with Client("localhost:1") as client, pytest.raises(Unavailable):
+        client.ask("anyone?", timeout=5)
+
+
+def test_the_command_line_says_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", str(tmp_path / "none.png"), "what?"]) == 2
+    assert "none.png: No such file" in capsys.readouterr().err
+    assert main(["ask", "what?", "--endpoint", "localhost:1", "--timeout", "2"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("luvc: UNAVAILABLE")
+    assert captured.out == ""

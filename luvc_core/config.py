@@ -2,16 +2,15 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from luvc_core.algorithms import schedules
 from luvc_core.errors import InvalidSettings
-
-
-T = TypeVar("T")
 
 
 def _check(ok: bool, field: str, value: object, allowed: str) -> None:
@@ -19,8 +18,26 @@ def _check(ok: bool, field: str, value: object, allowed: str) -> None:
         raise InvalidSettings(field, f"got {value}", allowed)
 
 
-def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:
     _check(value in allowed, field, repr(value), ", ".join(allowed))
+
+
+def _check_choices(where: str, settings: object) -> None:
+    """Check every field whose type is a Literal or bool."""
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if kind is bool:
+            _check(isinstance(value, bool), f"{where}.{name}", repr(value), "true, false")
+        elif get_origin(kind) is Literal:
+            _one_of(f"{where}.{name}", value, get_args(kind))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -38,22 +55,25 @@ class OimSettings:
     proportional_attention: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("keep_rows", "keep_columns"):
-            value = getattr(self, name)
-            _check(0 < value <= 1, f"oim.{name}", value, "(0, 1]")
-        rising = all(a < b for a, b in zip(self.blocks, self.blocks[1:], strict=False))
-        inside = all(0 <= b < 1 for b in self.blocks)
+        blocks = self.blocks
+        inside = isinstance(blocks, tuple) and all(_is_number(b) and 0 <= b < 1 for b in blocks)
         _check(
-            bool(self.blocks) and rising and inside,
+            inside and bool(blocks) and all(a < b for a, b in itertools.pairwise(blocks)),
             "oim.blocks",
-            list(self.blocks),
+            blocks,
             "shares of the depth in [0, 1), strictly increasing, at least one",
         )
-        _check(self.window >= 0, "oim.window", self.window, ">= 0")
-        _one_of("oim.metric", self.metric, ("keys", "hidden"))
-        _one_of("oim.alignment", self.alignment, ("per_line", "shared"))
-        _one_of("oim.position", self.position, ("mean", "kept"))
-        _one_of("oim.llm_position", self.llm_position, ("grid", "source"))
+        least = 0.5 ** len(blocks)
+        for name in ("keep_rows", "keep_columns"):
+            value = getattr(self, name)
+            _check(
+                _is_number(value) and least <= value <= 1,
+                f"oim.{name}",
+                value,
+                f"[{least:g}, 1], as each of the {len(blocks)} oim.blocks at most halves a side",
+            )
+        _check(_is_count(self.window) and self.window >= 0, "oim.window", self.window, ">= 0")
+        _check_choices("oim", self)
 
     @property
     def is_off(self) -> bool:
@@ -68,7 +88,10 @@ class OimSettings:
 
 @dataclass(frozen=True)
 class Ramp:
-    """A schedule by a few numbers, for any depth. Fields as in luvc.v1.ScheduleRamp."""
+    """A schedule by a few numbers, for any depth; `schedules.ramp_shares` has the formula.
+
+    Fields as in luvc.v1.ScheduleRamp.
+    """
 
     start: float = 0.0
     end: float = 1.0
@@ -77,11 +100,18 @@ class Ramp:
     first_keep: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(0 <= self.start < 1, "spu.ramp.start", self.start, "[0, 1)")
-        _check(self.start < self.end <= 1, "spu.ramp.end", self.end, "(start, 1]")
-        _check(self.every >= 1, "spu.ramp.every", self.every, ">= 1")
-        _check(0 < self.first_keep <= 1, "spu.ramp.first_keep", self.first_keep, "(0, 1]")
-        _one_of("spu.ramp.shape", self.shape, ("linear", "cosine", "step"))
+        start, end, first = self.start, self.end, self.first_keep
+        _check(_is_number(start) and 0 <= start < 1, "spu.ramp.start", start, "[0, 1)")
+        _check(_is_number(end) and start < end <= 1, "spu.ramp.end", end, f"({start:g}, 1]")
+        _check_choices("spu.ramp", self)
+        _check(_is_count(self.every) and self.every >= 1, "spu.ramp.every", self.every, ">= 1")
+        _check(_is_number(first) and 0 < first <= 1, "spu.ramp.first_keep", first, "(0, 1]")
+        _check(
+            self.shape != "step" or first == 1,
+            "spu.ramp.first_keep",
+            first,
+            "1 with the shape step, where the first pruning keeps nothing",
+        )
 
 
 @dataclass(frozen=True)
@@ -92,17 +122,13 @@ class Keep:
 
     def __post_init__(self) -> None:
         s = self.shares
-        finite = all(math.isfinite(x) and 0 <= x <= 1 for x in s)
-        falling = all(a >= b for a, b in zip(s, s[1:], strict=False))
+        inside = isinstance(s, tuple) and all(_is_number(x) and 0 <= x <= 1 for x in s)
         _check(
-            bool(s) and finite and falling and s[-1] == 0,
+            inside and bool(s) and s[-1] == 0 and all(a >= b for a, b in itertools.pairwise(s)),
             "spu.keep.shares",
-            list(s),
+            s,
             "one share in [0, 1] a layer, non-increasing, the last one 0",
         )
-
-
-Score = Literal["low_pass", "high_pass", "norm", "random"]
 
 
 @dataclass(frozen=True)
@@ -110,17 +136,34 @@ class SpuSettings:
     """Spectrum Pruning Unit. Fields as in luvc.v1.SpuSettings."""
 
     schedule: Ramp | Keep
-    score: Score = "high_pass"
+    score: Literal["low_pass", "high_pass", "norm", "random"] = "high_pass"
     cutoff: float = 0.5
     axis: Literal["raster", "grid", "channels"] = "grid"
     sampling: Literal["filled", "index"] = "filled"
     normalize: bool = True
 
     def __post_init__(self) -> None:
-        _check(0 < self.cutoff <= 1, "spu.cutoff", self.cutoff, "(0, 1]")
-        _one_of("spu.score", self.score, ("low_pass", "high_pass", "norm", "random"))
-        _one_of("spu.axis", self.axis, ("raster", "grid", "channels"))
-        _one_of("spu.sampling", self.sampling, ("filled", "index"))
+        schedule, cutoff = self.schedule, self.cutoff
+        _check(isinstance(schedule, Ramp | Keep), "spu.schedule", schedule, "ramp or keep")
+        _check(_is_number(cutoff) and 0 < cutoff <= 1, "spu.cutoff", cutoff, "(0, 1]")
+        _check_choices("spu", self)
+
+    def layer_counts(self, layer_count: int, token_count: int) -> tuple[int, ...]:
+        """How many of a picture's `token_count` visual tokens enter each layer of the LLM.
+
+        Raises InvalidSettings when a layer-by-layer schedule is for another depth.
+        """
+        if isinstance(self.schedule, Ramp):
+            shares = schedules.ramp_shares(layer_count, **dataclasses.asdict(self.schedule))
+        else:
+            shares = self.schedule.shares
+        _check(
+            len(shares) == layer_count,
+            "spu.keep.shares",
+            f"{len(shares)} shares, but the model has {layer_count} layers",
+            f"{layer_count} shares",
+        )
+        return schedules.counts(shares, token_count)
 
 
 @dataclass(frozen=True)
@@ -133,14 +176,24 @@ class Compression:
 
 
 PROFILES: Mapping[str, Compression] = {
-    "off": Compression("off"),
-    "lossless": Compression("lossless", spu=SpuSettings(Ramp(start=0.4))),
-    "balanced": Compression(
-        "balanced", OimSettings(keep_rows=0.75, keep_columns=0.75), SpuSettings(Ramp(start=0.25))
-    ),
-    "max": Compression(
-        "max", OimSettings(keep_rows=0.5, keep_columns=0.5), SpuSettings(Ramp(start=0.1))
-    ),
+    c.name: c
+    for c in (
+        Compression("off"),
+        Compression("lossless", spu=SpuSettings(Ramp(start=0.4))),
+        Compression(
+            "balanced",
+            OimSettings(keep_rows=0.75, keep_columns=0.75),
+            SpuSettings(Ramp(start=0.25)),
+        ),
+        Compression(
+            "max", OimSettings(keep_rows=0.5, keep_columns=0.5), SpuSettings(Ramp(start=0.1))
+        ),
+        # Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
+        Compression(
+            "spu-paper",
+            spu=SpuSettings(Ramp(), "low_pass", axis="raster", sampling="index", normalize=False),
+        ),
+    )
 }
 DEFAULT_PROFILE = "lossless"
 
@@ -152,11 +205,15 @@ def profile(name: str) -> Compression:
 
 
 def compression_from_dict(choice: Mapping[str, Any]) -> Compression:
-    """Compression from the field names and values of luvc.v1.Compression; unset fields default."""
+    """Compression from the field names and values of luvc.v1.Compression; unset fields default.
+
+    Raises InvalidSettings for a field or value that does not exist.
+    """
     if "settings" not in choice:
         return profile(choice.get("profile") or DEFAULT_PROFILE)
     settings = choice["settings"]
-    oim = _build(OimSettings, settings.get("oim", {}))
+    _check_names("compression.settings", settings, ("oim", "spu"))
+    oim = _build("oim", OimSettings, settings.get("oim", {}))
     return Compression("custom", oim, spu_from_dict(settings["spu"]) if "spu" in settings else None)
 
 
@@ -164,12 +221,13 @@ def spu_from_dict(fields: Mapping[str, Any]) -> SpuSettings:
     """SpuSettings from the field names and values of luvc.v1.SpuSettings."""
     rest = dict(fields)
     if "keep" in rest:
-        schedule: Ramp | Keep = _build(Keep, rest.pop("keep"))
+        # Protobuf leaves an empty list out.
+        schedule: Ramp | Keep = _build("spu.keep", Keep, {"shares": [], **rest.pop("keep")})
     elif "ramp" in rest:
-        schedule = _build(Ramp, rest.pop("ramp"))
+        schedule = _build("spu.ramp", Ramp, rest.pop("ramp"))
     else:
         raise InvalidSettings("spu.schedule", "not set", "ramp or keep")
-    return SpuSettings(schedule, **_plain(rest))
+    return _build("spu", SpuSettings, {"schedule": schedule, **rest})
 
 
 _ENUM_PREFIXES = (
@@ -182,19 +240,27 @@ _ENUM_PREFIXES = (
     "SPECTRUM_AXIS_",
     "SPECTRUM_SAMPLING_",
 )
+SettingsT = TypeVar("SettingsT", OimSettings, SpuSettings, Ramp, Keep)
 
 
-def _build(cls: type[T], fields: Mapping[str, Any]) -> T:
+def _build(where: str, cls: type[SettingsT], fields: Mapping[str, Any]) -> SettingsT:
+    _check_names(where, fields, tuple(f.name for f in dataclasses.fields(cls)))
     return cls(**_plain(fields))
+
+
+def _check_names(where: str, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in fields:
+        if name not in known:
+            raise InvalidSettings(f"{where}.{name}", "unknown field", ", ".join(known))
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what is unspecified, make tuples of lists, and `low_pass` of PRUNING_SCORE_LOW_PASS."""
     plain: dict[str, Any] = {}
     for name, value in fields.items():
-        if isinstance(value, str):
-            prefix = next((p for p in _ENUM_PREFIXES if value.startswith(p)), "")
-            value = value.removeprefix(prefix).lower()
+        prefix = next((p for p in _ENUM_PREFIXES if str(value).startswith(p)), "")
+        if prefix:
+            value = str(value).removeprefix(prefix).lower()
             if value == "unspecified":
                 continue
         plain[name] = tuple(value) if isinstance(value, list) else value

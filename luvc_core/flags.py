@@ -56,3 +56,12 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
     """Raise ValueError naming the flag unless `ok`."""
     if not ok:
         raise ValueError(f"--{name.replace('_', '-')}: got {value}; allowed: {allowed}")
+
+
+def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """The configuration from its field names. Raises ValueError for an unknown name or junk."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - fields.keys()):
+        raise ValueError(f"unknown settings: {', '.join(unknown)}")
+    defaults: dict[str, Any] = {name: field.default for name, field in fields.items()}
+    return cls(**{name: type(defaults[name])(value) for name, value in values.items()})

@@ -26,6 +26,12 @@ VALUE_FONTS = (
     "DejaVuSerif-Bold",
 )  # fmt: skip
 WORD_FONTS = (*VALUE_FONTS, "STIXGeneralBol")
+ADVANCE = 14
+"""Pixels from one character of a value to the next: one patch."""
+
+JITTER = 3.0
+"""Pixels that text strays from the grid of patches. Small towers read text on a grid far sooner."""
+
 _FONT_DIR = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
@@ -75,36 +81,38 @@ class Canvas:
     def line(self, box: Box, fill: Color, width: int = 1) -> None:
         self.draw(lambda im: ImageDraw.Draw(im).line(box, fill, width))
 
+    def column(self, x: float) -> float:
+        """The patch column nearest to x, give or take `JITTER` px."""
+        return round(x / ADVANCE) * ADVANCE + self.rng.uniform(-JITTER, JITTER)
+
+    def middle(self, y: float) -> float:
+        """The middle of the cell row that holds y, give or take `JITTER` px."""
+        return (y // CELL + 0.5) * CELL + self.rng.uniform(-JITTER, JITTER)
+
     def word(
-        self, x: float, y: float, text: str, font: ImageFont.FreeTypeFont, fill: Color, *atoms: str
-    ) -> Box:
-        """Print a word with its top left at (x, y); label its cells with `atoms`. Returns its box."""
-        left, top, right, bottom = font.getbbox(text)
-        box = (x, y, x + right - left, y + bottom - top)
-        self.draw(lambda im: ImageDraw.Draw(im).text((x - left, y - top), text, fill, font))
-        if atoms:
-            self.label_box(box, *atoms)
-        return box
+        self, x: float, middle: float, text: str, font: ImageFont.FreeTypeFont, fill: Color,
+        *atoms: str,
+    ) -> float:  # fmt: skip
+        """Print a word from x on, its capitals centred on `middle`; returns where it ends."""
+        _, top, _, bottom = font.getbbox("H")
+        end = x + font.getlength(text)
+        y = middle - (top + bottom) / 2
+        self.draw(lambda im: ImageDraw.Draw(im).text((x, y), text, fill, font))
+        self.label_box((x, middle - 9, end, middle + 9), *atoms)
+        return end
 
     def characters(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        font: ImageFont.FreeTypeFont,
-        fill: Color,
-        advance: float,
+        self, x: float, middle: float, text: str, font: ImageFont.FreeTypeFont, fill: Color,
         *atoms: str,
-    ) -> Box:
-        """Print a value with one character every `advance` px; label each with its place."""
-        top, bottom = font.getbbox("0")[1], font.getbbox("0")[3]
-        middle = y + (bottom - top) / 2
+    ) -> None:  # fmt: skip
+        """Print a value with one character every `ADVANCE` px; label each with its place."""
+        _, top, _, bottom = font.getbbox("0")
+        y = middle - (top + bottom) / 2
         for place, char in enumerate(text):
-            center = x + (place + 0.5) * advance
-            at = (center - font.getlength(char) / 2, y - top)
+            center = x + (place + 0.5) * ADVANCE
+            at = (center - font.getlength(char) / 2, y)
             self.draw(lambda im, at=at, c=char: ImageDraw.Draw(im).text(at, c, fill, font))
             self.label(center, middle, f"{place % 2}:{char}", f"#{place}", *atoms)
-        return (x, y, x + advance * len(text), y + bottom - top)
 
     def paint(self, background: Paint, seed: int) -> Image.Image:
         """Paint everything, then degrade the picture a little, as `seed` says."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from .base import QA
+from .base import CELL, QA
 from .canvas import (
+    ADVANCE,
     VALUE_FONTS,
     WORD_FONTS,
     Box,
@@ -39,10 +40,6 @@ class Style(NamedTuple):
     ink: Color
     share: float
 
-    @property
-    def advance(self) -> float:
-        return max(14.0, load_font(self.value_font, self.value_pixels).getlength("0"))
-
 
 def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
     """Draw 3-6 bars with axis, names and values; returns the background and the questions."""
@@ -55,10 +52,11 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
     top = 10.0
     if rng.random() < 0.6:
         title, font = rng.choice(CHART_TITLES), load_font(rng.choice(WORD_FONTS), rng.randint(18, 24))
-        x = rng.uniform(10, canvas.width * 0.6)
-        top = canvas.word(x, rng.uniform(6, 12), title, font, ink, title.lower())[3] + 8
+        x = canvas.column(rng.uniform(10, canvas.width * 0.6))
+        canvas.word(x, canvas.middle(CELL / 2), title, font, ink, title.lower())
+        top = CELL + 4.0
     area = (rng.uniform(8, 20), top, canvas.width - rng.uniform(8, 20), canvas.height - 8.0)
-    style = Style(area, rng.choice(VALUE_FONTS), rng.randint(22, 25), rng.choice(WORD_FONTS), ink,
+    style = Style(area, rng.choice(VALUE_FONTS), rng.randint(21, 24), rng.choice(WORD_FONTS), ink,
                   rng.uniform(0.5, 0.8))  # fmt: skip
     (_draw_upright if upright else _draw_lying)(canvas, bars, style)
     return background, questions(rng, bars)
@@ -88,51 +86,48 @@ def _draw_bar(canvas: Canvas, bar: Bar, box: Box, ink: Color) -> None:
     canvas.label_box(box, *atoms)
 
 
-def _draw_value(canvas: Canvas, bar: Bar, x: float, y: float, style: Style) -> None:
+def _draw_value(canvas: Canvas, bar: Bar, x: float, middle: float, style: Style) -> None:
     atoms = [bar.category.lower(), bar.color, "value", *([bar.rank] if bar.rank else [])]
     font = load_font(style.value_font, style.value_pixels)
-    box = canvas.characters(
-        x, y, str(bar.value), font, style.ink, style.advance, *atoms
-    )
-    middle = (box[0] + style.advance / 2, (box[1] + box[3]) / 2)
-    canvas.label(*middle, "bar")
+    canvas.characters(x, middle, str(bar.value), font, style.ink, *atoms)
+    canvas.label(x + ADVANCE / 2, middle, "bar")
 
 
 def _draw_upright(canvas: Canvas, bars: list[Bar], style: Style) -> None:
     rng, (x0, y0, x1, y1) = canvas.rng, style.area
-    pitch, floor = (x1 - x0) / len(bars), y1 - 28
-    ceiling = y0 + style.value_pixels + 4
+    pitch, floor = (x1 - x0) / len(bars), canvas.height - CELL - rng.uniform(0, 3)
+    ceiling = (y0 // CELL + 1) * CELL + rng.uniform(6, 24)
     _grid(canvas, (x0, ceiling, x1, floor), True)
     canvas.line((x0, floor, x1, floor), style.ink, rng.randint(1, 3))
     highest, pixels = max(b.value for b in bars), rng.randint(16, 19)
+    font = load_font(style.word_font, pixels)
     for place, bar in enumerate(bars):
         center, half = x0 + (place + 0.5) * pitch, pitch * style.share / 2
-        tip = floor - (floor - ceiling) * bar.value / highest
-        _draw_bar(canvas, bar, (center - half, min(tip, floor - 3), center + half, floor), style.ink)
-        left = center - style.advance * len(str(bar.value)) / 2
-        _draw_value(canvas, bar, left, tip - style.value_pixels * 0.8 - 3, style)
-        font = load_font(style.word_font, pixels)
-        wide = font.getlength(bar.category)
-        canvas.word(center - wide / 2, floor + 6, bar.category, font, style.ink,
-                    bar.category.lower())  # fmt: skip
+        tip = min(floor - 3, floor - (floor - ceiling) * bar.value / highest)
+        _draw_bar(canvas, bar, (center - half, tip, center + half, floor), style.ink)
+        left = canvas.column(center - ADVANCE * len(str(bar.value)) / 2)
+        _draw_value(canvas, bar, left, canvas.middle(tip - CELL + 4), style)
+        left = canvas.column(center - font.getlength(bar.category) / 2)
+        middle = canvas.middle(canvas.height - 1)
+        canvas.word(left, middle, bar.category, font, style.ink, bar.category.lower())
 
 
 def _draw_lying(canvas: Canvas, bars: list[Bar], style: Style) -> None:
     rng, (x0, y0, x1, y1) = canvas.rng, style.area
     font = load_font(style.word_font, rng.randint(16, 20))
-    start = x0 + max(font.getlength(b.category) for b in bars) + 8
-    room = style.advance * max(len(str(b.value)) for b in bars) + 8
+    start = x0 + max(font.getlength(b.category) for b in bars) + 14
+    room = ADVANCE * (max(len(str(b.value)) for b in bars) + 1)
     pitch, highest = (y1 - y0) / len(bars), max(b.value for b in bars)
     _grid(canvas, (start, y0, x1 - room, y1), False)
     canvas.line((start, y0, start, y1), style.ink, rng.randint(1, 3))
     for place, bar in enumerate(bars):
         middle, half = y0 + (place + 0.5) * pitch, min(pitch * style.share, 60) / 2
+        middle = canvas.middle(middle)
         tip = start + max(3.0, (x1 - room - start) * bar.value / highest)
         _draw_bar(canvas, bar, (start, middle - half, tip, middle + half), style.ink)
-        _draw_value(canvas, bar, tip + 4, middle - style.value_pixels * 0.36, style)
-        wide = font.getlength(bar.category)
-        canvas.word(start - 6 - wide, middle - 8, bar.category, font, style.ink,
-                    bar.category.lower())  # fmt: skip
+        _draw_value(canvas, bar, canvas.column(tip + 11), middle, style)
+        left = canvas.column(start - 12 - font.getlength(bar.category))
+        canvas.word(left, middle, bar.category, font, style.ink, bar.category.lower())
 
 
 def _grid(canvas: Canvas, box: Box, upright: bool) -> None:

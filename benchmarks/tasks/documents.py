@@ -5,8 +5,17 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from .base import QA
-from .canvas import VALUE_FONTS, WORD_FONTS, Canvas, Color, Paint, load_font, random_background
+from .base import CELL, QA
+from .canvas import (
+    ADVANCE,
+    VALUE_FONTS,
+    WORD_FONTS,
+    Canvas,
+    Color,
+    Paint,
+    load_font,
+    random_background,
+)
 from .words import (
     CITIES,
     CITY_KEYS,
@@ -39,42 +48,43 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
     background, dark = random_background(rng, dark_share=0.1)
     ink = (238, 238, 238) if dark else rng.choice(((15, 15, 15), (40, 30, 90), (70, 30, 20)))
     style = Style(
-        rng.choice(WORD_FONTS), rng.randint(17, 21), rng.choice(VALUE_FONTS), rng.randint(23, 27),
+        rng.choice(WORD_FONTS), rng.randint(17, 20), rng.choice(VALUE_FONTS), rng.randint(21, 24),
         ink, rng.random() < 0.7, rng.random() < 0.4,
         rng.choice(("none", "none", "lines", "boxes", "dots")),
     )  # fmt: skip
-    title, y = rng.choice(DOCUMENT_TITLES), rng.uniform(8, 18)
-    big = load_font(rng.choice(WORD_FONTS), rng.randint(24, 32))
-    x = rng.uniform(8, canvas.width - 12 - big.getlength(title))
-    y = canvas.word(x, y, title, big, ink, title.lower())[3] + rng.uniform(8, 16)
+    title = rng.choice(DOCUMENT_TITLES)
+    big = load_font(rng.choice(WORD_FONTS), rng.randint(22, 27))
+    x = canvas.column(rng.uniform(8, canvas.width - 16 - big.getlength(title)))
+    canvas.word(x, canvas.middle(CELL / 2), title, big, ink, title.lower())
+    top = CELL * rng.choice((1, 1, 2))
     if rng.random() < 0.4:
-        canvas.line((10, y, canvas.width - 10, y), ink, rng.randint(1, 3))
-    rows = _rows(canvas, style, y + 8)
+        canvas.line((10, top + 2, canvas.width - 10, top + 2), ink, rng.randint(1, 3))
+    rows = _rows(canvas, style, top)
     return background, questions(rng, title, rows)
 
 
-def _rows(canvas: Canvas, style: Style, top: float) -> list[tuple[str, str]]:
+def _rows(canvas: Canvas, style: Style, top: int) -> list[tuple[str, str]]:
     rng = canvas.rng
-    most = int((canvas.height - top - 4) // 40)
-    count = rng.randint(max(1, min(4, most)), max(1, min(7, most)))
-    pitch = min(62.0, (canvas.height - top - 4) / count)
-    pitch = rng.uniform(min(38.0, pitch), pitch)
+    lines = (canvas.height - top) // CELL
+    step = rng.choice((1, 2, 2)) if lines >= 8 else 1
+    count = rng.randint(min(4, lines // step), min(7, lines // step))
+    first = rng.randint(0, lines - step * count)
     key_font = load_font(style.key_font, style.key_pixels)
     keys = rng.sample(KEYS, count)
     left = rng.uniform(8, 8 + 0.12 * canvas.width)
-    column = left + max(key_font.getlength(k) for k in keys) + 14
-    advance = max(14.0, load_font(style.value_font, style.value_pixels).getlength("0"))
-    spare = canvas.width - 8 - column - 5.2 * advance
+    column = left + max(key_font.getlength(k) for k in keys) + 18
+    spare = canvas.width - 12 - column - 5.2 * ADVANCE
     column += rng.uniform(0, max(0.0, spare))
-    edge = canvas.width - rng.uniform(6, 12)
+    edge = canvas.width - rng.uniform(8, 12)
     rows = []
     for place, key in enumerate(keys):
-        value, y = random_value(rng, key), top + place * pitch
-        _row(canvas, style, (left, y, column if not style.right else -edge), (key, value))
+        value, y = random_value(rng, key), top + (first + place * step) * CELL
+        middle = canvas.middle(y)
+        _row(canvas, style, (left, middle, column if not style.right else -edge), (key, value))
         if style.rule == "lines":
-            canvas.line((left, y + pitch - 6, edge, y + pitch - 6), style.ink)
+            canvas.line((left, y + CELL * step - 1, edge, y + CELL * step - 1), style.ink)
         elif style.rule == "boxes":
-            canvas.rectangle((left - 4, y - 6, edge, y + pitch - 8), None, (140, 140, 140))
+            canvas.rectangle((left - 8, y, edge, y + CELL), None, (140, 140, 140))
         rows.append((key, value))
     return rows
 
@@ -82,27 +92,24 @@ def _rows(canvas: Canvas, style: Style, top: float) -> list[tuple[str, str]]:
 def _row(
     canvas: Canvas, style: Style, at: tuple[float, float, float], row: tuple[str, str]
 ) -> None:
-    """Print one row; `at` is (key's x, y, value's x), the last negative for a right edge."""
-    (left, y, value_x), (key, value) = at, row
+    """Print one row; `at` is (key's x, middle, value's x), the last negative for a right edge."""
+    (left, middle, value_x), (key, value) = at, row
     key_font = load_font(style.key_font, style.key_pixels)
     value_font = load_font(style.value_font, style.value_pixels)
-    drop = 0.72 * (style.value_pixels - style.key_pixels)
-    end = canvas.word(left, y + drop, key, key_font, style.ink, key.lower())[2]
+    end = canvas.word(canvas.column(left), middle, key, key_font, style.ink, key.lower())
     if style.colon:
-        dot = key_font.getbbox(":")
-        canvas.word(end + 2, y + drop + 4, ":", key_font, style.ink)
-        end += dot[2]
-    advance = max(14.0, value_font.getlength("0"))
+        end = canvas.word(end + 1, middle, ":", key_font, style.ink)
     coded = key not in NAME_KEYS and key not in CITY_KEYS
-    wide = advance * len(value) if coded else value_font.getlength(value)
-    x = value_x if value_x > 0 else -value_x - wide
+    wide = ADVANCE * len(value) if coded else value_font.getlength(value)
+    x = canvas.column(value_x if value_x > 0 else -value_x - wide - 5)
     if coded:
-        canvas.characters(x, y, value, value_font, style.ink, advance, key.lower(), "value")
+        canvas.characters(x, middle, value, value_font, style.ink, key.lower(), "value")
     else:
-        canvas.word(x, y, value, value_font, style.ink, value.lower(), key.lower(), "value")
+        atoms = (value.lower(), key.lower(), "value")
+        canvas.word(x, middle, value, value_font, style.ink, *atoms)
     if style.rule == "dots" and x - end > 24:
         for dot_x in range(int(end) + 8, int(x) - 6, 8):
-            canvas.rectangle((dot_x, y + 18, dot_x + 1, y + 19), style.ink)
+            canvas.rectangle((dot_x, middle + 6, dot_x + 1, middle + 7), style.ink)
 
 
 def random_value(rng: random.Random, key: str) -> str:

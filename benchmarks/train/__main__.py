@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from .labels import train_labels
+from .model import SHALLOW
+from .pictures import train_pictures
 from .tower import train_tower
 
-STAGES = {"tower": train_tower, "labels": train_labels}
+STAGES = {
+    "tower": train_tower,
+    "labels-shallow": partial(train_labels, layers=SHALLOW),
+    "labels": train_labels,
+    "swap": partial(train_pictures, learn_tower=False, scale=0.5),
+    "joint": partial(train_pictures, learn_tower=True, scale=0.25),
+}
 
 
 def main() -> None:

@@ -10,23 +10,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..tasks import SPLITS, Sample, make_sample
+from ..tasks import KINDS, SPLITS, Sample, make_sample
+from ..tasks.words import COLORS
 from .atoms import AtomTable, build_table
-from .decoder import Losses
-from .model import HIDDEN, build_config, fresh_model
+from .decoder import Heads, Losses
+from .model import HIDDEN, LLM_LAYERS, SHALLOW, build_config, fresh_model, grow
 from .optim import Optimizers
 from .packing import Packer
 from .tokenizer import build_tokenizer
 
-TASK_SHARES = {"scene": 0.5, "chart": 0.27, "document": 0.23}
-PICTURES, QUESTIONS, GRID = 16, 8, (16, 16)
+PICTURES = {"scene": 8, "chart": 4, "document": 4}
+"""Of each task in one step; tasks go through apart, since their lengths differ."""
+
+QUESTIONS, GRID = 8, (16, 16)
+LOOKUPS = ("colour", "shape", "chart", "document")
+"""Kinds answered by finding one cell; the circuit for them forms first, so they go first."""
 
 
-def draw_samples(seeds: random.Random, count: int, split: str) -> list[Sample]:
+def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> list[Sample]:
     """Samples without pictures."""
-    tasks = seeds.choices(list(TASK_SHARES), list(TASK_SHARES.values()), k=count)
     pool = SPLITS[split]
-    return [make_sample(t, seeds.randrange(pool.start, pool.stop), draw=False) for t in tasks]
+    places = [seeds.randrange(pool.start, pool.stop) for _ in range(count)]
+    return [make_sample(task, place, draw=False) for place in places]
 
 
 def noisy_sums(hot: torch.Tensor, table: AtomTable, level: float) -> torch.Tensor:
@@ -41,61 +46,83 @@ def noisy_sums(hot: torch.Tensor, table: AtomTable, level: float) -> torch.Tenso
     return sums + level * 0.12 * torch.rand(*hot.shape[:-2], 1, 1) * torch.randn_like(sums)
 
 
-def keep_cells(hot: torch.Tensor, share: float) -> torch.Tensor:
-    """Indices of the cells where something is true, and of a share of the others."""
-    return ((hot[:, 0] == 0) | (torch.rand(len(hot)) < share)).nonzero()[:, 0]
+def keep_cells(hot: torch.Tensor, names: tuple[str, ...], share: float) -> torch.Tensor:
+    """Indices of the cells that tell something, and of a share of the empty ones.
+
+    Cells that repeat what their object or bar is (coloured, without a mark) are thinned as well.
+    """
+    marks = [names.index("object"), names.index("value")]
+    colors = slice(1, 1 + len(COLORS))
+    repeats = (hot[:, colors].sum(1) > 0) & (hot[:, marks].sum(1) == 0)
+    chance = torch.where(hot[:, 0] > 0, share, torch.where(repeats, max(0.25, share), 1.0))
+    return (torch.rand(len(hot)) < chance).nonzero()[:, 0]
 
 
 def label_loss(
-    model: nn.Module, head: nn.Linear, packer: Packer, table: AtomTable, samples: list[Sample],
-    rng: random.Random, level: float, share: float,
+    model: nn.Module, heads: Heads, packer: Packer, table: AtomTable, samples: list[Sample],
+    rng: random.Random, level: float, share: float, kinds: tuple[str, ...] = tuple(KINDS),
 ) -> Losses:  # fmt: skip
+    asked = [[qa for qa in s.questions if qa.kind in kinds][:QUESTIONS] for s in samples]
+    samples = [sample for sample, some in zip(samples, asked, strict=True) if some]
     hot = torch.stack([table.multi_hot(sample) for sample in samples])
     pictures = [
-        (sample.questions[:QUESTIONS], keep_cells(h, share), sample.grid)
-        for sample, h in zip(samples, hot, strict=True)
+        (some, keep_cells(h, table.names, share), sample.grid)
+        for sample, some, h in zip(samples, filter(None, asked), hot, strict=True)
     ]
     pack = packer.pack(pictures, rng)
-    return Losses(model, head, pack, noisy_sums(hot, table, level), GRID)
+    return Losses(model, heads, pack, noisy_sums(hot, table, level), GRID)
 
 
-def train_labels(run: Path, minutes: float, threads: int) -> None:
-    """Train for `minutes` of wall clock, resuming from `run`/llm.pt where it exists."""
+def train_labels(run: Path, minutes: float, threads: int, layers: int = LLM_LAYERS) -> None:
+    """Train for `minutes` of wall clock, resuming from `run`/llm{layers}.pt where it exists.
+
+    A full-depth run with nothing to resume starts from the grown shallow one.
+    """
     torch.set_num_threads(threads)
     tokenizer = build_tokenizer()
-    table, packer = build_table(tokenizer, HIDDEN), Packer(tokenizer)
-    model = fresh_model(build_config(tokenizer), table.embedding)
+    table = build_table(tokenizer, HIDDEN)
+    packer = Packer(tokenizer, table)
+    model = fresh_model(build_config(tokenizer, layers), table.embedding)
     model.requires_grad_(False).model.language_model.layers.requires_grad_(True)
     model.model.language_model.norm.requires_grad_(True)
-    head = nn.Linear(HIDDEN, 2)
-    named = [*model.named_parameters(), *((f"aux.{n}", p) for n, p in head.named_parameters())]
+    heads = Heads(HIDDEN)
+    named = [*model.named_parameters(), *((f"aux.{n}", p) for n, p in heads.named_parameters())]
     optimizers = Optimizers(named)
-    spent, step, save = 0.0, 0, run / "llm.pt"
+    spent, step, save = 0.0, 0, run / f"llm{layers}.pt"
+    shallow = run / f"llm{SHALLOW}.pt"
+    if layers == LLM_LAYERS and not save.exists() and shallow.exists():
+        state = torch.load(shallow, weights_only=True)
+        grow(model.model.language_model, state["llm"])
+        heads.load_state_dict(state["heads"])
     if save.exists():
         state = torch.load(save, weights_only=True)
         model.model.language_model.load_state_dict(state["llm"])
-        head.load_state_dict(state["head"])
+        heads.load_state_dict(state["heads"])
         optimizers.load_state_dict(state["optimizers"])
         spent, step = state["spent"], state["step"]
     seeds, recent = random.Random(f"labels/{step}"), []
     last_save = last_log = time.monotonic()
     while spent < 60 * minutes:
         start, progress = time.monotonic(), spent / (60 * minutes)
-        samples = draw_samples(seeds, PICTURES, "train")
-        level = seeds.uniform(0.0, min(1.0, 0.2 + 2 * progress))
-        share = seeds.uniform(0.05, 0.3) if progress < 0.8 else seeds.choice((0.1, 0.4, 1.0))
-        losses = label_loss(model, head, packer, table, samples, seeds, level, share)
-        (losses.answer + losses.place).backward()
+        early = layers == SHALLOW and progress < 0.25
+        level = 0.0 if early else seeds.uniform(0.0, min(1.0, 2 * progress))
+        share = 0.03 if early else seeds.uniform(0.03, 0.25)
+        kinds = LOOKUPS if early else tuple(KINDS)
+        for task, count in PICTURES.items():
+            samples = draw_samples(seeds, task, count, "train")
+            losses = label_loss(model, heads, packer, table, samples, seeds, level, share, kinds)
+            weight = count / sum(PICTURES.values())
+            (weight * losses.total()).backward()
+            recent.append(losses.answer.item())
         optimizers.step(progress)
-        recent.append(losses.answer.item())
         step, now = step + 1, time.monotonic()
         spent += now - start
         if now - last_log > 75:
             mean, last_log, recent = sum(recent) / len(recent), now, []
-            _report(model, head, packer, table, step, spent, mean)
+            _report(model, heads, packer, table, step, spent, mean)
         if now - last_save > 180 or spent >= 60 * minutes:
             last_save = now
-            torch.save({"llm": model.model.language_model.state_dict(), "head": head.state_dict(),
+            torch.save({"llm": model.model.language_model.state_dict(), "heads": heads.state_dict(),
                         "optimizers": optimizers.state_dict(), "spent": spent, "step": step},
                        save.with_suffix(".tmp"))  # fmt: skip
             save.with_suffix(".tmp").replace(save)
@@ -103,17 +130,19 @@ def train_labels(run: Path, minutes: float, threads: int) -> None:
 
 @torch.no_grad()
 def _report(
-    model: nn.Module, head: nn.Linear, packer: Packer, table: AtomTable, step: int, spent: float,
+    model: nn.Module, heads: Heads, packer: Packer, table: AtomTable, step: int, spent: float,
     loss: float,
 ) -> None:  # fmt: skip
-    right, asked, place = Counter[str](), Counter[str](), 0.0
+    right, asked, place, query = Counter[str](), Counter[str](), 0.0, 0.0
     rng = random.Random(7)
-    for _ in range(3):
-        samples = draw_samples(rng, PICTURES, "validation")
-        losses = label_loss(model, head, packer, table, samples, rng, 0.5, 0.2)
-        place += losses.place.item() / 3
+    for task, count in PICTURES.items():
+        samples = draw_samples(rng, task, 3 * count, "validation")
+        losses = label_loss(model, heads, packer, table, samples, rng, 0.5, 0.2)
+        place += losses.place.item() / len(PICTURES)
+        query += losses.query.item() / len(PICTURES)
         for kind, (good, total) in losses.hits(packer.end_id).items():
             right[kind] += good
             asked[kind] += total
     scores = " ".join(f"{kind}={right[kind] / asked[kind]:.2f}" for kind in sorted(asked))
-    print(f"labels {step} {spent / 60:.1f}min loss={loss:.3f} place={place:.3f} {scores}", flush=True)
+    aside = f"place={place:.3f} query={query:.3f}"
+    print(f"labels {step} {spent / 60:.1f}min loss={loss:.3f} {aside} {scores}", flush=True)

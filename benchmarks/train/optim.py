@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-MUON_RATE, ADAM_RATE = 0.02, 2e-3
+MUON_RATE, ADAM_RATE, PATCH_RATE = 0.02, 2e-3, 3e-4
 
 
 def orthogonalize(x: torch.Tensor, steps: int = 5) -> torch.Tensor:
@@ -56,22 +56,23 @@ class Optimizers:
     """Both optimizers of a set of named parameters; `scale` multiplies both rates."""
 
     def __init__(self, named: Iterable[tuple[str, nn.Parameter]], scale: float = 1.0) -> None:
-        matrices, rest = [], []
+        matrices, rest, patch = [], [], []
         for name, param in named:
             if param.requires_grad:
                 matrix = param.ndim == 2 and "embed" not in name and "aux" not in name
-                (matrices if matrix else rest).append(param)
-        self.params = matrices + rest
+                (patch if "patch_embed" in name else matrices if matrix else rest).append(param)
+        self.params = matrices + rest + patch
         self.muon = Muon(matrices, lr=MUON_RATE * scale)
-        self.adam = torch.optim.AdamW(rest, lr=ADAM_RATE * scale, betas=(0.9, 0.98), weight_decay=0)
+        groups = [{"params": rest, "base": ADAM_RATE}, {"params": patch, "base": PATCH_RATE}]
+        self.adam = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.98),
+                                      weight_decay=0)  # fmt: skip
         self.scale = scale
 
     def step(self, progress: float, clip: float = 1.0) -> float:
         """One update; the rate falls linearly with `progress` (0-1). Returns the gradient norm."""
         fall = self.scale * max(0.03, 1 - progress)
-        for optimizer, rate in ((self.muon, MUON_RATE), (self.adam, ADAM_RATE)):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * fall
+        for group in (*self.muon.param_groups, *self.adam.param_groups):
+            group["lr"] = group.get("base", MUON_RATE) * fall
         norm = nn.utils.clip_grad_norm_(self.params, clip)
         self.muon.step()
         self.adam.step()

@@ -15,6 +15,8 @@ import torch
 from transformers import Qwen2Tokenizer
 
 from ..tasks import QA
+from ..tasks.words import PLURALS
+from .atoms import PLACES, AtomTable
 
 PADDING = -1
 
@@ -32,7 +34,8 @@ class Pack:
 
     `cells` is a visual token's cell, else PADDING; `blocks` is 0 for the shared prefix, the
     question's number from 1, PADDING behind the end; `targets` is the next token where it belongs
-    to an answer, else PADDING; `kinds` names each picture's questions in order.
+    to an answer, else PADDING; `queries` [targets, hidden] holds for each of those, row by row,
+    what to look for (see `Packer.query`); `kinds` names each picture's questions in order.
     """
 
     ids: torch.Tensor
@@ -40,6 +43,7 @@ class Pack:
     blocks: torch.Tensor
     targets: torch.Tensor
     positions: torch.Tensor
+    queries: torch.Tensor
     kinds: tuple[tuple[str, ...], ...]
 
     def mask(self) -> torch.Tensor:
@@ -53,8 +57,11 @@ class Pack:
 class Packer:
     """Turns questions into `Pack`s in the checkpoint's chat format."""
 
-    def __init__(self, tokenizer: Qwen2Tokenizer) -> None:
+    def __init__(self, tokenizer: Qwen2Tokenizer, table: AtomTable) -> None:
         self._tokenizer = tokenizer
+        self._atoms = dict(zip(table.names, table.vectors, strict=True))
+        self._atoms |= {many: self._atoms[one] for one, many in PLURALS.items()}
+        self._atoms |= {"objects": self._atoms["object"], "bars": self._atoms["bar"]}
         self._ids: dict[str, list[int]] = {}
         self.image_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self.end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -63,6 +70,15 @@ class Packer:
         if text not in self._ids:
             self._ids[text] = self._tokenizer(text).input_ids
         return self._ids[text]
+
+    def query(self, qa: QA, place: int) -> torch.Tensor:
+        """What to look for when predicting an answer's token: the question's atoms, its place.
+
+        It is the sum of their vectors, as a visual token would carry them: [hidden].
+        """
+        words = qa.question.rstrip("?").lower().split()
+        found = [self._atoms[word] for word in words if word in self._atoms]
+        return torch.stack([*found, self._atoms[f"#{min(place, PLACES - 1)}"]]).sum(0)
 
     def turn(self, qa: QA, follows: bool) -> Turn:
         opening = self.encode("\n<|im_start|>user\n") if follows else []
@@ -89,7 +105,8 @@ class Packer:
         for i, row in enumerate(rows):
             places[:, i, : len(row[0])] = row[4]
         kinds = tuple(tuple(qa.kind for qa in picture[0]) for picture in pictures)
-        return Pack(packed[0], packed[1], packed[2], packed[3], places, kinds)
+        queries = torch.cat([row[5] for row in rows])
+        return Pack(packed[0], packed[1], packed[2], packed[3], places, queries, kinds)
 
     def _row(
         self,
@@ -98,7 +115,7 @@ class Packer:
         grid: tuple[int, int],
         rng: random.Random,
         second_turns: float,
-    ) -> tuple[list[int], list[int], list[int], list[int], torch.Tensor]:
+    ) -> tuple[list[int], list[int], list[int], list[int], torch.Tensor, torch.Tensor]:
         prefix = self.encode("<|im_start|>user\n<|vision_start|>")
         start, after = len(prefix), len(prefix) + max(grid)
         ids = [*prefix, *[self.image_id] * len(kept), *self.encode("<|vision_end|>")]
@@ -106,7 +123,7 @@ class Packer:
         blocks, targets = [0] * len(ids), [PADDING] * len(ids)
         seen = torch.stack([torch.zeros_like(kept), kept // grid[1], kept % grid[1]]) + start
         places = [torch.arange(start).expand(3, -1), seen, torch.full((3, 1), after)]
-        block = 0
+        block, queries = 0, []
         for number, qa in enumerate(asked):
             follows = number > 0 and blocks[-1] > 0 and rng.random() < second_turns
             if not follows:
@@ -119,4 +136,5 @@ class Packer:
             targets += [PADDING] * (len(turn.asked) - 1) + turn.answer + [PADDING]
             places.append(torch.arange(place, place + len(tokens)).expand(3, -1))
             place += len(tokens)
-        return ids, cells, blocks, targets, torch.cat(places, dim=1)
+            queries += [self.query(qa, index) for index in range(len(turn.answer))]
+        return ids, cells, blocks, targets, torch.cat(places, dim=1), torch.stack(queries)

@@ -14,12 +14,12 @@ from .atoms import AtomTable, build_table
 from .model import HIDDEN, build_config, fresh_model
 from .optim import Optimizers
 from .tokenizer import build_tokenizer
-from .vision import to_patches, tower_forward
+from .vision import to_patches, tower_forward, whiten_patch_embedding
 
-TASK_SHARES = {"document": 0.45, "chart": 0.33, "scene": 0.22}
+TASK_SHARES = {"document": 0.3, "chart": 0.28, "scene": 0.42}
 SIZES = (
     (0.0, ((224, 224),)),
-    (0.35, ((224, 224), (336, 224), (448, 224), (224, 336))),
+    (0.40, ((224, 224), (336, 224), (448, 224), (224, 336))),
     (0.62, ((448, 448), (448, 448), (448, 224), (336, 336))),
     (0.80, ((448, 448),)),
 )
@@ -79,6 +79,8 @@ def train_tower(run: Path, minutes: float, threads: int) -> None:
     table = build_table(tokenizer, HIDDEN)
     tower = fresh_model(build_config(tokenizer), table.embedding).model.visual
     optimizers = Optimizers(tower.named_parameters())
+    sample, _ = draw_batch(random.Random(0), (448, 448), 48, table, "train")
+    whiten_patch_embedding(tower, sample.flatten(0, 1))
     spent, step, save = 0.0, 0, run / "tower.pt"
     if save.exists():
         state = torch.load(save, weights_only=True)

@@ -54,3 +54,21 @@ def tower_forward(
         x = x + block.attn.proj(mixed.transpose(1, 2).reshape(batch, count, -1))
         x = x + block.mlp(block.norm2(x))
     return tower.merger(x).view(batch, count // 4, -1)
+
+
+@torch.no_grad()
+def whiten_patch_embedding(
+    tower: Qwen2VisionTransformerPretrainedModel, patches: torch.Tensor, floor: float = 0.02
+) -> None:
+    """Start the patch embedding as the patches' principal components, each at unit power.
+
+    Without it a bright page's mean drowns the strokes on it. patches: [patches, 588].
+    """
+    power = patches.T @ patches / len(patches)
+    values, vectors = torch.linalg.eigh(power)
+    weight = tower.patch_embed.proj.weight
+    count, channels, frames, side, _ = weight.shape
+    top = slice(-count, None)
+    filters = vectors[:, top] / (values[top].clamp(min=0) + floor).sqrt()
+    filters = filters.T.reshape(count, channels, 1, side, side) / frames
+    weight.copy_(filters.expand(-1, -1, frames, -1, -1))

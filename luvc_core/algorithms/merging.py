@@ -93,9 +93,7 @@ class Pairs:
     def merge_sizes(self, sizes: Tensor) -> Tensor:
         """[frames, lines, tokens] -> [frames, lines, tokens - pairs], the sums."""
         # Whole numbers, so that the order of summation does not matter.
-        return sizes.gather(2, self.kept).scatter_add(
-            2, self._slot, sizes.gather(2, self.removed)
-        )
+        return sizes.gather(2, self.kept).scatter_add(2, self._slot, sizes.gather(2, self.removed))
 
     @property
     def _slot(self) -> Tensor:

@@ -1,31 +1,63 @@
-"""A key/value cache whose layers differ in length, because pruning leaves fewer tokens in deeper layers."""
+"""A key/value cache whose layers differ in length: pruning leaves deeper layers fewer tokens."""
 
-from dataclasses import dataclass, field
-
-import torch
 from torch import Tensor
 
+_SMALLEST_ROOM = 64  # tokens
 
-@dataclass
+
 class LayerCache:
-    """Keys and values of one layer of one request, [1, heads, length, head size] each."""
+    """Keys and values of one layer of one request, [1, heads, length, head size] each.
 
-    keys: Tensor | None = field(default=None, repr=False)
-    values: Tensor | None = field(default=None, repr=False)
+    Grows with room to spare, at most a quarter of its length or 64 tokens, so that a long answer
+    costs time in proportion to its length.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new tokens at the end; returns all keys and values. Shapes [1, heads, new, head size]."""
-        if self.keys is None or self.values is None:
-            self.keys, self.values = keys, values
-        else:
-            self.keys = torch.cat((self.keys, keys), dim=2)
-            self.values = torch.cat((self.values, values), dim=2)
-        return self.keys, self.values
+        """Add new tokens at the end; returns all keys and values, as views.
+
+        Shapes [1, heads, new, head size]; keys and values may differ in head size. The first
+        tensors are held, not copied, and never written to. Views stay valid: what they show does
+        not change.
+        """
+        start = self.length
+        self.length += keys.shape[2]
+        if self._keys is None or self._values is None:
+            self._keys, self._values = keys, values
+            return keys, values
+        self._keys = _stored(self._keys, keys, start)
+        self._values = _stored(self._values, values, start)
+        return self._keys[:, :, : self.length], self._values[:, :, : self.length]
 
     @property
-    def length(self) -> int:
-        return 0 if self.keys is None else self.keys.shape[2]
+    def keys(self) -> Tensor | None:
+        """Those that are valid, as a view; None while empty."""
+        return None if self._keys is None else self._keys[:, :, : self.length]
+
+    @property
+    def values(self) -> Tensor | None:
+        """Those that are valid, as a view; None while empty."""
+        return None if self._values is None else self._values[:, :, : self.length]
 
     @property
     def byte_count(self) -> int:
-        return 0 if self.keys is None or self.values is None else self.keys.nbytes + self.values.nbytes
+        """Bytes of the valid keys and values, without the room to spare."""
+        views = (self.keys, self.values)
+        return sum(view.nbytes for view in views if view is not None)
+
+
+def _stored(buffer: Tensor, new: Tensor, start: int) -> Tensor:
+    """`new` written at `start` into the buffer, or into a larger copy where it has no room."""
+    end = start + new.shape[2]
+    if end > buffer.shape[2]:
+        larger = buffer.new_empty(
+            *buffer.shape[:2], end + max(_SMALLEST_ROOM, end // 4), buffer.shape[3]
+        )
+        larger[:, :, :start] = buffer[:, :, :start]
+        buffer = larger
+    buffer[:, :, start:end] = new
+    return buffer

@@ -7,6 +7,7 @@ this module and the registry. Only this package imports transformers.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Self
 
 import torch
@@ -84,6 +85,11 @@ class Prompt:
     def visual(self) -> Tensor:
         """bool [length]: the places of visual tokens."""
         return self.segment >= 0
+
+
+def runs_of(segment: Tensor) -> list[tuple[int, int]]:
+    """Neighbouring places of one picture, or of text: (picture or -1, how many), in order."""
+    return [(picture, len(list(run))) for picture, run in groupby(segment.tolist())]
 
 
 Rotary = tuple[Tensor, Tensor]

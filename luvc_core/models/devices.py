@@ -8,18 +8,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA where there is one. Raises InvalidSettings for a device that is not here."""
+    """`auto` takes CUDA where there is one. Raises InvalidSettings for a device not here."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InvalidSettings("device", f"got {name!r}", "auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InvalidSettings("device", f"got {name!r}", f"{torch.cuda.device_count()} CUDA devices")
-    if device.type not in ("cpu", "cuda"):
-        raise InvalidSettings("device", f"got {name!r}", "auto, cpu, cuda or cuda:N")
-    return device
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in here and not (name == "cuda" and here[1:]):
+        raise InvalidSettings("device", f"got {name!r}", ", ".join(("auto", *here)))
+    return torch.device(name)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -34,5 +29,6 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _cpu_has_bf16() -> bool:
     """Without these instructions a bfloat16 matrix product is a hundred times slower."""
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
+    # A torch too old to tell is taken to have none.
+    has = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

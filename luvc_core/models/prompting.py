@@ -1,6 +1,8 @@
 """A checkpoint's tokenizer and chat template, with room made for visual tokens."""
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 from transformers import AutoTokenizer
@@ -33,19 +35,25 @@ class ChatTokenizer:
         specials = {t.content for t in self._tokenizer.added_tokens_decoder.values() if t.special}
         if placeholder not in specials:
             raise CheckpointError(f"{folder}: the tokenizer has no special token {placeholder}")
-        self._specials = sorted(specials)
-        self._media_marks = {placeholder, "<image>"}
+        self._specials = frozenset(specials)
         self._placeholder_id: int = self._tokenizer.convert_tokens_to_ids(placeholder)
+        picture = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}
+        try:
+            rendered = self._render([picture])
+        except jinja2.TemplateError as error:
+            raise CheckpointError(f"{folder}: the chat template fails: {error}") from error
+        if rendered.count(placeholder) != 1:
+            raise CheckpointError(f"{folder}: the chat template has no {placeholder} for a picture")
 
-    def id_of(self, token: str) -> int | None:
-        """Id of a special token, None if the tokenizer has none of this name."""
-        return self._tokenizer.convert_tokens_to_ids(token) if token in self._specials else None
-
-    @property
-    def end_id(self) -> int | None:
-        """Id of the tokenizer's own end token."""
-        end: int | None = self._tokenizer.eos_token_id
-        return end
+    def stop_ids(self, checkpoint: Checkpoint) -> frozenset[int]:
+        """Ids that end an answer: the checkpoint's own list, or the tokenizer's end token."""
+        settings: dict[str, Any] = {}
+        if (checkpoint.folder / "generation_config.json").is_file():
+            settings = checkpoint.read_json("generation_config.json")
+        end = settings.get("eos_token_id", self._tokenizer.eos_token_id)
+        if end is None:
+            raise CheckpointError(f"{checkpoint.folder}: no eos_token_id, so no answer would end")
+        return frozenset(end if isinstance(end, list) else [end])
 
     def text_of(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(
@@ -61,31 +69,26 @@ class ChatTokenizer:
         """
         for i, message in enumerate(messages):
             self._refuse_specials(f"messages[{i}]", message)
+        try:
+            text = self._render([{"role": m.role, "content": _content(m)} for m in messages])
+        except jinja2.TemplateError as error:
+            raise InvalidInput("messages", f"the model's chat template says: {error}") from error
         pictures = [p for m in messages for p in m.parts if isinstance(p, VisionTokens)]
         ids: list[int] = []
         segment: list[int] = []
-        seen = 0
-        for token in self._tokenizer(self._render(messages), add_special_tokens=False).input_ids:
-            is_picture = token == self._placeholder_id and seen < len(pictures)
-            count = pictures[seen].grid.token_count if is_picture else 1
+        numbers = itertools.count()
+        for token in self._tokenizer(text, add_special_tokens=False).input_ids:
+            number = next(numbers) if token == self._placeholder_id else TEXT
+            count = 1 if number == TEXT else pictures[number].grid.token_count
             ids += [token] * count
-            segment += [seen if is_picture else TEXT] * count
-            seen += token == self._placeholder_id
-        if seen != len(pictures):
-            raise CheckpointError(
-                f"the chat template made room for {seen} pictures of {len(pictures)}"
-            )
+            segment += [number] * count
         return ids, segment
 
-    def _render(self, messages: Sequence[Message[VisionTokens]]) -> str:
+    def _render(self, turns: list[dict[str, Any]]) -> str:
         """Text of the whole conversation, up to where the answer begins."""
-        turns = [{"role": m.role, "content": _content(m)} for m in messages]
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
-            )
-        except jinja2.TemplateError as error:
-            raise InvalidInput("messages", f"the model's chat template says: {error}") from error
+        text: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True
+        )
         return text
 
     def _refuse_specials(self, field: str, message: Message[VisionTokens]) -> None:
@@ -96,11 +99,10 @@ class ChatTokenizer:
         run = ""
         for j, part in enumerate(message.parts):
             run = run + part if isinstance(part, str) else ""
-            marks = {*self._specials, *self._media_marks}
-            found = next((mark for mark in sorted(marks) if mark in run), None)
-            if found is not None:
-                advice = "attach media as parts" if found in self._media_marks else "plain text"
-                raise InvalidInput(f"{field}.parts[{j}]", f"holds the token {found}", advice)
+            found = [mark for mark in (*sorted(self._specials), "<image>") if mark in run]
+            if found:
+                allowed = "plain text; attach media as parts"
+                raise InvalidInput(f"{field}.parts[{j}]", f"holds the token {found[0]}", allowed)
 
 
 def _content(message: Message[VisionTokens]) -> str | list[dict[str, str]]:

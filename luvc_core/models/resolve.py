@@ -22,7 +22,7 @@ class Checkpoint:
     revision: str
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Content of one of its files. Raises CheckpointError if it is missing or no JSON object."""
+        """Content of one of its files. Raises CheckpointError unless it is a JSON object."""
         path = self.folder / name
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
     """
     if name in embedded():
         return Checkpoint(embedded()[name], name)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Checkpoint(Path(name), Path(name).resolve().name)
     choices = f"embedded checkpoints: {', '.join(embedded()) or 'none'}"
     if name.count("/") != 1 or name.startswith((".", "/")) or name.endswith("/"):
@@ -57,5 +57,7 @@ def resolve(name: str, revision: str | None = None) -> Checkpoint:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{name!r} cannot be had from the hub: {reason}; {choices}") from error
+        raise CheckpointError(
+            f"{name!r} cannot be had from the hub: {reason}; {choices}"
+        ) from error
     return Checkpoint(folder, f"{name}@{folder.name[:12]}")

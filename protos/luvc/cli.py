@@ -45,7 +45,10 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="HOST:PORT",
         help="the encoder service (default: %(default)s)",
     )
-    parser.add_argument("--profile", help="off, lossless, balanced or max (default: the server's)")
+    parser.add_argument(
+        "--profile",
+        help="off, lossless, balanced, max or spu-paper (default: the server's)",
+    )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default)")
     parser.add_argument("--top-p", type=float, metavar="P", help="nucleus sampling, in (0, 1]")

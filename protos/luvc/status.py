@@ -5,6 +5,7 @@ the package googleapis-common-protos; on the wire they are the same.
 """
 
 import contextlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, m
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "luvc"
+# Trailers travel as HTTP/2 headers, which peers cut off at 8 KiB; a message travels thrice.
+MAX_CHARACTERS = 800
 Field = descriptor_pb2.FieldDescriptorProto
 
 
@@ -47,6 +50,17 @@ class Status:
         """The rich details, for `context.abort` and its kin."""
         number: int = self.code.value[0]
         return ((DETAILS_KEY, to_bytes(number, self.message, self.details)),)
+
+
+def reason_of(error: BaseException) -> str:
+    """The constant for an exception's class: INVALID_MEDIA for InvalidMedia."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
+
+
+def shorten(text: str) -> str:
+    """Text that fits a trailer, and can be encoded."""
+    short = text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + " ..."
+    return short.encode("utf-8", "replace").decode()
 
 
 def to_bytes(code: int, text: str, details: Details) -> bytes:

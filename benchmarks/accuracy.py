@@ -1,0 +1,136 @@
+"""Accuracy of each profile on held-out questions, through the product's own encoder and engine.
+
+`make bench-accuracy`, or `python -m benchmarks.accuracy`. Writes `results/accuracy.json`: rows with
+checkpoint, profile, task, n, accuracy, retention (accuracy over that of `off`), loyalty
+(share of answers equal to those of `off`), layer_averaged_tokens (share of the source tokens).
+"""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.tasks import KINDS, questions
+from luvc_core.chat import Message, Sampling
+from luvc_core.config import PROFILES, Compression
+from luvc_core.encode import Encoder
+from luvc_core.engine.engine import Engine, Request, Result
+from luvc_core.models.registry import load_language, load_vision
+
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One profile on one kind of question. Shares in [0, 1]."""
+
+    checkpoint: str
+    profile: str
+    task: str
+    n: int
+    accuracy: float
+    retention: float
+    loyalty: float
+    layer_averaged_tokens: float
+
+
+class Asker:
+    """A checkpoint in this process, asked one question at a time."""
+
+    def __init__(self, model: str) -> None:
+        self.encoder = Encoder(load_vision(model))
+        self.engine = Engine(load_language(model))
+
+    def ask(
+        self, image: Image.Image, question: str, compression: Compression
+    ) -> tuple[str, Result]:
+        """The greedy answer and its accounts."""
+        patches = self.encoder.prepare(png(image), "image")
+        (tokens,) = self.encoder.encode([patches], compression.oim)
+        request = Request(
+            (Message("user", (tokens, question)),), Sampling(max_tokens=16), compression.spu
+        )
+        session = self.engine.start(request)
+        text = ""
+        while (event := session.step()) is not None:
+            text += event.text
+            if event.result is not None:
+                return text.strip(), event.result
+        raise AssertionError("an answer ends with a result")
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of a picture's file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def measure(
+    asker: Asker, checkpoint: str, kind: str, n: int, profiles: Mapping[str, Compression]
+) -> Iterator[Row]:
+    """Rows of all profiles on `n` held-out questions of a kind; `off` is measured in any case."""
+    names = ["off", *(name for name in profiles if name != "off")]
+    compressions = {"off": PROFILES["off"], **profiles}
+    right: dict[str, int] = dict.fromkeys(names, 0)
+    same: dict[str, int] = dict.fromkeys(names, 0)
+    share: dict[str, float] = dict.fromkeys(names, 0.0)
+    for image, question, truth in questions(kind, n):
+        plain = ""
+        for name in names:
+            answer, result = asker.ask(image, question, compressions[name])
+            plain = answer if name == "off" else plain
+            right[name] += answer == truth
+            same[name] += answer == plain
+            source = result.source_visual_token_count
+            share[name] += result.layer_averaged_visual_token_count / source
+    for name in names:
+        retention = right[name] / right["off"] if right["off"] else 0.0
+        yield Row(checkpoint, name, kind, n, right[name] / n, retention, same[name] / n,
+                  share[name] / n)  # fmt: skip
+
+
+def show(rows: Sequence[Row]) -> None:
+    """A table: a line for each kind, a column for each profile."""
+    profiles = list(dict.fromkeys(row.profile for row in rows))
+    print("accuracy % (loyalty %, visual tokens in the average layer %)")
+    print(f"{'':10}" + "".join(f"{name:>22}" for name in profiles))
+    for task in dict.fromkeys(row.task for row in rows):
+        cells = {row.profile: row for row in rows if row.task == task}
+        line = "".join(
+            f"{100 * r.accuracy:8.1f} ({100 * r.loyalty:5.1f},{100 * r.layer_averaged_tokens:4.0f})"
+            .rjust(22)
+            for r in (cells[name] for name in profiles)
+        )  # fmt: skip
+        print(f"{task:10}{line}")
+
+
+def main() -> int:
+    """Measure, print and write; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="luvc-tiny-qwen2vl", help="default: %(default)s")
+    parser.add_argument(
+        "--n", type=int, default=500, help="questions a kind (default: %(default)s)"
+    )
+    parser.add_argument("--profiles", nargs="*", default=list(PROFILES), choices=list(PROFILES))
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    options = parser.parse_args()
+    asker = Asker(options.model)
+    rows: list[Row] = []
+    for kind in options.kinds:
+        profiles = {name: PROFILES[name] for name in options.profiles}
+        rows += measure(asker, options.model, kind, options.n, profiles)
+        print(f"{kind}: done", file=sys.stderr)
+    show(rows)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Stage C: the tower takes the labels' place, first frozen, then trained with the rest."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration
+
+from ..tasks import SPLITS, Sample, make_sample
+from .atoms import AtomTable, build_table
+from .decoder import Heads, Losses
+from .export import export
+from .model import HIDDEN, LLM_LAYERS, build_config, fresh_model
+from .optim import Optimizers
+from .packing import Packer
+from .tokenizer import build_tokenizer
+from .tower import tower_loss
+from .vision import to_patches, tower_forward
+
+PICTURES = {"scene": 3, "chart": 2, "document": 2}
+QUESTIONS, GRID = 8, (16, 16)
+
+
+@dataclass
+class Trainee:
+    """Everything of one run; weights come from the earlier stages' files."""
+
+    run: Path
+    tokenizer: Qwen2Tokenizer
+    table: AtomTable
+    packer: Packer
+    model: Qwen2VLForConditionalGeneration
+    heads: Heads
+
+    def load_tower(self) -> None:
+        state = torch.load(self.run / "tower.pt", weights_only=True)
+        self.model.model.visual.load_state_dict(state["tower"])
+
+    def losses(
+        self, samples: list[Sample], rng: random.Random, learn_tower: bool
+    ) -> tuple[Losses, torch.Tensor]:
+        """Losses of questions about the pictures, and the tower's own on their labels."""
+        images = [sample.image for sample in samples if sample.image is not None]
+        with torch.set_grad_enabled(learn_tower):
+            features = tower_forward(self.model.model.visual, to_patches(images), GRID)
+        everywhere = torch.arange(GRID[0] * GRID[1])
+        asked = [(sample.questions[:QUESTIONS], everywhere, GRID) for sample in samples]
+        losses = Losses(self.model, self.heads, self.packer.pack(asked, rng), features, GRID)
+        hot = torch.cat([self.table.multi_hot(sample) for sample in samples])
+        return losses, tower_loss(features.flatten(0, 1), hot, self.table.vectors)
+
+
+def open_run(run: Path) -> Trainee:
+    """Load tower.pt and the newest of pictures.pt and llm.pt."""
+    tokenizer = build_tokenizer()
+    table = build_table(tokenizer, HIDDEN)
+    model = fresh_model(build_config(tokenizer), table.embedding)
+    trainee = Trainee(run, tokenizer, table, Packer(tokenizer, table), model, Heads(HIDDEN))
+    trainee.load_tower()
+    source = run / ("pictures.pt" if (run / "pictures.pt").exists() else f"llm{LLM_LAYERS}.pt")
+    state = torch.load(source, weights_only=True)
+    model.model.language_model.load_state_dict(state["llm"])
+    if "tower" in state:
+        model.model.visual.load_state_dict(state["tower"])
+    trainee.heads.load_state_dict(state["heads"])
+    return trainee
+
+
+def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> list[Sample]:
+    pool = SPLITS[split]
+    return [make_sample(task, seeds.randrange(pool.start, pool.stop)) for _ in range(count)]
+
+
+def train_pictures(
+    run: Path, minutes: float, threads: int, learn_tower: bool, scale: float
+) -> None:
+    """Train for `minutes`, with rates times `scale`; saves and exports at the end.
+
+    While the tower is frozen, a newer tower.pt (from a tower stage beside this one) is taken up.
+    """
+    torch.set_num_threads(threads)
+    trainee = open_run(run)
+    model = trainee.model.requires_grad_(False)
+    model.model.language_model.layers.requires_grad_(True)
+    model.model.language_model.norm.requires_grad_(True)
+    model.model.visual.requires_grad_(learn_tower)
+    aux = ((f"aux.{name}", p) for name, p in trainee.heads.named_parameters())
+    optimizers = Optimizers([*model.named_parameters(), *aux], scale)
+    seeds, recent, step = random.Random(f"pictures/{time.time()}"), [], 0
+    begin = last_log = last_save = time.monotonic()
+    seen = (run / "tower.pt").stat().st_mtime
+    while (spent := time.monotonic() - begin) < 60 * minutes:
+        for task, count in PICTURES.items():
+            samples = draw_samples(seeds, task, count, "train")
+            losses, dense = trainee.losses(samples, seeds, learn_tower)
+            weight = count / sum(PICTURES.values())
+            loss = losses.total() + (0.5 * dense if learn_tower else 0)
+            (weight * loss).backward()
+            recent.append(losses.answer.item())
+        optimizers.step(spent / (60 * minutes))
+        step, now = step + 1, time.monotonic()
+        if not learn_tower and (newer := (run / "tower.pt").stat().st_mtime) > seen:
+            seen = newer
+            trainee.load_tower()
+        if now - last_log > 90:
+            mean, last_log, recent = sum(recent) / len(recent), now, []
+            print(f"pictures {step} {spent / 60:.1f}min loss={mean:.3f} {report(trainee)}", flush=True)
+        if now - last_save > 180:
+            last_save = now
+            save(trainee)
+    save(trainee)
+    print(f"pictures {step} end {report(trainee, 6)}", flush=True)
+    export(model, trainee.tokenizer, run / "export")
+
+
+def save(trainee: Trainee) -> None:
+    path = trainee.run / "pictures.pt"
+    torch.save({"llm": trainee.model.model.language_model.state_dict(),
+                "tower": trainee.model.model.visual.state_dict(),
+                "heads": trainee.heads.state_dict()}, path.with_suffix(".tmp"))  # fmt: skip
+    path.with_suffix(".tmp").replace(path)
+
+
+@torch.no_grad()
+def report(trainee: Trainee, rounds: int = 2) -> str:
+    """Teacher-forced accuracy by kind on validation pictures."""
+    right, asked, rng = Counter[str](), Counter[str](), random.Random(11)
+    for _ in range(rounds):
+        for task, count in PICTURES.items():
+            samples = draw_samples(rng, task, 2 * count, "validation")
+            losses, _ = trainee.losses(samples, rng, False)
+            for kind, (good, total) in losses.hits(trainee.packer.end_id).items():
+                right[kind] += good
+                asked[kind] += total
+    return " ".join(f"{kind}={right[kind] / asked[kind]:.2f}" for kind in sorted(asked))

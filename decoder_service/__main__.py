@@ -1,0 +1,114 @@
+"""`python -m decoder_service`: replicas in a local or an existing Ray, in the foreground."""
+
+import logging
+import math
+import os
+import signal
+import sys
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions, gRPCOptions
+from ray.serve.schema import LoggingConfig
+
+from decoder_service.app import SERVICER_FUNCTIONS, application
+from decoder_service.config import DecoderConfig
+from luvc_core.errors import LuvcError
+from luvc_core.flags import config_from
+from luvc_core.models.resolve import resolve
+
+APPLICATION = "luvc"
+# Nothing is served over HTTP, but without a route Ray's proxies do not know the application.
+ROUTE = "/luvc"
+# Ray ends a stream here even if its replica does not; the replica's own deadline comes first.
+_SPARE_SECONDS = 5.0
+
+
+class _Stop(BaseException):
+    """A signal asked the program to end. No Exception, so that no handler of Ray's swallows it."""
+
+
+def main() -> int:
+    """Serve until told to stop; returns the exit status."""
+    config = config_from(
+        DecoderConfig, "decoder_service", "LUVC_DECODER_", sys.argv[1:], os.environ
+    )
+    logging.basicConfig(level=config.log_level.upper())
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        resolve(config.model)
+        _catch_signals()
+        _start_ray(config)
+        # ray.init installs a handler of its own.
+        _catch_signals()
+        _deploy(config)
+        print(f"decoder ready on {config.host}:{config.port} ({config.model})", flush=True)
+        while True:
+            signal.pause()
+    except _Stop:
+        return 0
+    except (LuvcError, OSError, RuntimeError, ConnectionError) as error:
+        print(f"decoder_service: {error}", file=sys.stderr)
+        return 1
+    finally:
+        _shut_down(config)
+
+
+def _catch_signals() -> None:
+    def stop(number: int, frame: Any) -> None:
+        for again in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(again, signal.SIG_IGN)
+        raise _Stop
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _start_ray(config: DecoderConfig) -> None:
+    if config.ray_address:
+        ray.init(address=config.ray_address, log_to_driver=True, logging_level=logging.WARNING)
+        return
+    # No token file in the home folder, no reports to the makers of Ray.
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers are 15 nicer by default: beside any other busy process, replicas would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    needed = math.ceil(config.most_replicas * config.replica_cpus)
+    ray.init(
+        address="local",
+        num_cpus=config.ray_cpus or max(os.cpu_count() or 1, needed),
+        object_store_memory=config.object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=True,
+        logging_level=logging.WARNING,
+    )
+
+
+def _deploy(config: DecoderConfig) -> None:
+    quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+    serve.start(
+        logging_config=quiet,
+        http_options=HTTPOptions(host=config.host, port=config.http_port),
+        grpc_options=gRPCOptions(
+            port=config.port,
+            grpc_servicer_functions=SERVICER_FUNCTIONS,
+            request_timeout_s=config.timeout + _SPARE_SECONDS,
+        ),
+    )
+    serve.run(application(config), name=APPLICATION, route_prefix=ROUTE, logging_config=quiet)
+
+
+def _shut_down(config: DecoderConfig) -> None:
+    """Let accepted answers finish, then take down what was started here."""
+    if not ray.is_initialized():
+        return
+    if config.ray_address:
+        serve.delete(APPLICATION)
+    else:
+        serve.shutdown()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

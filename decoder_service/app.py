@@ -1,0 +1,50 @@
+"""The Serve application. Ray imports it by path: `decoder_service.app:build`."""
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from decoder_service.config import DecoderConfig
+from decoder_service.deployment import Decoder
+from luvc_core.flags import from_mapping
+
+# What the gRPC proxies serve; each call goes to the method of its name of the deployment.
+SERVICER_FUNCTIONS = [
+    "luvc.v1.decoder_pb2_grpc.add_DecoderServiceServicer_to_server",
+    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
+]
+
+
+def build(settings: dict[str, Any]) -> Application:
+    """The application from the fields of DecoderConfig. Raises ValueError for unknown ones."""
+    return application(from_mapping(DecoderConfig, settings))
+
+
+def application(config: DecoderConfig) -> Application:
+    """Replicas that scale, queue and stop as the configuration says."""
+    options: dict[str, Any] = {"num_replicas": config.replicas}
+    if config.max_replicas:
+        options = {
+            "autoscaling_config": AutoscalingConfig(
+                min_replicas=config.min_replicas,
+                max_replicas=config.max_replicas,
+                target_ongoing_requests=config.target_ongoing,
+                upscale_delay_s=config.upscale_delay,
+                downscale_delay_s=config.downscale_delay,
+            )
+        }
+    deployment = serve.deployment(
+        Decoder,
+        name="decoder",
+        max_ongoing_requests=config.max_ongoing,
+        max_queued_requests=config.max_waiting,
+        graceful_shutdown_timeout_s=config.grace,
+        graceful_shutdown_wait_loop_s=0.2,
+        health_check_period_s=5,
+        logging_config={"enable_access_log": False},
+        ray_actor_options={"num_cpus": config.replica_cpus, "num_gpus": config.replica_gpus},
+        **options,
+    )
+    return deployment.bind(config)

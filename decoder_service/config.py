@@ -1,0 +1,64 @@
+"""Settings of the decoder service, from flags and LUVC_DECODER_* variables."""
+
+from dataclasses import dataclass
+
+from luvc_core.flags import check, flag
+
+MIB = 1 << 20
+# Calls beyond the answers themselves that a replica takes: health checks and model info.
+_SPARE_CALLS = 8
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes are in bytes, times in seconds."""
+
+    model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
+    host: str = flag("127.0.0.1", "address of Ray's HTTP port; Ray binds gRPC to all addresses")
+    port: int = flag(50052, "gRPC port")
+    http_port: int = flag(8000, "Ray Serve's HTTP port, which answers /-/healthz")
+    ray_address: str = flag("", "Ray cluster to join; by default a local one is started")
+    ray_cpus: int = flag(0, "CPUs of the local Ray; 0 takes what there is and what replicas need")
+    object_store_bytes: int = flag(100 * MIB, "object store of the local Ray")
+    replicas: int = flag(1, "fixed number of replicas")
+    min_replicas: int = flag(0, "autoscaling: fewest replicas, with --max-replicas")
+    max_replicas: int = flag(0, "autoscaling: most replicas; 0 keeps --replicas")
+    target_ongoing: float = flag(8.0, "autoscaling: requests at work that one replica should have")
+    upscale_delay: float = flag(10.0, "autoscaling: time of overload before a replica is added")
+    downscale_delay: float = flag(300.0, "autoscaling: time of idleness before one is removed")
+    replica_cpus: float = flag(1.0, "CPUs that Ray reserves for a replica")
+    replica_gpus: float = flag(0.0, "GPUs that Ray reserves for a replica")
+    torch_threads: int = flag(0, "CPU threads of a replica; 0 shares out what there is")
+    device: str = flag("auto", "auto, cpu, cuda or cuda:N")
+    dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
+    max_active: int = flag(32, "most answers a replica works on at once")
+    max_waiting: int = flag(64, "most requests waiting in a replica; more are refused")
+    timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
+    grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
+    log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        for name in ("port", "http_port"):
+            check(0 < getattr(self, name) < 65536, name, getattr(self, name), "1 to 65535")
+        for name in ("replicas", "max_active"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        for name in ("ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        for name in ("timeout", "grace", "target_ongoing", "upscale_delay", "downscale_delay"):
+            value = getattr(self, name)
+            check(0 < value <= 86_400, name, value, "(0, 86400]")
+        check(self.max_replicas >= 0, "max_replicas", self.max_replicas, ">= 0")
+        low, high = (0, 0) if self.max_replicas == 0 else (1, self.max_replicas)
+        check(low <= self.min_replicas <= high, "min_replicas", self.min_replicas, f"{low}-{high}")
+        check(self.object_store_bytes >= 80 * MIB, "object_store_bytes", self.object_store_bytes,
+              f">= {80 * MIB}")  # fmt: skip
+
+    @property
+    def most_replicas(self) -> int:
+        """How many replicas there may be at once."""
+        return self.max_replicas or self.replicas
+
+    @property
+    def max_ongoing(self) -> int:
+        """Calls that Ray may hand to one replica at once."""
+        return self.max_active + self.max_waiting + _SPARE_CALLS

@@ -1,0 +1,172 @@
+"""One replica: the calls of luvc.v1.DecoderService and of grpc.health.v1.Health."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import grpc
+import torch
+from grpc_health.v1 import health_pb2
+from luvc.v1 import decoder_pb2
+from ray.serve.grpc_util import RayServegRPCContext
+
+from decoder_service import codec
+from decoder_service.config import DecoderConfig
+from decoder_service.errors import refuse
+from luvc_core.deadline import Deadline
+from luvc_core.engine.engine import Engine, Event, Session
+from luvc_core.models.registry import load_language
+from luvc_core.slots import Slots
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SERVICE: str = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
+Response = decoder_pb2.DecoderServiceGenerateResponse
+
+
+class Decoder:
+    """Serves one language model. All model work happens on one thread of its own.
+
+    Each hop to that thread is one step of one session, first come, first served: the sessions at
+    work take turns token by token, and the event loop never waits for the model.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        logging.basicConfig(level=config.log_level.upper(), format="%(levelname)s %(message)s")
+        self._config = config
+        self._model_thread = ThreadPoolExecutor(1, "model")
+        self._edge_threads = ThreadPoolExecutor(2, "edge")
+        self._slots = Slots(config.max_active, config.max_waiting)
+        self._engine = self._model_thread.submit(_load, config).result()
+
+    async def Generate(
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncGenerator[Response]:
+        request_id = request.request_id[:100] or uuid.uuid4().hex
+        try:
+            async with aclosing(self._answer(request, request_id)) as responses:
+                async for response in responses:
+                    yield response
+        except Exception as error:
+            refuse(grpc_context, error, request_id)
+            yield Response()
+
+    async def GetModelInfo(
+        self, request: decoder_pb2.GetModelInfoRequest
+    ) -> decoder_pb2.GetModelInfoResponse:
+        model = self._engine.language
+        return decoder_pb2.GetModelInfoResponse(
+            identity=codec.identity_to(model.identity),
+            layer_count=model.layer_count,
+            context_length=model.context_length,
+        )
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> health_pb2.HealthCheckResponse:
+        if request.service not in ("", SERVICE):
+            grpc_context.set_code(grpc.StatusCode.NOT_FOUND)
+            grpc_context.set_details("unknown service")
+            return health_pb2.HealthCheckResponse()
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    async def List(self, request: Any) -> Any:
+        serving = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+        return health_pb2.HealthListResponse(statuses={"": serving, SERVICE: serving})
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
+        # A watch would hold one of the replica's places, and a draining replica, for ever. The
+        # protocol lets a server do without.
+        grpc_context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        grpc_context.set_details("use Check")
+        yield health_pb2.HealthCheckResponse()
+
+    async def _answer(
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str
+    ) -> AsyncGenerator[Response]:
+        arrival = time.monotonic()
+        deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
+        question = await deadline.wait_for(
+            _run(self._edge_threads, codec.question_from, request, self._engine.language.identity)
+        )
+        given_up = threading.Event()
+
+        def check() -> None:
+            deadline.check()
+            if given_up.is_set():
+                raise _GivenUp
+
+        async with self._slots.take(deadline):
+            session = await deadline.wait_for(
+                _run(self._model_thread, self._engine.start, question, check)
+            )
+            try:
+                async for response in self._generate(session, arrival, deadline):
+                    yield response
+            finally:
+                # A step that is under way ends at its next layer.
+                given_up.set()
+                self._model_thread.submit(_close, session, request_id)
+
+    async def _generate(
+        self, session: Session, arrival: float, deadline: Deadline
+    ) -> AsyncGenerator[Response]:
+        queued = first_text = 0.0
+        while True:
+            began, event = await deadline.wait_for(_run(self._model_thread, _step, session))
+            queued = queued or began - arrival
+            if not event.text and not event.result:
+                continue
+            first_text = first_text or time.monotonic() - arrival
+            if not event.result:
+                yield Response(text=event.text)
+                continue
+            total = time.monotonic() - arrival
+            yield Response(
+                text=event.text,
+                finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
+                usage=codec.usage_to(event.result, queued, first_text, total),
+            )
+            return
+
+
+class _GivenUp(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def _load(config: DecoderConfig) -> Engine:
+    threads = config.torch_threads or (os.cpu_count() or 1) // config.most_replicas
+    # Ray sets OMP_NUM_THREADS to the CPUs that it reserves, which torch would obey.
+    torch.set_num_threads(max(1, threads))
+    return Engine(load_language(config.model, config.device, config.dtype))
+
+
+def _step(session: Session) -> tuple[float, Event]:
+    """When the step began, and what it brought."""
+    began = time.monotonic()
+    event = session.step()
+    if event is None:
+        raise RuntimeError("the session had ended already")
+    return began, event
+
+
+def _close(session: Session, request_id: str) -> None:
+    how = "answered" if session.ended else "left"
+    session.close()
+    log.info("request %s %s after %d tokens", request_id, how, len(session.tokens))
+
+
+def _run(
+    pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: object
+) -> "asyncio.Future[T]":
+    return asyncio.get_running_loop().run_in_executor(pool, work, *arguments)

@@ -1,0 +1,37 @@
+"""The one table from exceptions to what a caller is told, by way of Ray's gRPC context."""
+
+import logging
+
+import grpc
+from luvc.status import Details, Status, Violation, reason_of, shorten
+from ray.serve.grpc_util import RayServegRPCContext
+
+from luvc_core.errors import InvalidInput, LuvcError
+
+log = logging.getLogger(__name__)
+
+
+def refuse(context: RayServegRPCContext, error: BaseException, request_id: str) -> None:
+    """Make the call fail. The handler must then send one more message, with which the code travels.
+
+    Raising instead would lose the details and send Ray's traceback to the caller.
+    """
+    status = status_of(error, request_id)
+    context.set_code(status.code)
+    context.set_details(status.message)
+    context.set_trailing_metadata(list(status.trailing_metadata))
+
+
+def status_of(error: BaseException, request_id: str) -> Status:
+    """What to answer. Unexpected errors are logged here and only their request id is told."""
+    if not isinstance(error, LuvcError):
+        log.error("request %s failed unexpectedly", request_id, exc_info=error)
+        return Status(
+            grpc.StatusCode.INTERNAL,
+            f"internal error in the decoder; its log has more under request {request_id}",
+            Details("INTERNAL", request_id=request_id),
+        )
+    message = shorten(str(error))
+    violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
+    details = Details(reason_of(error), violations, request_id)
+    return Status(grpc.StatusCode[error.code], message, details)

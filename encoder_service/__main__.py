@@ -1,0 +1,31 @@
+"""`python -m encoder_service`: the front door, in the foreground."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from encoder_service.config import EncoderConfig
+from encoder_service.server import serve
+from luvc_core.errors import LuvcError
+from luvc_core.flags import config_from
+
+
+def main() -> int:
+    """Serve until told to stop; returns the exit status."""
+    config = config_from(
+        EncoderConfig, "encoder_service", "LUVC_ENCODER_", sys.argv[1:], os.environ
+    )
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(serve(config))
+    except (LuvcError, OSError, RuntimeError) as error:
+        print(f"encoder_service: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""Protobuf to dataclasses and back."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from google.protobuf import duration_pb2, json_format
+from luvc.fields import fields_of, seconds_of
+from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, tokens_pb2
+
+from luvc_core.chat import Message, Role, Sampling, check_conversation
+from luvc_core.config import Compression, SpuSettings, compression_from_dict, profile
+from luvc_core.errors import InvalidInput
+from luvc_core.tokens import Identity, VisionTokens, tensor_bytes
+
+ROLES: dict[int, Role] = {
+    chat_pb2.ROLE_SYSTEM: "system",
+    chat_pb2.ROLE_USER: "user",
+    chat_pb2.ROLE_ASSISTANT: "assistant",
+}
+DTYPES = {
+    torch.float32: tokens_pb2.D_TYPE_FLOAT32,
+    torch.bfloat16: tokens_pb2.D_TYPE_BFLOAT16,
+    torch.float16: tokens_pb2.D_TYPE_FLOAT16,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file as it came, and the part of the request it stands in."""
+
+    data: bytes
+    field: str
+
+
+Conversation = tuple[Message[Picture], ...]
+
+
+def conversation_from(messages: Sequence[chat_pb2.ChatMessage]) -> Conversation:
+    """Raises InvalidInput unless the conversation can be answered."""
+    conversation = tuple(_message_from(m, f"messages[{i}]") for i, m in enumerate(messages))
+    check_conversation(conversation)
+    return conversation
+
+
+def _message_from(message: chat_pb2.ChatMessage, field: str) -> Message[Picture]:
+    if message.role not in ROLES:
+        raise InvalidInput(f"{field}.role", f"got {message.role}", ", ".join(ROLES.values()))
+    parts = (_part_from(part, f"{field}.parts[{j}]") for j, part in enumerate(message.parts))
+    return Message(ROLES[message.role], tuple(parts))
+
+
+def _part_from(part: chat_pb2.ContentPart, field: str) -> str | Picture:
+    match part.WhichOneof("part"):
+        case "text":
+            return part.text
+        case "media":
+            return Picture(part.media.data, f"{field}.media")
+        case _:
+            raise InvalidInput(field, "empty", "text or media")
+
+
+def pictures_in(conversation: Conversation) -> list[Picture]:
+    """All pictures, in reading order."""
+    return [part for m in conversation for part in m.parts if isinstance(part, Picture)]
+
+
+def check_sampling(sampling: chat_pb2.Sampling) -> None:
+    """Raise InvalidSettings for values out of range, before any work is done."""
+    Sampling(**fields_of(sampling) | {"stop": tuple(sampling.stop)})
+
+
+def compression_from(choice: compression_pb2.Compression, default: str) -> Compression:
+    """What to apply. `default` is the profile where the request names none."""
+    fields = fields_of(choice)
+    return compression_from_dict(fields) if fields else profile(default)
+
+
+def seconds_from(timeout: duration_pb2.Duration) -> float:
+    """Raises InvalidInput unless it is above 0."""
+    seconds = seconds_of(timeout)
+    if seconds <= 0:
+        raise InvalidInput("timeout", f"got {seconds:g} s", "above 0")
+    return seconds
+
+
+def messages_to(conversation: Conversation) -> list[chat_pb2.ChatMessage]:
+    """The conversation for the decoder: pictures keep their places and lose their bytes."""
+    numbers = {role: number for number, role in ROLES.items()}
+    return [
+        chat_pb2.ChatMessage(
+            role=numbers[message.role],  # type: ignore[arg-type]
+            parts=[
+                chat_pb2.ContentPart(text=part)
+                if isinstance(part, str)
+                else chat_pb2.ContentPart(media=chat_pb2.Media())
+                for part in message.parts
+            ],
+        )
+        for message in conversation
+    ]
+
+
+def tokens_to(tokens: VisionTokens) -> tokens_pb2.VisionTokens:
+    """Visual tokens as they travel. Every tensor's bytes are made once."""
+    digest = hashlib.sha256()
+    tensors = {}
+    for name in ("embeddings", "positions", "sizes"):
+        tensor = getattr(tokens, name)
+        data = tensor_bytes(tensor)
+        digest.update(data)
+        tensors[name] = tokens_pb2.Tensor(dtype=DTYPES[tensor.dtype], shape=tensor.shape, data=data)
+    return tokens_pb2.VisionTokens(
+        **tensors,
+        grid=tokens_pb2.Grid(**asdict(tokens.grid)),
+        source_grid=tokens_pb2.Grid(**asdict(tokens.source_grid)),
+        checksum_sha256=digest.digest(),
+        identity=tokens_pb2.ModelIdentity(**asdict(tokens.identity)),
+        merge_sha256=tokens.merge_sha256,
+        source_positions=tokens.source_positions,
+    )
+
+
+def identity_from(identity: tokens_pb2.ModelIdentity) -> Identity:
+    """The decoder's identity."""
+    return Identity(**{f.name: getattr(identity, f.name) for f in identity.DESCRIPTOR.fields})
+
+
+def spu_to(request: decoder_pb2.DecoderServiceGenerateRequest, spu: SpuSettings | None) -> None:
+    """Write the pruning settings into a request; off stays unset."""
+    if spu is None:
+        return
+    fields = asdict(spu)
+    schedule = fields.pop("schedule")
+    if "shares" in schedule:
+        request.spu.keep.shares.extend(schedule["shares"])
+    else:
+        schedule["shape"] = "SCHEDULE_SHAPE_" + schedule["shape"].upper()
+        json_format.ParseDict({"ramp": schedule}, request.spu)
+    for name, prefix in (
+        ("score", "PRUNING_SCORE_"),
+        ("axis", "SPECTRUM_AXIS_"),
+        ("sampling", "SPECTRUM_SAMPLING_"),
+    ):
+        fields[name] = prefix + fields[name].upper()
+    json_format.ParseDict(fields, request.spu)

@@ -1,0 +1,47 @@
+"""Settings of the encoder service, from flags and LUVC_ENCODER_* variables."""
+
+from dataclasses import dataclass
+
+from luvc_core.config import DEFAULT_PROFILE, PROFILES
+from luvc_core.flags import check, flag
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes are in bytes, times in seconds."""
+
+    model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
+    host: str = flag("127.0.0.1", "address to listen on")
+    port: int = flag(50051, "port to listen on; 0 takes a free one")
+    decoder: str = flag("127.0.0.1:50052", "HOST:PORT of the decoder service")
+    device: str = flag("auto", "auto, cpu, cuda or cuda:N")
+    dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
+    profile: str = flag(DEFAULT_PROFILE, "compression where a request names none", tuple(PROFILES))
+    max_media: int = flag(16, "most pictures in a request")
+    max_media_bytes: int = flag(20 * MIB, "largest picture file")
+    max_media_pixels: int = flag(50_000_000, "most pixels of a picture, checked before decoding")
+    max_message_bytes: int = flag(64 * MIB, "largest gRPC message")
+    max_active: int = flag(64, "most requests at work at once")
+    max_waiting: int = flag(256, "most requests waiting; more are refused")
+    timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
+    connect_timeout: float = flag(5.0, "longest time to reach the decoder")
+    grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
+    media_threads: int = flag(2, "threads that decode pictures")
+    torch_threads: int = flag(0, "CPU threads of the vision tower; 0 leaves it to torch")
+    log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        check(0 <= self.port < 65536, "port", self.port, "0 to 65535")
+        _, _, decoder_port = self.decoder.rpartition(":")
+        check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
+        for name in ("max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        for name in ("max_active", "media_threads"):
+            check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        for name in ("max_waiting", "torch_threads"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        for name in ("timeout", "connect_timeout", "grace"):
+            value = getattr(self, name)
+            check(0 < value <= 86_400, name, value, "(0, 86400]")

@@ -1,0 +1,97 @@
+"""The way to the decoder: one channel, a checked identity, a deadline on every call."""
+
+import logging
+from collections.abc import AsyncGenerator
+
+import grpc
+from luvc.status import Status, from_metadata
+from luvc.v1 import decoder_pb2, decoder_pb2_grpc
+
+from encoder_service.codec import identity_from
+from encoder_service.errors import Refused
+from luvc_core.deadline import Deadline
+from luvc_core.errors import DeadlineExceeded, LuvcError, Overloaded, Unavailable
+from luvc_core.tokens import Identity, check_identity
+
+log = logging.getLogger(__name__)
+
+# After an outage the default backoff would keep refusing for up to two minutes.
+_CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_send_message_length", -1),
+)
+# Our own deadline should end a call first, with its typed error.
+_GRACE_SECONDS = 1.0
+
+
+class DecoderClient:
+    """Calls one decoder endpoint. Make it on the event loop that uses it.
+
+    Raises Unavailable when the decoder cannot be reached within `connect_timeout` seconds,
+    IdentityMismatch when it serves another model than `identity`, Refused with an answer of its
+    own.
+    """
+
+    def __init__(self, endpoint: str, identity: Identity, connect_timeout: float) -> None:
+        self._endpoint = endpoint
+        self._identity = identity
+        self._connect_timeout = connect_timeout
+        self._channel = grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
+        self._stub = decoder_pb2_grpc.DecoderServiceStub(self._channel)
+        self._agreed = False
+
+    async def check(self, deadline: Deadline) -> None:
+        """Make sure that both halves belong together. Asks only once, and again after a failure."""
+        if self._agreed:
+            return
+        patience = min(self._connect_timeout, deadline.left * 0.9)
+        try:
+            info = await self._stub.GetModelInfo(
+                decoder_pb2.GetModelInfoRequest(), timeout=patience
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self._unreachable(f"no answer within {patience:.3g} s") from None
+            raise self._translate(error, deadline) from None
+        check_identity(self._identity, identity_from(info.identity))
+        self._agreed = True
+
+    async def generate(
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline
+    ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
+        """The decoder's answer, piece by piece. Leaving early cancels it."""
+        call = self._stub.Generate(request, timeout=deadline.left + _GRACE_SECONDS)
+        try:
+            while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            self._agreed = False
+            raise self._translate(error, deadline) from None
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Let go of the channel."""
+        await self._channel.close()
+
+    def _translate(self, error: grpc.aio.AioRpcError, deadline: Deadline) -> Exception:
+        code, text = error.code(), error.details() or ""
+        details = from_metadata(error.trailing_metadata())
+        if details is not None:
+            return Refused(Status(code, text, details))
+        # Not the decoder's own words but those of Ray or gRPC, which may hold anything.
+        log.warning("the decoder at %s failed: %s: %s", self._endpoint, code.name, text)
+        by_code: dict[grpc.StatusCode, LuvcError] = {
+            grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded(
+                f"the {deadline.allowed:.3g} s allowed for this request are over"
+            ),
+            grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded("the decoder is full; try again later"),
+        }
+        return by_code.get(code) or self._unreachable(code.name.lower().replace("_", " "))
+
+    def _unreachable(self, why: str) -> Unavailable:
+        return Unavailable(f"the decoder at {self._endpoint} cannot be reached: {why}")

@@ -1,0 +1,35 @@
+"""The one table from exceptions to what a caller is told."""
+
+import logging
+
+import grpc
+from luvc.status import Details, Status, Violation, reason_of, shorten
+
+from luvc_core.errors import InvalidInput, LuvcError
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """The decoder's own typed answer, passed on as it is."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        super().__init__(status.message)
+
+
+def status_of(error: BaseException, request_id: str) -> Status:
+    """What to answer. Unexpected errors are logged here and only their request id is told."""
+    if isinstance(error, Refused):
+        return error.status
+    if not isinstance(error, LuvcError):
+        log.error("request %s failed unexpectedly", request_id, exc_info=error)
+        return Status(
+            grpc.StatusCode.INTERNAL,
+            f"internal error; the server's log has more under request {request_id}",
+            Details("INTERNAL", request_id=request_id),
+        )
+    message = shorten(str(error))
+    violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
+    details = Details(reason_of(error), violations, request_id)
+    return Status(grpc.StatusCode[error.code], message, details)

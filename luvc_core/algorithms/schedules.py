@@ -1,0 +1,65 @@
+"""How many visual tokens enter each layer of the LLM: from all of them down to none at the end."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Shape = Literal["linear", "cosine", "step"]
+
+
+def ramp_shares(
+    layer_count: int,
+    start: float,
+    end: float,
+    shape: Shape = "linear",
+    every: int = 1,
+    first_keep: float = 1.0,
+) -> tuple[float, ...]:
+    """The share of the visual tokens that enters each layer.
+
+    With layers counted from 0 to n - 1, the ramp's top is layer a = ceil(start * (n - 1)), its foot
+    layer b = ceil(end * (n - 1)). Before a the share is 1, from b on 0; b is never past the last
+    layer, which therefore sees no visual token. Between, at t = (l - a) / (b - a):
+
+        linear  first_keep * (1 - t)
+        cosine  first_keep * (1 + cos(pi * t)) / 2
+        step    0: all leave at a
+
+    so layer a has first_keep, and with first_keep 1 it is the last that has all. With 12 layers,
+    start 0.4 and end 1: a = 5, b = 11, hence layers 0-5 have all, 6-10 have 5/6 to 1/6, 11 none.
+    every: the count only changes at layers a, a + every, a + 2 * every and so on, and at b.
+    """
+    last = layer_count - 1
+    top, foot = _ceil(start * last), _ceil(end * last)
+    shares = []
+    for layer in range(layer_count):
+        if layer >= foot:
+            shares.append(0.0)
+        elif layer < top:
+            shares.append(1.0)
+        else:
+            steps = (layer - top) // every * every
+            shares.append(first_keep * _fall(steps / (foot - top), shape))
+    return tuple(shares)
+
+
+def counts(shares: Sequence[float], token_count: int) -> tuple[int, ...]:
+    """Tokens that enter each layer: share * token_count to the nearest whole number, half up."""
+    return tuple(math.floor(share * token_count + 0.5) for share in shares)
+
+
+def layer_average(layer_counts: Sequence[int]) -> float:
+    """Mean number of visual tokens over all layers, the measure by which to compare schedules."""
+    return sum(layer_counts) / len(layer_counts)
+
+
+def _fall(t: float, shape: Shape) -> float:
+    """From 1 at t = 0 to 0 at t = 1."""
+    if shape == "step":
+        return 0.0
+    return 1 - t if shape == "linear" else (1 + math.cos(math.pi * t)) / 2
+
+
+def _ceil(depth: float) -> int:
+    """Rounded up, but 0.1 * 30, which is 3.0000000000000004, is 3."""
+    return math.ceil(depth - 1e-9)

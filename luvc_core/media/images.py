@@ -1,0 +1,122 @@
+"""Pictures, decoded within limits.
+
+Accepts JPEG, PNG and WebP, told by their first bytes. Animated files are refused rather than cut to
+a frame: half of what was sent would be lost unseen. Transparent places become white; the embedded
+colour profile is ignored, as model preprocessing does.
+"""
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass, fields
+
+from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from luvc_core.errors import InvalidMedia, InvalidSettings
+
+_TYPES = "JPEG, PNG or WebP"
+# What Pillow raises for bytes that are not what they say.
+_DECODING_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What a request may hold. Sides are in pixels; max_aspect_ratio is long side by short side."""
+
+    max_bytes: int = 20 * 2**20
+    max_pixels: int = 50_000_000
+    max_items: int = 16
+    min_side: int = 4
+    max_aspect_ratio: int = 100
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value < 1:
+                raise InvalidSettings(f"media.{field.name}", f"got {value}", ">= 1")
+
+    def check_count(self, count: int) -> None:
+        """Raise InvalidMedia if a request holds too many pictures."""
+        if count > self.max_items:
+            raise InvalidMedia("messages", f"{count} pictures", f"at most {self.max_items}")
+
+
+def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
+    """An upright RGB picture. `field` names the item in errors.
+
+    Size is checked before pixels are decoded. Raises InvalidMedia for anything that is no whole,
+    still picture within the limits.
+    """
+    if not data:
+        raise InvalidMedia(field, "0 bytes", _TYPES)
+    if len(data) > limits.max_bytes:
+        raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_bytes} bytes")
+    opener = _opener_for(data)
+    if opener is None:
+        raise InvalidMedia(field, f"unsupported type ({_what_it_looks_like(data)})", _TYPES)
+    try:
+        # Past Image.open, whose own bomb check warns or raises by a global limit.
+        image = opener(io.BytesIO(data))
+    except _DECODING_ERRORS as error:
+        raise InvalidMedia(field, f"its header cannot be read: {error}", _TYPES) from error
+    _check_size(image, field, limits)
+    if getattr(image, "is_animated", False):
+        raise InvalidMedia(field, f"animated, {_frame_count(image)} frames", "still pictures")
+    try:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except _DECODING_ERRORS as error:
+        problem = f"truncated or damaged: {error}"
+        raise InvalidMedia(field, problem, f"a whole {_TYPES} file") from error
+
+
+def _opener_for(data: bytes) -> type[ImageFile] | None:
+    if data.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WebPImageFile
+    return None
+
+
+def _what_it_looks_like(data: bytes) -> str:
+    known = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF"}
+    name = next((name for magic, name in known.items() if data.startswith(magic)), None)
+    if name is None and data[4:8] == b"ftyp":
+        name = "MP4, HEIC or AVIF"
+    return name or f"begins with {data[:4].hex(' ')}"
+
+
+def _check_size(image: Image.Image, field: str, limits: MediaLimits) -> None:
+    width, height = image.size
+    size = f"{width}x{height} pixels"
+    if width * height > limits.max_pixels:
+        raise InvalidMedia(field, size, f"at most {limits.max_pixels} pixels")
+    if min(width, height) < limits.min_side:
+        raise InvalidMedia(field, size, f"sides of at least {limits.min_side} pixels")
+    if max(width, height) > limits.max_aspect_ratio * min(width, height):
+        allowed = f"sides that differ at most {limits.max_aspect_ratio} times"
+        raise InvalidMedia(field, size, allowed)
+
+
+def _frame_count(image: Image.Image) -> int:
+    return int(getattr(image, "n_frames", 1))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey. Pillow would clip it to 8 bits instead of scaling it.
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")

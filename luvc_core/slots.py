@@ -1,0 +1,39 @@
+"""A bounded number of requests at work, and a bounded number waiting for their turn."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from luvc_core.deadline import Deadline
+from luvc_core.errors import Overloaded
+
+
+class Slots:
+    """First come, first served. For one event loop."""
+
+    def __init__(self, active: int, waiting: int) -> None:
+        self._free = asyncio.Semaphore(active)
+        self._active = active
+        self._waiting_limit = waiting
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def take(self, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold a slot for the time of the block.
+
+        Raises Overloaded at once where too many wait already, DeadlineExceeded after a wait in
+        vain.
+        """
+        if self._free.locked() and self.waiting >= self._waiting_limit:
+            raise Overloaded(
+                f"{self._active} requests are at work and {self.waiting} wait; try again later"
+            )
+        self.waiting += 1
+        try:
+            await deadline.wait_for(self._free.acquire())
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()

@@ -1,0 +1,98 @@
+"""Both services as processes of their own, on free ports, never left behind."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Small models gain nothing from threads, and lose much where other processes want the CPUs.
+COMMON = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
+STOP_SECONDS = 45.0
+
+
+@dataclass
+class Service:
+    """A running service. `log` holds its stdout and stderr."""
+
+    name: str
+    endpoint: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def wait_ready(self, seconds: float = 120) -> "Service":
+        self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
+        return self
+
+    def wait_log(self, text: str, seconds: float = 20) -> str:
+        """The first line of the log that holds `text`."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for line in self.log.read_text(errors="replace").splitlines():
+                if text in line:
+                    return line
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"no {text!r} in the log of {self.name}:\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        """Ask it to stop; returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def service(name: str, endpoint: str, log: Path, *flags: str) -> Iterator[Service]:
+    """`python -m <name>_service`, started but perhaps not ready."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("LUVC_", "RAY_"))}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{name}_service", *flags, *COMMON],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            start_new_session=True,
+        )
+    try:
+        yield Service(name, endpoint, process, log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+        # Whatever is left of the session it led, Ray's processes included.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def decoder(model: Path, folder: Path, *flags: str) -> Iterator[Service]:
+    port = free_port()
+    with service(
+        "decoder", f"127.0.0.1:{port}", folder / f"decoder-{port}.log",
+        "--model", str(model), "--port", str(port), "--http-port", str(free_port()), *flags,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@contextlib.contextmanager
+def encoder(model: Path, decoder: str, folder: Path, *flags: str) -> Iterator[Service]:
+    port = free_port()
+    with service(
+        "encoder", f"127.0.0.1:{port}", folder / f"encoder-{port}.log",
+        "--model", str(model), "--port", str(port), "--decoder", decoder, *flags,
+    ) as running:  # fmt: skip
+        yield running

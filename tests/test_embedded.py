@@ -1,0 +1,115 @@
+"""The embedded checkpoint, through the product's own halves: equal to stock, and right."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+import luvc_core.checkpoints
+from benchmarks.accuracy import Asker, png
+from benchmarks.tasks import KINDS, questions
+from luvc_core.config import PROFILES
+
+MODEL = "luvc-tiny-qwen2vl"
+FOLDER = Path(luvc_core.checkpoints.__path__[0]) / MODEL
+# What `python -m benchmarks.accuracy` shows on 500 questions a kind, less what 70 may stray.
+FLOORS = {
+    "presence": 0.85,
+    "colour": 0.75,
+    "shape": 0.75,
+    "count": 0.75,
+    "relation": 0.75,
+    "chart": 0.70,
+    "document": 0.65,
+}
+
+
+class Stock:
+    """The checkpoint as transformers runs it."""
+
+    def __init__(self) -> None:
+        self.processor = Qwen2VLImageProcessorPil.from_pretrained(FOLDER)
+        self.tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+        self.model = Qwen2VLForConditionalGeneration.from_pretrained(FOLDER, dtype=torch.float32)
+        self.model.eval()
+
+    @torch.inference_mode()
+    def ask(self, image: Image.Image, question: str) -> str:
+        pixels = self.processor([image], return_tensors="pt")
+        grid = pixels["image_grid_thw"]
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        text = self.tokenizer.apply_chat_template(
+            [turn], tokenize=False, add_generation_prompt=True
+        )
+        pad = "<|image_pad|>"
+        text = text.replace(pad, pad * int(grid.prod() // 4))
+        inputs = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
+        image_id = self.tokenizer.convert_tokens_to_ids(pad)
+        out = self.model.generate(
+            **inputs,
+            **pixels,
+            mm_token_type_ids=(inputs.input_ids == image_id).long(),
+            max_new_tokens=16,
+            do_sample=False,
+        )
+        new = out[0, inputs.input_ids.shape[1] :]
+        answer: str = self.tokenizer.decode(new, skip_special_tokens=True)
+        return answer.strip()
+
+
+@pytest.fixture(scope="module")
+def asker() -> Asker:
+    return Asker(MODEL)
+
+
+def mixed(n: int) -> Iterator[tuple[str, Image.Image, str, str]]:
+    """`n` held-out questions, all kinds in turn: (kind, picture, question, answer)."""
+    streams = {kind: questions(kind, -(-n // len(KINDS))) for kind in KINDS}
+    for i in range(n):
+        kind = list(KINDS)[i % len(KINDS)]
+        yield kind, *next(streams[kind])
+
+
+def test_it_is_small() -> None:
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*")) <= 16 * 2**20
+
+
+def test_vision_tokens_equal_stock(asker: Asker) -> None:
+    stock = Stock()
+    for _, image, _, _ in mixed(14):
+        pixels = stock.processor([image], return_tensors="pt")
+        with torch.inference_mode():
+            expected = stock.model.model.visual(
+                pixels["pixel_values"], grid_thw=pixels["image_grid_thw"]
+            ).pooler_output
+        patches = asker.encoder.prepare(png(image), "image")
+        (tokens,) = asker.encoder.encode([patches], PROFILES["off"].oim)
+        torch.testing.assert_close(tokens.embeddings, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_100_greedy_answers_equal_stock_generate(asker: Asker) -> None:
+    stock = Stock()
+    for _, image, question, _ in mixed(100):
+        assert asker.ask(image, question, PROFILES["off"])[0] == stock.ask(image, question)
+
+
+@pytest.mark.slow
+def test_lossless_keeps_97_percent_of_500_answers(asker: Asker) -> None:
+    right: dict[str, Counter[str]] = {"off": Counter(), "lossless": Counter()}
+    asked: Counter[str] = Counter()
+    for kind, image, question, truth in mixed(500):
+        asked[kind] += 1
+        for profile, counter in right.items():
+            answer, result = asker.ask(image, question, PROFILES[profile])
+            counter[kind] += answer == truth
+            if profile == "lossless":
+                assert result.layer_visual_token_counts[-1] == 0
+    assert right["lossless"].total() >= 0.97 * right["off"].total()
+    low = {k: right["off"][k] / n for k, n in asked.items() if right["off"][k] < FLOORS[k] * n}
+    assert not low, f"accuracy below the floor: {low}"

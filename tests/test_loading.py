@@ -1,0 +1,267 @@
+"""Halves of a checkpoint: what is read, what is kept, and what is said when it does not fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from luvc_core.chat import Message
+from luvc_core.errors import CheckpointError, InvalidSettings
+from luvc_core.models import devices, resolve
+from luvc_core.models.loading import Weights
+from luvc_core.models.qwen2_vl import RENAMES
+from luvc_core.models.registry import load_language, load_vision
+from luvc_core.models.resolve import Checkpoint
+from tests.fixtures import write_checkpoint
+
+LAYOUTS = [
+    {"naming": "hub"},
+    {"naming": "v5"},
+    {"naming": "hub", "shards": 3},
+    {"naming": "v5", "shards": 5},
+]
+
+
+def reads_of(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The canonical names that are read from now on."""
+    names: set[str] = set()
+    read = Weights.read
+
+    def spy(self: Weights, name: str) -> torch.Tensor:
+        names.add(name)
+        return read(self, name)
+
+    monkeypatch.setattr(Weights, "read", spy)
+    return names
+
+
+def elements_held(half: object) -> int:
+    """Parameters of all modules and tensors of a half, shared ones once."""
+    held = {}
+    for value in vars(half).values():
+        tensors = value.parameters() if isinstance(value, torch.nn.Module) else [value]
+        held |= {t.data_ptr(): t.numel() for t in tensors if isinstance(t, torch.Tensor)}
+    return sum(held.values())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_every_layout_gives_the_same_model(
+    layout: dict[str, object], checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = str(write_checkpoint(tmp_path / checkpoint.name, **layout))
+    expected = load_vision(str(checkpoint), "cpu", "float32").identity
+    assert load_vision(folder, "cpu", "float32").identity == expected
+    first = load_language(str(checkpoint), "cpu", "float32")
+    second = load_language(folder, "cpu", "float32")
+    assert second.identity == first.identity
+    hidden = torch.randn(3, 64)
+    assert torch.equal(first.logits(hidden), second.logits(hidden))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_each_half_reads_its_own_and_together_they_read_all(
+    layout: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_checkpoint(tmp_path / "model", **layout)
+    weights = Weights(Checkpoint(folder, "test"), RENAMES)
+    sizes = {name: weights.read(name).numel() for name in weights.names("")}
+
+    reads = reads_of(monkeypatch)
+    vision = load_vision(str(folder), "cpu", "float32")
+    vision_reads = set(reads)
+    assert all(name.startswith("visual.") for name in vision_reads)
+    assert elements_held(vision) == sum(sizes[name] for name in vision_reads)
+
+    reads.clear()
+    language = load_language(str(folder), "cpu", "float32")
+    own = {name for name in reads if not name.startswith("visual.")}
+    assert {name for name in reads - own if not name.startswith("visual.merger.")} == set()
+    assert elements_held(language) == sum(sizes[name] for name in own)
+
+    assert vision_reads | own == set(sizes)
+    assert len(sizes) == sum(len(load_file(f)) for f in folder.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("naming", ["hub", "v5"])
+def test_tied_embeddings_are_the_head(naming: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "tied", naming=naming, tied=True)
+    language = load_language(str(folder), "cpu", "float32")
+    embedding = language.embed(torch.arange(272))
+    assert torch.equal(language._head, embedding)
+
+
+def test_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    language = load_language(str(folder), "cpu", "float32")
+    before = language.embed(torch.arange(9)).clone()
+    path = folder / "model.safetensors"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(b"\0" * size)
+    assert torch.equal(language.embed(torch.arange(9)), before)
+
+
+def test_digests_follow_the_weights(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    before = load_vision(str(folder), "cpu", "float32").identity
+    change(folder, "visual.merger.mlp.0.bias")
+    merger = load_vision(str(folder), "cpu", "float32").identity
+    assert merger.projector_sha256 != before.projector_sha256
+    assert merger.projector_sha256 == load_language(str(folder)).identity.projector_sha256
+    change(folder, "visual.blocks.0.norm1.bias")
+    block = load_vision(str(folder), "cpu", "float32").identity
+    assert block.projector_sha256 == merger.projector_sha256
+    assert block.vision_sha256 != merger.vision_sha256 != before.vision_sha256
+
+
+def test_digests_follow_the_preprocessing(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    before = load_vision(str(folder), "cpu", "float32").identity
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "image_mean": [0.5, 0.5, 0.5]}))
+    after = load_vision(str(folder), "cpu", "float32").identity
+    assert after.preprocessing_sha256 != before.preprocessing_sha256
+    assert after.vision_sha256 == before.vision_sha256
+
+
+def change(folder: Path, name: str) -> None:
+    state = load_file(folder / "model.safetensors")
+    state[name] = state[name] + 1
+    save_file(state, folder / "model.safetensors")
+
+
+def spoil(folder: Path, name: str, tensor: torch.Tensor | None) -> None:
+    """Replace, add or remove one tensor."""
+    state = {k: v for k, v in load_file(folder / "model.safetensors").items() if k != name}
+    save_file({**state, **({} if tensor is None else {name: tensor})}, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "tensor", "message"),
+    [
+        (load_vision, "visual.blocks.1.norm1.bias", None, "missing.*visual.blocks.1.norm1.bias"),
+        (load_vision, "visual.blocks.9.norm1.bias", torch.ones(64), "unexpected.*blocks.9.norm1"),
+        (
+            load_vision,
+            "visual.blocks.1.norm1.bias",
+            torch.ones(3),
+            r"shape \[3\] instead of \[64\]",
+        ),
+        (load_language, "model.norm.weight", None, "missing.*language.norm.weight"),
+        (load_language, "model.layers.9.x", torch.ones(1), "unexpected.*language.layers.9.x"),
+        (load_language, "lm_head.weight", None, "missing.*lm_head.weight"),
+        (load_language, "audio.weight", torch.ones(1), "audio.weight is none that this family"),
+        (load_language, "model.visual.blocks.1.norm1.bias", torch.ones(1), "occurs twice"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(
+    load: object, name: str, tensor: torch.Tensor | None, message: str, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    spoil(folder, name, tensor)
+    with pytest.raises(CheckpointError, match=message):
+        load(str(folder), "cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    ("file", "load"),
+    [
+        ("config.json", load_vision),
+        ("preprocessor_config.json", load_vision),
+        ("model.safetensors", load_vision),
+        ("config.json", load_language),
+        ("tokenizer.json", load_language),
+        ("chat_template.jinja", load_language),
+        ("model.safetensors", load_language),
+    ],
+)
+@pytest.mark.parametrize("damage", ["missing", "garbage"])
+def test_files_that_are_missing_or_damaged(
+    file: str, load: object, damage: str, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    (folder / file).unlink()
+    if damage == "garbage":
+        (folder / file).write_text("no JSON, no tensors, {% no template %}")
+    with pytest.raises(CheckpointError, match="model"):
+        load(str(folder), "cpu", "float32")
+
+
+def test_templates_must_make_room_for_pictures(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text("{{ messages[0].role }}: hello")
+    with pytest.raises(CheckpointError, match=r"no <\|image_pad\|> for a picture"):
+        load_language(str(folder), "cpu", "float32")
+
+
+def test_older_checkpoints_keep_the_template_with_the_processor(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+    language = load_language(str(folder), "cpu", "float32")
+    assert language.tokenize((Message("user", ("Hi",)),)).length > 2
+
+
+def test_missing_shard(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", shards=3)
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="model-00002-of-00003"):
+        load_vision(str(folder), "cpu", "float32")
+
+
+def test_unknown_family_lists_those_there_are(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(CheckpointError, match="'gpt2' is not supported; supported: qwen2_vl"):
+        load_vision(str(folder))
+
+
+@pytest.mark.parametrize("name", ["no-such-name", "/no/such/folder", "a/b/c", ".", "../x", ""])
+def test_names_that_are_nothing(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(resolve, "embedded", lambda: {"luvc-tiny": tmp_path})
+    expected = "config.json is missing" if name == "." else "embedded checkpoints: luvc-tiny"
+    with pytest.raises(CheckpointError, match=expected):
+        load_vision(name)
+
+
+def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise ConnectionError("offline\nand a long tale")
+
+    monkeypatch.setattr(resolve, "snapshot_download", offline)
+    with pytest.raises(CheckpointError, match="'some/model' cannot be had from the hub: offline;"):
+        resolve.resolve("some/model")
+
+
+def test_hub_revision_is_in_the_name(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    monkeypatch.setattr(resolve, "snapshot_download", lambda *_, **__: str(checkpoint))
+    assert resolve.resolve("some/model").revision == f"some/model@{checkpoint.name[:12]}"
+
+
+def test_embedded_names(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    monkeypatch.setattr(resolve, "embedded", lambda: {"luvc-tiny": checkpoint})
+    assert load_vision("luvc-tiny", "cpu").identity.revision == "luvc-tiny"
+
+
+def test_auto_dtype_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": False})
+    assert devices.choose_dtype("auto", cpu) == torch.float32
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert devices.choose_dtype("auto", cpu) == torch.bfloat16
+    assert devices.choose_dtype("float16", cpu) == torch.float16
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "mps", ""])
+def test_devices_that_are_not_here(device: str) -> None:
+    with pytest.raises(InvalidSettings, match="device"):
+        devices.choose_device(device)
+
+
+def test_unknown_dtype() -> None:
+    with pytest.raises(InvalidSettings, match=r"dtype.*auto, float32, bfloat16, float16"):
+        devices.choose_dtype("int8", torch.device("cpu"))

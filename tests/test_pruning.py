@@ -1,0 +1,123 @@
+"""Pruning in the prefill and the ragged caches it leaves, against dense masks."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import Qwen2VLForConditionalGeneration
+
+from luvc_core.algorithms.spectrum import energy, keep_top
+from luvc_core.config import Keep, Ramp, SpuSettings
+from luvc_core.engine.decode import decode_step
+from luvc_core.engine.prefill import prefill
+from luvc_core.models.base import LanguageHalf, Prompt
+from luvc_core.tokens import VisionTokens
+from tests.fixtures import two_pictures
+
+NO_OP = SpuSettings(Keep((1.0, 1.0, 1.0, 1.0, 0.0)))
+SCHEDULES = {
+    "ramp": SpuSettings(Ramp(start=0.0)),
+    "late": SpuSettings(Ramp(start=0.6), score="low_pass", axis="raster"),
+    "step": SpuSettings(Ramp(start=0.4, shape="step")),
+    "first layer": SpuSettings(Keep((0.5, 0.4, 0.2, 0.1, 0.0)), sampling="index"),
+    "from the start none": SpuSettings(Keep((0.0,) * 5)),
+    "norm": SpuSettings(Keep((1.0, 0.7, 0.7, 0.3, 0.0)), score="norm"),
+    "random": SpuSettings(Ramp(start=0.2, shape="cosine"), score="random"),
+}
+LAYERS = 5
+
+
+@torch.no_grad()
+def dense_logits(
+    stock: Qwen2VLForConditionalGeneration,
+    prompt: Prompt,
+    answered: list[int],
+    counts: Callable[[int], tuple[int, ...]],
+    spu: SpuSettings,
+) -> Tensor:
+    """Logits after the last token, from all layers over the whole sequence: a mask for each layer
+    hides the visual tokens that have left before it. No cache, no gathering."""
+    text = stock.model.language_model
+    length = prompt.length + len(answered)
+    hidden = text.embed_tokens(torch.cat((prompt.ids, torch.tensor(answered, dtype=torch.long))))
+    hidden[: prompt.length][prompt.segment >= 0] = torch.cat(
+        [picture.embeddings for picture in prompt.pictures]
+    )
+    later = prompt.next_position + torch.arange(len(answered))
+    positions = torch.cat((prompt.positions, later[:, None].expand(-1, 3)))
+    rotary = text.rotary_emb(hidden, positions.T[:, None])
+    alive = torch.ones(length, dtype=torch.bool)
+    for index, layer in enumerate(text.layers):
+        for number, picture in enumerate(prompt.pictures):
+            whole = (prompt.segment == number).nonzero().squeeze(1)
+            there = alive[whole].nonzero().squeeze(1)
+            count = counts(picture.grid.token_count)[index]
+            if count < len(there):
+                scores = energy(
+                    hidden[whole[there]],
+                    there,
+                    dataclasses.astuple(picture.grid),
+                    score=spu.score,
+                    cutoff=spu.cutoff,
+                    axis=spu.axis,
+                    sampling=spu.sampling,
+                    normalize=spu.normalize,
+                )
+                alive[whole] = False
+                alive[whole[there[keep_top(scores, count)]]] = True
+        mask = torch.ones(length, length, dtype=torch.bool).tril() & alive
+        hidden = layer(
+            hidden[None], attention_mask=mask[None, None], position_embeddings=rotary
+        ).squeeze(0)
+    return stock.lm_head(text.norm(hidden[-1]))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@torch.inference_mode()
+def test_ragged_decoding_equals_dense_masks(
+    name: str,
+    pictures: list[VisionTokens],
+    language: LanguageHalf,
+    stock: Qwen2VLForConditionalGeneration,
+) -> None:
+    spu = SCHEDULES[name]
+    prompt = language.tokenize(two_pictures(pictures))
+    logits, caches = prefill(language, prompt, spu, lambda: None)
+    answered: list[int] = []
+    for step in range(8):
+        expected = dense_logits(
+            stock, prompt, answered, lambda count: spu.layer_counts(LAYERS, count), spu
+        )
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+        answered.append(int(logits.argmax()))
+        position = torch.full((1, 3), prompt.next_position + step)
+        logits = decode_step(language, answered[-1], position, caches)
+    text_length = prompt.length - sum(p.grid.token_count for p in pictures)
+    for index, cache in enumerate(caches):
+        left = sum(spu.layer_counts(LAYERS, p.grid.token_count)[index] for p in pictures)
+        assert cache.length == text_length + left + 8
+    assert caches[-1].length == text_length + 8
+
+
+def test_a_schedule_that_keeps_all_is_the_plain_model(
+    pictures: list[VisionTokens], language: LanguageHalf
+) -> None:
+    """The last layer has no visual tokens by definition: compare up to there, bit by bit."""
+    prompt = language.tokenize(two_pictures(pictures))
+    _, plain = prefill(language, prompt, None, lambda: None)
+    _, pruned = prefill(language, prompt, NO_OP, lambda: None)
+    for index in range(LAYERS - 1):
+        assert torch.equal(plain[index].keys, pruned[index].keys)
+        assert torch.equal(plain[index].values, pruned[index].values)
+
+
+def test_text_never_leaves_and_nothing_shifts(
+    pictures: list[VisionTokens], language: LanguageHalf
+) -> None:
+    """Keys of text in the first layer do not depend on the schedule: same tokens, same places."""
+    prompt = language.tokenize(two_pictures(pictures))
+    _, plain = prefill(language, prompt, None, lambda: None)
+    _, none = prefill(language, prompt, SCHEDULES["from the start none"], lambda: None)
+    assert torch.allclose(none[0].keys, plain[0].keys[:, :, ~prompt.visual], atol=1e-6)

@@ -103,9 +103,9 @@ def _shut_down(config: DecoderConfig) -> None:
     """Let accepted answers finish, then take down what was started here."""
     if not ray.is_initialized():
         return
-    if config.ray_address:
-        serve.delete(APPLICATION)
-    else:
+    # Shutting Serve down at once would cut the proxies' connections under unfinished answers.
+    serve.delete(APPLICATION)
+    if not config.ray_address:
         serve.shutdown()
     ray.shutdown()
 

@@ -41,9 +41,9 @@ def application(config: DecoderConfig) -> Application:
         max_ongoing_requests=config.max_ongoing,
         max_queued_requests=config.max_waiting,
         graceful_shutdown_timeout_s=config.grace,
-        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=5,
-        logging_config={"enable_access_log": False},
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
         ray_actor_options={"num_cpus": config.replica_cpus, "num_gpus": config.replica_gpus},
         **options,
     )

@@ -1,17 +1,20 @@
 """The one table from exceptions to what a caller is told, by way of Ray's gRPC context."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import grpc
 from luvc.status import Details, Status, Violation, reason_of, shorten
-from ray.serve.grpc_util import RayServegRPCContext
 
 from luvc_core.errors import InvalidInput, LuvcError
+
+if TYPE_CHECKING:
+    from ray.serve.grpc_util import RayServegRPCContext
 
 log = logging.getLogger(__name__)
 
 
-def refuse(context: RayServegRPCContext, error: BaseException, request_id: str) -> None:
+def refuse(context: "RayServegRPCContext", error: BaseException, request_id: str) -> None:
     """Make the call fail. The handler must then send one more message, with which the code travels.
 
     Raising instead would lose the details and send Ray's traceback to the caller.

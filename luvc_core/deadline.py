@@ -37,11 +37,13 @@ class Deadline:
 
     async def wait_for(self, work: Awaitable[T]) -> T:
         """The result of `work`, which is cancelled when the time is over."""
+        limit = asyncio.timeout(None if math.isinf(self.at) else self.left)
         try:
-            async with asyncio.timeout(None if math.isinf(self.at) else self.left):
+            async with limit:
                 return await work
         except TimeoutError:
-            if self.left > 0:
+            # Not `left`: the event loop may wake a little before the moment.
+            if not limit.expired():
                 raise
             raise self._error() from None
 

@@ -11,6 +11,9 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.tokens import VisionTokens
 from tests.fixtures import noise_picture, write_checkpoint
+from tests.services import stack
+
+__all__ = ["stack"]
 
 torch.set_num_threads(1)
 

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+import pytest
+from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
+
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
 COMMON = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
 STOP_SECONDS = 45.0
@@ -96,3 +100,32 @@ def encoder(model: Path, decoder: str, folder: Path, *flags: str) -> Iterator[Se
         "--model", str(model), "--port", str(port), "--decoder", decoder, *flags,
     ) as running:  # fmt: skip
         yield running
+
+
+@dataclass
+class Stack:
+    """Both services, and a way to talk to each."""
+
+    encoder: Service
+    decoder: Service
+    front: encoder_pb2_grpc.EncoderServiceStub
+    back: decoder_pb2_grpc.DecoderServiceStub
+
+
+@pytest.fixture(scope="session")
+def stack(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    logs = tmp_path_factory.mktemp("logs")
+    with (
+        decoder(checkpoint, logs, "--ray-cpus", "2") as back_service,
+        encoder(checkpoint, back_service.endpoint, logs) as front_service,
+        grpc.insecure_channel(front_service.endpoint) as front,
+        grpc.insecure_channel(back_service.endpoint) as back,
+    ):
+        front_service.wait_ready()
+        back_service.wait_ready()
+        yield Stack(
+            front_service,
+            back_service,
+            encoder_pb2_grpc.EncoderServiceStub(front),
+            decoder_pb2_grpc.DecoderServiceStub(back),
+        )

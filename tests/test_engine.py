@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from luvc_core.chat import Sampling
 from luvc_core.config import Keep, Ramp, SpuSettings

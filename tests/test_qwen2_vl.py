@@ -2,6 +2,7 @@
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor
 from transformers import Qwen2VLForConditionalGeneration
 
 from luvc_core.chat import Message, Sampling
-from luvc_core.config import OimSettings
+from luvc_core.config import OimSettings, Ramp, SpuSettings
 from luvc_core.engine.engine import Engine, Request, Session
 from luvc_core.engine.prefill import prefill
 from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf, Patches, Prompt, VisionHalf
+from luvc_core.models.registry import load_language, load_vision
 from luvc_core.tokens import Grid, VisionTokens
 from tests.fixtures import ask, noise_picture, token_id
 
@@ -254,3 +256,22 @@ def test_text_that_only_looks_special_is_kept(language: LanguageHalf) -> None:
     text = "a < b | c > d, <|nothing|>, <b>bold</b> \N{PILE OF POO}"
     prompt = language.tokenize(ask(text))
     assert text in language.text_of(prompt.ids.tolist())
+
+
+def test_bfloat16_runs_throughout_and_stays_close(checkpoint: Path, vision: VisionHalf) -> None:
+    patches = patches_of(vision, (112, 112))
+    settings = dataclasses.replace(HALF, proportional_attention=True)
+    small = load_vision(str(checkpoint), "cpu", "bfloat16")
+    language = load_language(str(checkpoint), "cpu", "bfloat16")
+    assert small.identity == vision.identity
+    tokens = small.encode(patches, OFF)[0]
+    assert tokens.embeddings.dtype == torch.bfloat16
+    close = torch.cosine_similarity(
+        tokens.embeddings.float(), vision.encode(patches, OFF)[0].embeddings
+    )
+    assert close.min() > 0.99
+    merged = small.encode(patches, settings)[0]
+    spu = SpuSettings(Ramp())
+    session = Engine(language).start(Request(ask(merged, "?"), Sampling(max_tokens=3), spu))
+    run(session)
+    assert len(session.tokens) == 3

@@ -51,7 +51,10 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
     ink = (235, 235, 235) if dark else rng.choice(((20, 20, 20), (60, 40, 30), (30, 40, 80)))
     top = 10.0
     if rng.random() < 0.6:
-        title, font = rng.choice(CHART_TITLES), load_font(rng.choice(WORD_FONTS), rng.randint(18, 24))
+        title, font = (
+            rng.choice(CHART_TITLES),
+            load_font(rng.choice(WORD_FONTS), rng.randint(18, 24)),
+        )
         x = canvas.column(rng.uniform(10, canvas.width * 0.6))
         canvas.word(x, canvas.middle(CELL / 2), title, font, ink, title.lower())
         top = CELL + 4.0

@@ -120,7 +120,8 @@ def random_value(rng: random.Random, key: str) -> str:
         return rng.choice(CITIES)
     if key in CODE_KEYS:
         return "".join(
-            rng.choice(DIGITS if place % 2 else CODE_LETTERS) for place in range(rng.choice((2, 4, 4)))
+            rng.choice(DIGITS if place % 2 else CODE_LETTERS)
+            for place in range(rng.choice((2, 4, 4)))
         )
     return rng.choice(DIGITS[1:]) + "".join(rng.choices(DIGITS, k=rng.randint(1, 4)))
 

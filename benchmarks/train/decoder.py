@@ -12,16 +12,27 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel, app
 
 from .packing import PADDING, Pack
 
-def decoder_forward(
-    decoder: Qwen2VLTextModel, x: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """x: [pictures, length, hidden] -> hidden states at the end and after a third of the layers.
+AIMED_HEADS = 2
 
-    The latter feed a training-only head that reads off where each visual token is.
+
+def decoder_forward(
+    decoder: Qwen2VLTextModel,
+    x: torch.Tensor,
+    positions: torch.Tensor,
+    mask: torch.Tensor,
+    asked: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """x: [pictures, length, hidden] -> hidden states at the end and after a third of the layers,
+    and log attention of the `asked` rows in the two layers above it, in the first two heads.
+
+    The latter two feed training-only losses. asked: [pictures, length], bool; the attention is
+    [layers, targets, heads, length].
     """
+    picture = asked.nonzero()[:, 0]
+    looks = []
     batch, length, _ = x.shape
     cos, sin = decoder.rotary_emb(x, positions)
-    tapped, tap = x, len(decoder.layers) // 3
+    tapped, tap, stride = x, len(decoder.layers) // 3, max(1, len(decoder.layers) // 6)
     for number, layer in enumerate(decoder.layers):
         inner, attention = layer.input_layernorm(x), layer.self_attn
         query, key, value = (
@@ -30,14 +41,19 @@ def decoder_forward(
         )
         query, key = apply_rotary_pos_emb(query, key, cos, sin)
         heads = query.shape[1]
+        if tap <= number < 3 * tap and (number - tap) % stride == 0 and len(looks) < 2:
+            rows = query[:, :AIMED_HEADS].transpose(1, 2)[asked] * attention.scaling
+            scores = torch.einsum("thd,thkd->thk", rows, key[picture, :AIMED_HEADS])
+            seen = mask.squeeze(1)[asked][:, None]
+            looks.append(scores.masked_fill(~seen, -1e4).log_softmax(-1))
         mixed = F.scaled_dot_product_attention(
             query, key.expand(-1, heads, -1, -1), value.expand(-1, heads, -1, -1), attn_mask=mask
         )
         x = x + attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
         if number + 1 == tap:
-            tapped, tap = x, len(decoder.layers) // 3
-    return decoder.norm(x), tapped
+            tapped, tap, stride = x, len(decoder.layers) // 3, max(1, len(decoder.layers) // 6)
+    return decoder.norm(x), tapped, torch.stack(looks)
 
 
 class Heads(nn.Module):
@@ -72,8 +88,8 @@ class Losses:
         x = F.embedding(pack.ids, table)
         x = torch.where(visual[..., None], features[picture, pack.cells.clamp(min=0)], x)
         decoder = model.model.language_model
-        hidden, tapped = decoder_forward(decoder, x, pack.positions, pack.mask())
         self.pack, self.asked = pack, pack.targets != PADDING
+        hidden, tapped, looks = decoder_forward(decoder, x, pack.positions, pack.mask(), self.asked)
         self.logits = hidden[self.asked] @ table.T
         self.targets = pack.targets[self.asked]
         self.answer = F.cross_entropy(self.logits, self.targets)
@@ -82,8 +98,20 @@ class Losses:
         self.place = F.mse_loss(heads.place(tapped[visual]), place) / 0.083
         self.query = F.mse_loss(heads.query(tapped[self.asked]), pack.queries) / 0.09
 
-    def total(self) -> torch.Tensor:
-        return self.answer + self.place + 0.5 * self.query
+        self.look = self._look(looks)
+
+    def _look(self, looks: torch.Tensor) -> torch.Tensor:
+        """How far attention misses the cells that answer; looks: as from `decoder_forward`."""
+        cells = self.pack.cells[self.asked.nonzero()[:, 0]]
+        index = cells.clamp(min=0)[:, None].expand(-1, AIMED_HEADS, -1)
+        aims = self.pack.aims.gather(2, index) & (cells != PADDING)[:, None]
+        aimed = looks.masked_fill(~aims, -1e4).logsumexp(-1)
+        some = aims.any(-1)
+        return -(aimed * some).sum() / (some.sum() * len(looks)).clamp(min=1)
+
+    def total(self, guidance: float = 1.0) -> torch.Tensor:
+        """The training loss; `guidance` weighs the attention's and the query head's part."""
+        return self.answer + self.place + guidance * (0.5 * self.query + 0.5 * self.look)
 
     def hits(self, end_id: int) -> dict[str, tuple[int, int]]:
         """Kind -> (questions whose every answer token is right, questions)."""

@@ -26,9 +26,7 @@ IMAGE_PROCESSOR = {
 }
 
 
-def export(
-    model: Qwen2VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, folder: Path
-) -> None:
+def export(model: Qwen2VLForConditionalGeneration, tokenizer: Qwen2Tokenizer, folder: Path) -> None:
     """Save bfloat16 weights, configs, tokenizer and processor files; keeps a README if there."""
     folder.mkdir(parents=True, exist_ok=True)
     end, pad = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>"))

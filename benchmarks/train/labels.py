@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
 from .model import HIDDEN, LLM_LAYERS, SHALLOW, build_config, fresh_model, grow
 from .optim import Optimizers
-from .packing import Packer
+from .packing import Packer, Picture
 from .tokenizer import build_tokenizer
 
 PICTURES = {"scene": 8, "chart": 4, "document": 4}
@@ -66,7 +66,7 @@ def label_loss(
     samples = [sample for sample, some in zip(samples, asked, strict=True) if some]
     hot = torch.stack([table.multi_hot(sample) for sample in samples])
     pictures = [
-        (some, keep_cells(h, table.names, share), sample.grid)
+        Picture(some, keep_cells(h, table.names, share), sample.grid, h)
         for sample, some, h in zip(samples, filter(None, asked), hot, strict=True)
     ]
     pack = packer.pack(pictures, rng)
@@ -107,12 +107,13 @@ def train_labels(run: Path, minutes: float, threads: int, layers: int = LLM_LAYE
         early = layers == SHALLOW and progress < 0.25
         level = 0.0 if early else seeds.uniform(0.0, min(1.0, 2 * progress))
         share = 0.03 if early else seeds.uniform(0.03, 0.25)
+        guidance = max(0.0, 1 - 1.2 * progress)
         kinds = LOOKUPS if early else tuple(KINDS)
         for task, count in PICTURES.items():
             samples = draw_samples(seeds, task, count, "train")
             losses = label_loss(model, heads, packer, table, samples, seeds, level, share, kinds)
             weight = count / sum(PICTURES.values())
-            (weight * losses.total()).backward()
+            (weight * losses.total(guidance)).backward()
             recent.append(losses.answer.item())
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
@@ -133,16 +134,16 @@ def _report(
     model: nn.Module, heads: Heads, packer: Packer, table: AtomTable, step: int, spent: float,
     loss: float,
 ) -> None:  # fmt: skip
-    right, asked, place, query = Counter[str](), Counter[str](), 0.0, 0.0
+    right, asked, aside = Counter[str](), Counter[str](), defaultdict[str, float](float)
     rng = random.Random(7)
     for task, count in PICTURES.items():
         samples = draw_samples(rng, task, 3 * count, "validation")
         losses = label_loss(model, heads, packer, table, samples, rng, 0.5, 0.2)
-        place += losses.place.item() / len(PICTURES)
-        query += losses.query.item() / len(PICTURES)
+        for name in ("place", "query", "look"):
+            aside[name] += getattr(losses, name).item() / len(PICTURES)
         for kind, (good, total) in losses.hits(packer.end_id).items():
             right[kind] += good
             asked[kind] += total
     scores = " ".join(f"{kind}={right[kind] / asked[kind]:.2f}" for kind in sorted(asked))
-    aside = f"place={place:.3f} query={query:.3f}"
-    print(f"labels {step} {spent / 60:.1f}min loss={loss:.3f} {aside} {scores}", flush=True)
+    extra = " ".join(f"{name}={value:.3f}" for name, value in aside.items())
+    print(f"labels {step} {spent / 60:.1f}min loss={loss:.3f} {extra} {scores}", flush=True)

@@ -21,6 +21,15 @@ from .atoms import PLACES, AtomTable
 PADDING = -1
 
 
+class Picture(NamedTuple):
+    """Questions; indices of the kept cells; rows and columns; labels [cells, atoms]."""
+
+    asked: Sequence[QA]
+    kept: torch.Tensor
+    grid: tuple[int, int]
+    hot: torch.Tensor
+
+
 class Turn(NamedTuple):
     """Token ids of a question's turn up to the answer, and of the answer with its end mark."""
 
@@ -35,7 +44,8 @@ class Pack:
     `cells` is a visual token's cell, else PADDING; `blocks` is 0 for the shared prefix, the
     question's number from 1, PADDING behind the end; `targets` is the next token where it belongs
     to an answer, else PADDING; `queries` [targets, hidden] holds for each of those, row by row,
-    what to look for (see `Packer.query`); `kinds` names each picture's questions in order.
+    what to look for and `aims` [targets, 2, cells] where it is (see `Packer.query`, `Packer.aims`);
+    `kinds` names each picture's questions in order.
     """
 
     ids: torch.Tensor
@@ -44,6 +54,7 @@ class Pack:
     targets: torch.Tensor
     positions: torch.Tensor
     queries: torch.Tensor
+    aims: torch.Tensor
     kinds: tuple[tuple[str, ...], ...]
 
     def mask(self) -> torch.Tensor:
@@ -59,7 +70,8 @@ class Packer:
 
     def __init__(self, tokenizer: Qwen2Tokenizer, table: AtomTable) -> None:
         self._tokenizer = tokenizer
-        self._atoms = dict(zip(table.names, table.vectors, strict=True))
+        self._vectors = table.vectors
+        self._atoms = {name: index for index, name in enumerate(table.names)}
         self._atoms |= {many: self._atoms[one] for one, many in PLURALS.items()}
         self._atoms |= {"objects": self._atoms["object"], "bars": self._atoms["bar"]}
         self._ids: dict[str, list[int]] = {}
@@ -76,9 +88,26 @@ class Packer:
 
         It is the sum of their vectors, as a visual token would carry them: [hidden].
         """
+        place_atom = self._atoms[f"#{min(place, PLACES - 1)}"]
+        return self._vectors[[*self._found(qa), place_atom]].sum(0)
+
+    def aims(self, qa: QA, place: int, hot: torch.Tensor) -> torch.Tensor:
+        """The cells that answer: those that match most of what is asked. [2, cells], bool.
+
+        The second row differs for relations only, where it holds the second object's cells.
+        hot: [cells, atoms].
+        """
+        found = self._found(qa)
+        if not found:
+            return torch.zeros(2, len(hot), dtype=torch.bool)
+        extra = [self._atoms["value"], self._atoms[f"#{min(place, PLACES - 1)}"]]
+        parts = [found[:2], found[2:]] if qa.kind == "relation" else [[*found, *extra]] * 2
+        matches = torch.stack([hot[:, part].sum(1) for part in parts])
+        return (matches == matches.amax(1, keepdim=True)) & (matches > 0)
+
+    def _found(self, qa: QA) -> list[int]:
         words = qa.question.rstrip("?").lower().split()
-        found = [self._atoms[word] for word in words if word in self._atoms]
-        return torch.stack([*found, self._atoms[f"#{min(place, PLACES - 1)}"]]).sum(0)
+        return [self._atoms[word] for word in words if word in self._atoms]
 
     def turn(self, qa: QA, follows: bool) -> Turn:
         opening = self.encode("\n<|im_start|>user\n") if follows else []
@@ -90,12 +119,12 @@ class Packer:
 
     def pack(
         self,
-        pictures: Sequence[tuple[Sequence[QA], torch.Tensor, tuple[int, int]]],
+        pictures: Sequence[Picture],
         rng: random.Random,
         second_turns: float = 0.2,
     ) -> Pack:
-        """Pictures are (questions, indices of the kept cells, grid); cells keep their place."""
-        rows = [self._row(*picture, rng, second_turns) for picture in pictures]
+        """Each picture's questions become rows; kept cells stay at their place in the grid."""
+        rows = [self._row(picture, rng, second_turns) for picture in pictures]
         length = max(len(row[0]) for row in rows)
         packed = []
         for part, empty in enumerate((self.end_id, PADDING, PADDING, PADDING)):
@@ -104,18 +133,17 @@ class Packer:
         places = torch.zeros(3, len(rows), length, dtype=torch.long)
         for i, row in enumerate(rows):
             places[:, i, : len(row[0])] = row[4]
-        kinds = tuple(tuple(qa.kind for qa in picture[0]) for picture in pictures)
+        kinds = tuple(tuple(qa.kind for qa in picture.asked) for picture in pictures)
         queries = torch.cat([row[5] for row in rows])
-        return Pack(packed[0], packed[1], packed[2], packed[3], places, queries, kinds)
+        aims = torch.cat([row[6] for row in rows])
+        return Pack(packed[0], packed[1], packed[2], packed[3], places, queries, aims, kinds)
 
     def _row(
-        self,
-        asked: Sequence[QA],
-        kept: torch.Tensor,
-        grid: tuple[int, int],
-        rng: random.Random,
-        second_turns: float,
-    ) -> tuple[list[int], list[int], list[int], list[int], torch.Tensor, torch.Tensor]:
+        self, picture: Picture, rng: random.Random, second_turns: float
+    ) -> tuple[
+        list[int], list[int], list[int], list[int], torch.Tensor, torch.Tensor, torch.Tensor
+    ]:
+        asked, kept, grid, hot = picture
         prefix = self.encode("<|im_start|>user\n<|vision_start|>")
         start, after = len(prefix), len(prefix) + max(grid)
         ids = [*prefix, *[self.image_id] * len(kept), *self.encode("<|vision_end|>")]
@@ -123,7 +151,7 @@ class Packer:
         blocks, targets = [0] * len(ids), [PADDING] * len(ids)
         seen = torch.stack([torch.zeros_like(kept), kept // grid[1], kept % grid[1]]) + start
         places = [torch.arange(start).expand(3, -1), seen, torch.full((3, 1), after)]
-        block, queries = 0, []
+        block, queries, aims = 0, [], []
         for number, qa in enumerate(asked):
             follows = number > 0 and blocks[-1] > 0 and rng.random() < second_turns
             if not follows:
@@ -137,4 +165,6 @@ class Packer:
             places.append(torch.arange(place, place + len(tokens)).expand(3, -1))
             place += len(tokens)
             queries += [self.query(qa, index) for index in range(len(turn.answer))]
-        return ids, cells, blocks, targets, torch.cat(places, dim=1), torch.stack(queries)
+            aims += [self.aims(qa, index, hot) for index in range(len(turn.answer))]
+        seen_at = torch.cat(places, dim=1)
+        return ids, cells, blocks, targets, seen_at, torch.stack(queries), torch.stack(aims)

@@ -15,9 +15,9 @@ from ..tasks import SPLITS, Sample, make_sample
 from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
 from .export import export
-from .model import HIDDEN, LLM_LAYERS, build_config, fresh_model
+from .model import HIDDEN, LLM_LAYERS, SHALLOW, build_config, fresh_model, grow
 from .optim import Optimizers
-from .packing import Packer
+from .packing import Packer, Picture
 from .tokenizer import build_tokenizer
 from .tower import tower_loss
 from .vision import to_patches, tower_forward
@@ -49,22 +49,26 @@ class Trainee:
         with torch.set_grad_enabled(learn_tower):
             features = tower_forward(self.model.model.visual, to_patches(images), GRID)
         everywhere = torch.arange(GRID[0] * GRID[1])
-        asked = [(sample.questions[:QUESTIONS], everywhere, GRID) for sample in samples]
-        losses = Losses(self.model, self.heads, self.packer.pack(asked, rng), features, GRID)
-        hot = torch.cat([self.table.multi_hot(sample) for sample in samples])
-        return losses, tower_loss(features.flatten(0, 1), hot, self.table.vectors)
+        hot = [self.table.multi_hot(sample) for sample in samples]
+        pictures = [
+            Picture(sample.questions[:QUESTIONS], everywhere, GRID, labels)
+            for sample, labels in zip(samples, hot, strict=True)
+        ]
+        losses = Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
+        return losses, tower_loss(features.flatten(0, 1), torch.cat(hot), self.table.vectors)
 
 
 def open_run(run: Path) -> Trainee:
-    """Load tower.pt and the newest of pictures.pt and llm.pt."""
+    """Load tower.pt, and pictures.pt or else the label stages' deep or shallow model."""
     tokenizer = build_tokenizer()
     table = build_table(tokenizer, HIDDEN)
     model = fresh_model(build_config(tokenizer), table.embedding)
     trainee = Trainee(run, tokenizer, table, Packer(tokenizer, table), model, Heads(HIDDEN))
     trainee.load_tower()
-    source = run / ("pictures.pt" if (run / "pictures.pt").exists() else f"llm{LLM_LAYERS}.pt")
+    names = ("pictures.pt", f"llm{LLM_LAYERS}.pt", f"llm{SHALLOW}.pt")
+    source = next(run / name for name in names if (run / name).exists())
     state = torch.load(source, weights_only=True)
-    model.model.language_model.load_state_dict(state["llm"])
+    grow(model.model.language_model, state["llm"])
     if "tower" in state:
         model.model.visual.load_state_dict(state["tower"])
     trainee.heads.load_state_dict(state["heads"])
@@ -77,7 +81,7 @@ def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> lis
 
 
 def train_pictures(
-    run: Path, minutes: float, threads: int, learn_tower: bool, scale: float
+    run: Path, minutes: float, threads: int, learn_tower: bool, scale: float, guidance: float = 0.0
 ) -> None:
     """Train for `minutes`, with rates times `scale`; saves and exports at the end.
 
@@ -99,7 +103,7 @@ def train_pictures(
             samples = draw_samples(seeds, task, count, "train")
             losses, dense = trainee.losses(samples, seeds, learn_tower)
             weight = count / sum(PICTURES.values())
-            loss = losses.total() + (0.5 * dense if learn_tower else 0)
+            loss = losses.total(guidance) + (0.5 * dense if learn_tower else 0)
             (weight * loss).backward()
             recent.append(losses.answer.item())
         optimizers.step(spent / (60 * minutes))
@@ -109,7 +113,9 @@ def train_pictures(
             trainee.load_tower()
         if now - last_log > 90:
             mean, last_log, recent = sum(recent) / len(recent), now, []
-            print(f"pictures {step} {spent / 60:.1f}min loss={mean:.3f} {report(trainee)}", flush=True)
+            print(
+                f"pictures {step} {spent / 60:.1f}min loss={mean:.3f} {report(trainee)}", flush=True
+            )
         if now - last_save > 180:
             last_save = now
             save(trainee)

@@ -1,5 +1,8 @@
 """Where a half runs, and in which number format."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from luvc_core.errors import InvalidSettings
@@ -30,5 +33,5 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 def _cpu_has_bf16() -> bool:
     """Without these instructions a bfloat16 matrix product is a hundred times slower."""
     # A torch too old to tell is taken to have none.
-    has = getattr(torch.cpu, "get_capabilities", dict)()
+    has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

@@ -148,7 +148,8 @@ class Qwen2VLVision(VisionHalf):
         frames = torch.arange(grid.frames).repeat_interleave(merged.rows * merged.columns)
         return [
             VisionTokens(
-                embeddings=embeddings[i],
+                # A copy: a picture kept in a cache must not hold on to its batch.
+                embeddings=embeddings[i].clone(),
                 grid=merged,
                 source_grid=source,
                 positions=torch.cat((frames.float().unsqueeze(1), places[i].cpu()), dim=1),

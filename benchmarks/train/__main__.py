@@ -15,7 +15,7 @@ STAGES = {
     "tower": train_tower,
     "labels-shallow": partial(train_labels, layers=SHALLOW),
     "labels": train_labels,
-    "swap": partial(train_pictures, learn_tower=False, scale=0.5),
+    "swap": partial(train_pictures, learn_tower=False, scale=0.7, guidance=1.0),
     "joint": partial(train_pictures, learn_tower=True, scale=0.25),
 }
 

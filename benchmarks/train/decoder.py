@@ -13,6 +13,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel, app
 from .packing import PADDING, Pack
 
 AIMED_HEADS = 2
+SINK = 2.0
 
 
 def decoder_forward(
@@ -106,8 +107,22 @@ class Losses:
         index = cells.clamp(min=0)[:, None].expand(-1, AIMED_HEADS, -1)
         aims = self.pack.aims.gather(2, index) & (cells != PADDING)[:, None]
         aimed = looks.masked_fill(~aims, -1e4).logsumexp(-1)
-        some = aims.any(-1)
-        return -(aimed * some).sum() / (some.sum() * len(looks)).clamp(min=1)
+        some = aims.any(-1) & ~self.pack.counted[:, None]
+        found = -(aimed * some).sum() / (some.sum() * len(looks)).clamp(min=1)
+        return found + self._tally(looks[:, self.pack.counted], aims[self.pack.counted])
+
+    @staticmethod
+    def _tally(looks: torch.Tensor, aims: torch.Tensor) -> torch.Tensor:
+        """Attention tells a number only if a fixed place competes with the things counted.
+
+        Of n things each is to draw 1 / (n + SINK), the first token the rest.
+        """
+        if not len(aims):
+            return looks.new_zeros(())
+        share = aims.float()
+        share[..., 0] = SINK
+        share = share / share.sum(-1, keepdim=True)
+        return -(share * (looks - share.clamp(min=1e-9).log())).sum(-1).mean()
 
     def total(self, guidance: float = 1.0) -> torch.Tensor:
         """The training loss; `guidance` weighs the attention's and the query head's part."""

@@ -23,6 +23,9 @@ PICTURES = {"scene": 8, "chart": 4, "document": 4}
 """Of each task in one step; tasks go through apart, since their lengths differ."""
 
 QUESTIONS, GRID = 8, (16, 16)
+HARD = ("count", "relation")
+"""Kinds that learn last; half of the scenes ask about them first."""
+
 LOOKUPS = ("colour", "shape", "chart", "document")
 """Kinds answered by finding one cell; the circuit for them forms first, so they go first."""
 
@@ -62,7 +65,12 @@ def label_loss(
     model: nn.Module, heads: Heads, packer: Packer, table: AtomTable, samples: list[Sample],
     rng: random.Random, level: float, share: float, kinds: tuple[str, ...] = tuple(KINDS),
 ) -> Losses:  # fmt: skip
-    asked = [[qa for qa in s.questions if qa.kind in kinds][:QUESTIONS] for s in samples]
+    asked = []
+    for sample in samples:
+        some = [qa for qa in sample.questions if qa.kind in kinds]
+        if rng.random() < 0.5:
+            some.sort(key=lambda qa: qa.kind not in HARD)
+        asked.append(some[:QUESTIONS])
     samples = [sample for sample, some in zip(samples, asked, strict=True) if some]
     hot = torch.stack([table.multi_hot(sample) for sample in samples])
     pictures = [
@@ -107,7 +115,7 @@ def train_labels(run: Path, minutes: float, threads: int, layers: int = LLM_LAYE
         early = layers == SHALLOW and progress < 0.25
         level = 0.0 if early else seeds.uniform(0.0, min(1.0, 2 * progress))
         share = 0.03 if early else seeds.uniform(0.03, 0.25)
-        guidance = max(0.0, 1 - 1.2 * progress)
+        guidance = min(1.0, 2 * (1 - progress))
         kinds = LOOKUPS if early else tuple(KINDS)
         for task, count in PICTURES.items():
             samples = draw_samples(seeds, task, count, "train")

@@ -45,7 +45,8 @@ class Pack:
     question's number from 1, PADDING behind the end; `targets` is the next token where it belongs
     to an answer, else PADDING; `queries` [targets, hidden] holds for each of those, row by row,
     what to look for and `aims` [targets, 2, cells] where it is (see `Packer.query`, `Packer.aims`);
-    `kinds` names each picture's questions in order.
+    `counted` [targets] marks those that tell how many aims there are; `kinds` names each picture's
+    questions in order.
     """
 
     ids: torch.Tensor
@@ -55,6 +56,7 @@ class Pack:
     positions: torch.Tensor
     queries: torch.Tensor
     aims: torch.Tensor
+    counted: torch.Tensor
     kinds: tuple[tuple[str, ...], ...]
 
     def mask(self) -> torch.Tensor:
@@ -98,12 +100,22 @@ class Packer:
         hot: [cells, atoms].
         """
         found = self._found(qa)
+        if found and self.is_counted(qa, place):
+            # One marked cell an object or bar, so that as many cells match as there are.
+            mark = self._atoms["bar" if qa.kind == "chart" else "object"]
+            matches = hot[:, list({*found, mark})].all(1)
+            return matches.expand(2, -1)
         if not found:
             return torch.zeros(2, len(hot), dtype=torch.bool)
         extra = [self._atoms["value"], self._atoms[f"#{min(place, PLACES - 1)}"]]
         parts = [found[:2], found[2:]] if qa.kind == "relation" else [[*found, *extra]] * 2
         matches = torch.stack([hot[:, part].sum(1) for part in parts])
         return (matches == matches.amax(1, keepdim=True)) & (matches > 0)
+
+    @staticmethod
+    def is_counted(qa: QA, place: int) -> bool:
+        """The answer's token at `place` is a number of things."""
+        return place == 0 and qa.question.startswith("How many")
 
     def _found(self, qa: QA) -> list[int]:
         words = qa.question.rstrip("?").lower().split()
@@ -136,13 +148,17 @@ class Packer:
         kinds = tuple(tuple(qa.kind for qa in picture.asked) for picture in pictures)
         queries = torch.cat([row[5] for row in rows])
         aims = torch.cat([row[6] for row in rows])
-        return Pack(packed[0], packed[1], packed[2], packed[3], places, queries, aims, kinds)
+        counted = torch.tensor([flag for row in rows for flag in row[7]])
+        return Pack(
+            packed[0], packed[1], packed[2], packed[3], places, queries, aims, counted, kinds
+        )
 
     def _row(
         self, picture: Picture, rng: random.Random, second_turns: float
     ) -> tuple[
-        list[int], list[int], list[int], list[int], torch.Tensor, torch.Tensor, torch.Tensor
-    ]:
+        list[int], list[int], list[int], list[int],
+        torch.Tensor, torch.Tensor, torch.Tensor, list[bool],
+    ]:  # fmt: skip
         asked, kept, grid, hot = picture
         prefix = self.encode("<|im_start|>user\n<|vision_start|>")
         start, after = len(prefix), len(prefix) + max(grid)
@@ -151,7 +167,7 @@ class Packer:
         blocks, targets = [0] * len(ids), [PADDING] * len(ids)
         seen = torch.stack([torch.zeros_like(kept), kept // grid[1], kept % grid[1]]) + start
         places = [torch.arange(start).expand(3, -1), seen, torch.full((3, 1), after)]
-        block, queries, aims = 0, [], []
+        block, queries, aims, counted = 0, [], [], []
         for number, qa in enumerate(asked):
             follows = number > 0 and blocks[-1] > 0 and rng.random() < second_turns
             if not follows:
@@ -166,5 +182,8 @@ class Packer:
             place += len(tokens)
             queries += [self.query(qa, index) for index in range(len(turn.answer))]
             aims += [self.aims(qa, index, hot) for index in range(len(turn.answer))]
+            counted += [self.is_counted(qa, index) for index in range(len(turn.answer))]
         seen_at = torch.cat(places, dim=1)
-        return ids, cells, blocks, targets, seen_at, torch.stack(queries), torch.stack(aims)
+        return (
+            ids, cells, blocks, targets, seen_at, torch.stack(queries), torch.stack(aims), counted
+        )  # fmt: skip

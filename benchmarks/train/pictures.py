@@ -12,9 +12,11 @@ import torch
 from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration
 
 from ..tasks import SPLITS, Sample, make_sample
+from . import labels
 from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
 from .export import export
+from .labels import keep_cells
 from .model import HIDDEN, LLM_LAYERS, SHALLOW, build_config, fresh_model, grow
 from .optim import Optimizers
 from .packing import Packer, Picture
@@ -24,6 +26,8 @@ from .vision import to_patches, tower_forward
 
 PICTURES = {"scene": 3, "chart": 2, "document": 2}
 QUESTIONS, GRID = 8, (16, 16)
+REASONING = ("presence", "count", "relation")
+"""Kinds that take longest; they get cheap scenes of labels beside the pictures."""
 
 
 @dataclass
@@ -42,17 +46,19 @@ class Trainee:
         self.model.model.visual.load_state_dict(state["tower"])
 
     def losses(
-        self, samples: list[Sample], rng: random.Random, learn_tower: bool
+        self, samples: list[Sample], rng: random.Random, learn_tower: bool, share: float = 1.0
     ) -> tuple[Losses, torch.Tensor]:
-        """Losses of questions about the pictures, and the tower's own on their labels."""
+        """Losses of questions about the pictures, and the tower's own on their labels.
+
+        `share` below 1 leaves out most cells that tell nothing, for speed.
+        """
         images = [sample.image for sample in samples if sample.image is not None]
         with torch.set_grad_enabled(learn_tower):
             features = tower_forward(self.model.model.visual, to_patches(images), GRID)
-        everywhere = torch.arange(GRID[0] * GRID[1])
         hot = [self.table.multi_hot(sample) for sample in samples]
         pictures = [
-            Picture(sample.questions[:QUESTIONS], everywhere, GRID, labels)
-            for sample, labels in zip(samples, hot, strict=True)
+            Picture(sample.questions[:QUESTIONS], keep_cells(one, self.table.names, share), GRID, one)
+            for sample, one in zip(samples, hot, strict=True)
         ]
         losses = Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
         return losses, tower_loss(features.flatten(0, 1), torch.cat(hot), self.table.vectors)
@@ -99,14 +105,22 @@ def train_pictures(
     begin = last_log = last_save = time.monotonic()
     seen = (run / "tower.pt").stat().st_mtime
     while (spent := time.monotonic() - begin) < 60 * minutes:
+        progress = spent / (60 * minutes)
+        share = 0.12 if progress < 0.6 else 1.0
+        hints = guidance * max(0.0, 1 - 2 * progress)
         for task, count in PICTURES.items():
             samples = draw_samples(seeds, task, count, "train")
-            losses, dense = trainee.losses(samples, seeds, learn_tower)
+            losses, dense = trainee.losses(samples, seeds, learn_tower, share)
             weight = count / sum(PICTURES.values())
-            loss = losses.total(guidance) + (0.5 * dense if learn_tower else 0)
+            loss = losses.total(hints) + (0.5 * dense if learn_tower else 0)
             (weight * loss).backward()
             recent.append(losses.answer.item())
-        optimizers.step(spent / (60 * minutes))
+        if progress < 0.6 and not learn_tower:
+            scenes = labels.draw_samples(seeds, "scene", 10, "train")
+            extra = labels.label_loss(model, trainee.heads, trainee.packer, trainee.table, scenes,
+                                      seeds, 0.4, 0.1, REASONING)  # fmt: skip
+            extra.total(hints).backward()
+        optimizers.step(progress)
         step, now = step + 1, time.monotonic()
         if not learn_tower and (newer := (run / "tower.pt").stat().st_mtime) > seen:
             seen = newer

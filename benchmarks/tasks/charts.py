@@ -97,7 +97,7 @@ def _draw_value(canvas: Canvas, bar: Bar, x: float, middle: float, style: Style)
 
 
 def _draw_upright(canvas: Canvas, bars: list[Bar], style: Style) -> None:
-    rng, (x0, y0, x1, y1) = canvas.rng, style.area
+    rng, (x0, y0, x1, _) = canvas.rng, style.area
     pitch, floor = (x1 - x0) / len(bars), canvas.height - CELL - rng.uniform(0, 3)
     ceiling = (y0 // CELL + 1) * CELL + rng.uniform(6, 24)
     _grid(canvas, (x0, ceiling, x1, floor), True)

@@ -30,7 +30,7 @@ class Thing(NamedTuple):
 
 
 def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
-    """Place 2-7 objects; returns the background and the questions."""
+    """Place 2-6 objects; returns the background and the questions."""
     rng = canvas.rng
     background, dark = random_background(rng, dark_share=0.35)
     things = place(canvas)
@@ -45,7 +45,7 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
 def place(canvas: Canvas) -> list[Thing]:
     """Objects in few colours and shapes, so that questions need both; few overlap."""
     rng, width, height = canvas.rng, canvas.width, canvas.height
-    most = max(2, min(7, round(7 * width * height / 448**2)))
+    most = max(2, min(6, round(6 * width * height / 448**2)))
     colors = rng.sample(list(COLORS), rng.randint(2, 5))
     shapes = rng.sample(SHAPES, rng.randint(2, 5))
     wanted, things = rng.randint(2 if most > 2 else 1, most), []
@@ -194,8 +194,8 @@ def _relation(rng: random.Random, unique: list[Thing]) -> QA | None:
     words = ("left", "right") if level else ("above", "below")
     truth = words[0] if gap < 0 else words[1]
     if rng.random() < 0.5:
-        return QA("relation", f"Is the {one.name} {words[0]} or {words[1]} of the {two.name}?"
-                  if level else f"Is the {one.name} above or below the {two.name}?", truth)  # fmt: skip
+        either = f"{words[0]} or {words[1]}" + (" of" if level else "")
+        return QA("relation", f"Is the {one.name} {either} the {two.name}?", truth)
     said = rng.choice(words)
     link = f"to the {said} of" if level else said
     answer = "yes" if said == truth else "no"

@@ -7,16 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from .labels import train_labels
-from .model import SHALLOW
+from .model import LLM_LAYERS, SHALLOW
 from .pictures import train_pictures
 from .tower import train_tower
 
 STAGES = {
     "tower": train_tower,
-    "labels-shallow": partial(train_labels, layers=SHALLOW),
     "labels": train_labels,
-    "swap": partial(train_pictures, learn_tower=False, scale=0.7, guidance=1.0),
-    "joint": partial(train_pictures, learn_tower=True, scale=0.25),
+    "swap": partial(train_pictures, layers=SHALLOW, learn_tower=False, scale=0.7, guidance=1.0),
+    "joint": partial(train_pictures, layers=LLM_LAYERS, learn_tower=True, scale=0.3),
 }
 
 

@@ -14,7 +14,7 @@ from ..tasks import KINDS, SPLITS, Sample, make_sample
 from ..tasks.words import COLORS
 from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
-from .model import HIDDEN, LLM_LAYERS, SHALLOW, build_config, fresh_model, grow
+from .model import HIDDEN, SHALLOW, build_config, fresh_model
 from .optim import Optimizers
 from .packing import Packer, Picture
 from .tokenizer import build_tokenizer
@@ -81,27 +81,19 @@ def label_loss(
     return Losses(model, heads, pack, noisy_sums(hot, table, level), GRID)
 
 
-def train_labels(run: Path, minutes: float, threads: int, layers: int = LLM_LAYERS) -> None:
-    """Train for `minutes` of wall clock, resuming from `run`/llm{layers}.pt where it exists.
-
-    A full-depth run with nothing to resume starts from the grown shallow one.
-    """
+def train_labels(run: Path, minutes: float, threads: int) -> None:
+    """Train a shallow model for `minutes` in all, going on from `run`/llm.pt if it is there."""
     torch.set_num_threads(threads)
     tokenizer = build_tokenizer()
     table = build_table(tokenizer, HIDDEN)
     packer = Packer(tokenizer, table)
-    model = fresh_model(build_config(tokenizer, layers), table.embedding)
+    model = fresh_model(build_config(tokenizer, SHALLOW), table.embedding)
     model.requires_grad_(False).model.language_model.layers.requires_grad_(True)
     model.model.language_model.norm.requires_grad_(True)
     heads = Heads(HIDDEN)
     named = [*model.named_parameters(), *((f"aux.{n}", p) for n, p in heads.named_parameters())]
     optimizers = Optimizers(named)
-    spent, step, save = 0.0, 0, run / f"llm{layers}.pt"
-    shallow = run / f"llm{SHALLOW}.pt"
-    if layers == LLM_LAYERS and not save.exists() and shallow.exists():
-        state = torch.load(shallow, weights_only=True)
-        grow(model.model.language_model, state["llm"])
-        heads.load_state_dict(state["heads"])
+    spent, step, save = 0.0, 0, run / "llm.pt"
     if save.exists():
         state = torch.load(save, weights_only=True)
         model.model.language_model.load_state_dict(state["llm"])
@@ -112,7 +104,7 @@ def train_labels(run: Path, minutes: float, threads: int, layers: int = LLM_LAYE
     last_save = last_log = time.monotonic()
     while spent < 60 * minutes:
         start, progress = time.monotonic(), spent / (60 * minutes)
-        early = layers == SHALLOW and progress < 0.25
+        early = progress < 0.25
         level = 0.0 if early else seeds.uniform(0.0, min(1.0, 2 * progress))
         share = 0.03 if early else seeds.uniform(0.03, 0.25)
         guidance = min(1.0, 2 * (1 - progress))

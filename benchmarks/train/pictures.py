@@ -17,7 +17,7 @@ from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
 from .export import export
 from .labels import keep_cells
-from .model import HIDDEN, LLM_LAYERS, SHALLOW, build_config, fresh_model, grow
+from .model import HIDDEN, build_config, fresh_model, grow
 from .optim import Optimizers
 from .packing import Packer, Picture
 from .tokenizer import build_tokenizer
@@ -57,22 +57,24 @@ class Trainee:
             features = tower_forward(self.model.model.visual, to_patches(images), GRID)
         hot = [self.table.multi_hot(sample) for sample in samples]
         pictures = [
-            Picture(sample.questions[:QUESTIONS], keep_cells(one, self.table.names, share), GRID, one)
+            Picture(
+                sample.questions[:QUESTIONS], keep_cells(one, self.table.names, share), GRID, one
+            )
             for sample, one in zip(samples, hot, strict=True)
         ]
         losses = Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
         return losses, tower_loss(features.flatten(0, 1), torch.cat(hot), self.table.vectors)
 
 
-def open_run(run: Path) -> Trainee:
-    """Load tower.pt, and pictures.pt or else the label stages' deep or shallow model."""
+def open_run(run: Path, layers: int) -> Trainee:
+    """Load tower.pt, and pictures.pt or else the label stage's llm.pt, grown to `layers`."""
     tokenizer = build_tokenizer()
     table = build_table(tokenizer, HIDDEN)
-    model = fresh_model(build_config(tokenizer), table.embedding)
+    model = fresh_model(build_config(tokenizer, layers), table.embedding)
     trainee = Trainee(run, tokenizer, table, Packer(tokenizer, table), model, Heads(HIDDEN))
     trainee.load_tower()
-    names = ("pictures.pt", f"llm{LLM_LAYERS}.pt", f"llm{SHALLOW}.pt")
-    source = next(run / name for name in names if (run / name).exists())
+    source = run / "pictures.pt"
+    source = source if source.exists() else run / "llm.pt"
     state = torch.load(source, weights_only=True)
     grow(model.model.language_model, state["llm"])
     if "tower" in state:
@@ -87,14 +89,12 @@ def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> lis
 
 
 def train_pictures(
-    run: Path, minutes: float, threads: int, learn_tower: bool, scale: float, guidance: float = 0.0
-) -> None:
-    """Train for `minutes`, with rates times `scale`; saves and exports at the end.
-
-    While the tower is frozen, a newer tower.pt (from a tower stage beside this one) is taken up.
-    """
+    run: Path, minutes: float, threads: int, layers: int, learn_tower: bool, scale: float,
+    guidance: float = 0.0,
+) -> None:  # fmt: skip
+    """Train for `minutes`, with rates times `scale`; saves and exports at the end."""
     torch.set_num_threads(threads)
-    trainee = open_run(run)
+    trainee = open_run(run, layers)
     model = trainee.model.requires_grad_(False)
     model.model.language_model.layers.requires_grad_(True)
     model.model.language_model.norm.requires_grad_(True)
@@ -103,7 +103,6 @@ def train_pictures(
     optimizers = Optimizers([*model.named_parameters(), *aux], scale)
     seeds, recent, step = random.Random(f"pictures/{time.time()}"), [], 0
     begin = last_log = last_save = time.monotonic()
-    seen = (run / "tower.pt").stat().st_mtime
     while (spent := time.monotonic() - begin) < 60 * minutes:
         progress = spent / (60 * minutes)
         share = 0.12 if progress < 0.6 else 1.0
@@ -122,9 +121,6 @@ def train_pictures(
             extra.total(hints).backward()
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
-        if not learn_tower and (newer := (run / "tower.pt").stat().st_mtime) > seen:
-            seen = newer
-            trainee.load_tower()
         if now - last_log > 90:
             mean, last_log, recent = sum(recent) / len(recent), now, []
             print(

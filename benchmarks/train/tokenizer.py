@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -56,6 +57,4 @@ def build_tokenizer() -> Qwen2Tokenizer:
 
 
 def _merges(trainee: Tokenizer) -> list[tuple[str, str]]:
-    import json
-
     return [tuple(pair) for pair in json.loads(trainee.to_str())["model"]["merges"]]

@@ -17,10 +17,11 @@ from PIL import Image
 
 from benchmarks.tasks import KINDS, questions
 from luvc_core.chat import Message, Sampling
-from luvc_core.config import PROFILES, Compression
+from luvc_core.config import Compression
 from luvc_core.encode import Encoder
 from luvc_core.engine.engine import Engine, Request, Result
 from luvc_core.models.registry import load_language, load_vision
+from luvc_core.profiles import PROFILES
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 

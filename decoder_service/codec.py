@@ -11,9 +11,9 @@ from luvc.v1 import chat_pb2, decoder_pb2, tokens_pb2, usage_pb2
 from torch import Tensor
 
 from luvc_core.chat import Message, Role, Sampling, check_conversation
-from luvc_core.config import spu_from_dict
 from luvc_core.engine.engine import FinishReason, Request, Result
 from luvc_core.errors import InvalidInput
+from luvc_core.parsing import spu_from_dict
 from luvc_core.tokens import Grid, Identity, VisionTokens, check_identity
 
 ROLES: dict[int, Role] = {

@@ -10,8 +10,10 @@ from luvc.fields import fields_of, seconds_of
 from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, tokens_pb2
 
 from luvc_core.chat import Message, Role, Sampling, check_conversation
-from luvc_core.config import Compression, SpuSettings, compression_from_dict, profile
+from luvc_core.config import Compression, SpuSettings
 from luvc_core.errors import InvalidInput
+from luvc_core.parsing import compression_from_dict
+from luvc_core.profiles import profile
 from luvc_core.tokens import Identity, VisionTokens, tensor_bytes
 
 ROLES: dict[int, Role] = {

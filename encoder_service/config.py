@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from luvc_core.config import DEFAULT_PROFILE, PROFILES
 from luvc_core.flags import check, flag
+from luvc_core.profiles import DEFAULT_PROFILE, PROFILES
 
 MIB = 1 << 20
 

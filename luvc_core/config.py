@@ -1,13 +1,12 @@
-"""Frozen settings of both compression stages, validated when made, and the named profiles."""
+"""Frozen settings of both compression stages, validated when made."""
 
 import dataclasses
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from luvc_core.algorithms import schedules
 from luvc_core.errors import InvalidSettings
@@ -173,95 +172,3 @@ class Compression:
     name: str = "custom"
     oim: OimSettings = OimSettings()
     spu: SpuSettings | None = None
-
-
-PROFILES: Mapping[str, Compression] = {
-    c.name: c
-    for c in (
-        Compression("off"),
-        Compression("lossless", spu=SpuSettings(Ramp(start=0.4))),
-        Compression(
-            "balanced",
-            OimSettings(keep_rows=0.75, keep_columns=0.75),
-            SpuSettings(Ramp(start=0.25)),
-        ),
-        Compression(
-            "max", OimSettings(keep_rows=0.5, keep_columns=0.5), SpuSettings(Ramp(start=0.1))
-        ),
-        # Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
-        Compression(
-            "spu-paper",
-            spu=SpuSettings(Ramp(), "low_pass", axis="raster", sampling="index", normalize=False),
-        ),
-    )
-}
-DEFAULT_PROFILE = "lossless"
-
-
-def profile(name: str) -> Compression:
-    """The profile of that name. Raises InvalidSettings naming those that exist."""
-    _one_of("compression.profile", name, tuple(PROFILES))
-    return PROFILES[name]
-
-
-def compression_from_dict(choice: Mapping[str, Any]) -> Compression:
-    """Compression from the field names and values of luvc.v1.Compression; unset fields default.
-
-    Raises InvalidSettings for a field or value that does not exist.
-    """
-    if "settings" not in choice:
-        return profile(choice.get("profile") or DEFAULT_PROFILE)
-    settings = choice["settings"]
-    _check_names("compression.settings", settings, ("oim", "spu"))
-    oim = _build("oim", OimSettings, settings.get("oim", {}))
-    return Compression("custom", oim, spu_from_dict(settings["spu"]) if "spu" in settings else None)
-
-
-def spu_from_dict(fields: Mapping[str, Any]) -> SpuSettings:
-    """SpuSettings from the field names and values of luvc.v1.SpuSettings."""
-    rest = dict(fields)
-    if "keep" in rest:
-        # Protobuf leaves an empty list out.
-        schedule: Ramp | Keep = _build("spu.keep", Keep, {"shares": [], **rest.pop("keep")})
-    elif "ramp" in rest:
-        schedule = _build("spu.ramp", Ramp, rest.pop("ramp"))
-    else:
-        raise InvalidSettings("spu.schedule", "not set", "ramp or keep")
-    return _build("spu", SpuSettings, {"schedule": schedule, **rest})
-
-
-_ENUM_PREFIXES = (
-    "MERGE_METRIC_",
-    "MERGE_ALIGNMENT_",
-    "MERGED_POSITION_",
-    "LLM_POSITION_",
-    "SCHEDULE_SHAPE_",
-    "PRUNING_SCORE_",
-    "SPECTRUM_AXIS_",
-    "SPECTRUM_SAMPLING_",
-)
-SettingsT = TypeVar("SettingsT", OimSettings, SpuSettings, Ramp, Keep)
-
-
-def _build(where: str, cls: type[SettingsT], fields: Mapping[str, Any]) -> SettingsT:
-    _check_names(where, fields, tuple(f.name for f in dataclasses.fields(cls)))
-    return cls(**_plain(fields))
-
-
-def _check_names(where: str, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for name in fields:
-        if name not in known:
-            raise InvalidSettings(f"{where}.{name}", "unknown field", ", ".join(known))
-
-
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what is unspecified, make tuples of lists, and `low_pass` of PRUNING_SCORE_LOW_PASS."""
-    plain: dict[str, Any] = {}
-    for name, value in fields.items():
-        prefix = next((p for p in _ENUM_PREFIXES if str(value).startswith(p)), "")
-        if prefix:
-            value = str(value).removeprefix(prefix).lower()
-            if value == "unspecified":
-                continue
-        plain[name] = tuple(value) if isinstance(value, list) else value
-    return plain

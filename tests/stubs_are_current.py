@@ -1,4 +1,4 @@
-"""Fails when the committed stubs are not what the protos generate: `python -m tests.stubs_are_current`."""
+"""`python -m tests.stubs_are_current` fails unless the protos generate the committed stubs."""
 
 import subprocess
 import sys

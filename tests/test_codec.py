@@ -12,8 +12,10 @@ from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, tokens_pb2
 import decoder_service.codec
 import encoder_service.codec
 from luvc_core.chat import Message
-from luvc_core.config import PROFILES, Keep, Ramp, SpuSettings, spu_from_dict
+from luvc_core.config import Keep, Ramp, SpuSettings
 from luvc_core.errors import IdentityMismatch, InvalidInput, InvalidSettings
+from luvc_core.parsing import spu_from_dict
+from luvc_core.profiles import PROFILES
 from luvc_core.tokens import Grid, Identity, VisionTokens
 
 IDENTITY = Identity("qwen2_vl", "some/model@1", "a" * 64, "b" * 64, "c" * 64, 8)

@@ -9,19 +9,10 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from luvc.v1 import compression_pb2
 
 from luvc_core.algorithms.schedules import layer_average
-from luvc_core.config import (
-    DEFAULT_PROFILE,
-    PROFILES,
-    Compression,
-    Keep,
-    OimSettings,
-    Ramp,
-    SpuSettings,
-    compression_from_dict,
-    profile,
-    spu_from_dict,
-)
+from luvc_core.config import Compression, Keep, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidSettings
+from luvc_core.parsing import compression_from_dict, spu_from_dict
+from luvc_core.profiles import DEFAULT_PROFILE, PROFILES, profile
 
 NAN, INF = math.nan, math.inf
 RAMP = Ramp()

@@ -13,7 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 import luvc_core.checkpoints
 from benchmarks.accuracy import Asker, png
 from benchmarks.tasks import KINDS, questions
-from luvc_core.config import PROFILES
+from luvc_core.profiles import PROFILES
 
 MODEL = "luvc-tiny-qwen2vl"
 FOLDER = Path(luvc_core.checkpoints.__path__[0]) / MODEL

@@ -14,10 +14,10 @@ from luvc.v1 import (
 )
 
 from luvc_core.chat import Message, Sampling
-from luvc_core.config import profile
 from luvc_core.encode import Encoder
 from luvc_core.engine.engine import Engine, Request, Result
 from luvc_core.models.base import LanguageHalf, VisionHalf
+from luvc_core.profiles import profile
 from luvc_core.tokens import VisionTokens
 from tests.asking import PICTURES, TIMEOUT, ask, named, to_decoder
 from tests.services import Stack

@@ -20,7 +20,8 @@ def _atoms(sample: Sample) -> set[str]:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_seed_gives_one_sample(task: str) -> None:
     first, second = make_sample(task, 5), make_sample(task, 5)
-    assert first.image is not None and second.image is not None
+    assert first.image is not None
+    assert second.image is not None
     assert first.image.tobytes() == second.image.tobytes()
     assert (first.questions, first.labels) == (second.questions, second.labels)
     other = make_sample(task, 6)
@@ -47,7 +48,8 @@ def test_labels_lie_on_the_grid_and_pictures_have_the_size(
     task: str, size: int | tuple[int, int]
 ) -> None:
     sample = make_sample(task, 3, size)
-    assert sample.image is not None and sample.image.size == sample.size
+    assert sample.image is not None
+    assert sample.image.size == sample.size
     rows, cols = sample.grid
     assert (rows * CELL, cols * CELL) == sample.size[::-1]
     assert all(0 <= label.row < rows and 0 <= label.col < cols for label in sample.labels)
@@ -73,7 +75,8 @@ def test_scene_answers_agree_with_the_labels(seed: int) -> None:
         if qa.kind == "presence":
             assert qa.answer == ("yes" if marked else "no"), qa
         elif qa.kind in ("colour", "shape"):
-            assert all(qa.answer in atoms for atoms in marked) and marked, qa
+            assert marked, qa
+            assert all(qa.answer in atoms for atoms in marked), qa
         elif qa.kind == "count" and wanted:
             assert len(marked) == int(qa.answer), qa
 
@@ -96,7 +99,8 @@ def test_printed_answers_are_labelled(task: str, seed: int) -> None:
 def test_questions_are_of_the_kind_and_repeatable(kind: str) -> None:
     first = [(image.tobytes(), q, a) for image, q, a in questions(kind, 2, size=224)]
     again = [(image.tobytes(), q, a) for image, q, a in questions(kind, 2, size=224)]
-    assert first == again and len(first) == 2
+    assert first == again
+    assert len(first) == 2
 
 
 def test_presence_is_balanced() -> None:

@@ -30,7 +30,7 @@ class Thing(NamedTuple):
 
 
 def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
-    """Place 2-6 objects; returns the background and the questions."""
+    """Place 2-5 objects; returns the background and the questions."""
     rng = canvas.rng
     background, dark = random_background(rng, dark_share=0.35)
     things = place(canvas)
@@ -45,14 +45,14 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
 def place(canvas: Canvas) -> list[Thing]:
     """Objects in few colours and shapes, so that questions need both; few overlap."""
     rng, width, height = canvas.rng, canvas.width, canvas.height
-    most = max(2, min(6, round(6 * width * height / 448**2)))
+    most = max(2, min(5, round(5 * width * height / 448**2)))
     colors = rng.sample(list(COLORS), rng.randint(2, 5))
     shapes = rng.sample(SHAPES, rng.randint(2, 5))
     wanted, things = rng.randint(2 if most > 2 else 1, most), []
     largest = min(MAX_SIDE, 0.4 * min(width, height))
     for _ in range(wanted * 12):
         side = rng.uniform(MIN_SIDE, largest)
-        x, y = (rng.uniform(side / 2 + 2, edge - side / 2 - 2) for edge in (width, height))
+        x, y = (_centre(rng, side / 2 + 2, edge - side / 2 - 2) for edge in (width, height))
         thing = Thing(rng.choice(colors), rng.choice(shapes), x, y, side)
         clear = 1.0 if rng.random() < 0.85 else 0.85
         if all(math.hypot(t.x - x, t.y - y) > clear * (t.side + side) / 2 for t in things):
@@ -60,6 +60,12 @@ def place(canvas: Canvas) -> list[Thing]:
         if len(things) == wanted:
             break
     return things
+
+
+def _centre(rng: random.Random, low: float, high: float) -> float:
+    """Off the cells' borders, where nobody can say which cell an object belongs to."""
+    cell = rng.randint(math.ceil(low / CELL - 0.2), math.floor(high / CELL - 0.8))
+    return min(max((cell + rng.uniform(0.2, 0.8)) * CELL, low), high)
 
 
 def _label(canvas: Canvas, thing: Thing) -> None:

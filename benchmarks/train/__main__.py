@@ -14,7 +14,7 @@ from .tower import train_tower
 STAGES = {
     "tower": train_tower,
     "labels": train_labels,
-    "swap": partial(train_pictures, layers=SHALLOW, learn_tower=False, scale=0.7, guidance=1.0),
+    "swap": partial(train_pictures, layers=SHALLOW, learn_tower=False, scale=0.7),
     "joint": partial(train_pictures, layers=LLM_LAYERS, learn_tower=True, scale=0.3),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..tasks import KINDS, SPLITS, Sample, make_sample
+from ..tasks import KINDS, QA, SPLITS, Sample, make_sample
 from ..tasks.words import COLORS
 from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
@@ -61,16 +61,19 @@ def keep_cells(hot: torch.Tensor, names: tuple[str, ...], share: float) -> torch
     return (torch.rand(len(hot)) < chance).nonzero()[:, 0]
 
 
+def choose(sample: Sample, rng: random.Random, kinds: tuple[str, ...] = tuple(KINDS)) -> list[QA]:
+    """Up to QUESTIONS questions of these kinds; half of the time the hard ones go first."""
+    some = [qa for qa in sample.questions if qa.kind in kinds]
+    if rng.random() < 0.5:
+        some.sort(key=lambda qa: qa.kind not in HARD)
+    return some[:QUESTIONS]
+
+
 def label_loss(
     model: nn.Module, heads: Heads, packer: Packer, table: AtomTable, samples: list[Sample],
     rng: random.Random, level: float, share: float, kinds: tuple[str, ...] = tuple(KINDS),
 ) -> Losses:  # fmt: skip
-    asked = []
-    for sample in samples:
-        some = [qa for qa in sample.questions if qa.kind in kinds]
-        if rng.random() < 0.5:
-            some.sort(key=lambda qa: qa.kind not in HARD)
-        asked.append(some[:QUESTIONS])
+    asked = [choose(sample, rng, kinds) for sample in samples]
     samples = [sample for sample, some in zip(samples, asked, strict=True) if some]
     hot = torch.stack([table.multi_hot(sample) for sample in samples])
     pictures = [

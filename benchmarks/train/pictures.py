@@ -16,7 +16,7 @@ from . import labels
 from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
 from .export import export
-from .labels import keep_cells
+from .labels import choose, keep_cells
 from .model import HIDDEN, build_config, fresh_model, grow
 from .optim import Optimizers
 from .packing import Packer, Picture
@@ -25,9 +25,9 @@ from .tower import tower_loss
 from .vision import to_patches, tower_forward
 
 PICTURES = {"scene": 3, "chart": 2, "document": 2}
-QUESTIONS, GRID = 8, (16, 16)
-REASONING = ("presence", "count", "relation")
-"""Kinds that take longest; they get cheap scenes of labels beside the pictures."""
+GRID = (16, 16)
+COUNTING, COUNTED_SCENES = ("count",), 10
+"""The kind that takes longest gets cheap scenes of labels beside the pictures."""
 
 
 @dataclass
@@ -57,9 +57,7 @@ class Trainee:
             features = tower_forward(self.model.model.visual, to_patches(images), GRID)
         hot = [self.table.multi_hot(sample) for sample in samples]
         pictures = [
-            Picture(
-                sample.questions[:QUESTIONS], keep_cells(one, self.table.names, share), GRID, one
-            )
+            Picture(choose(sample, rng), keep_cells(one, self.table.names, share), GRID, one)
             for sample, one in zip(samples, hot, strict=True)
         ]
         losses = Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
@@ -90,7 +88,7 @@ def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> lis
 
 def train_pictures(
     run: Path, minutes: float, threads: int, layers: int, learn_tower: bool, scale: float,
-    guidance: float = 0.0,
+    guidance: float = 1.0,
 ) -> None:  # fmt: skip
     """Train for `minutes`, with rates times `scale`; saves and exports at the end."""
     torch.set_num_threads(threads)
@@ -106,7 +104,7 @@ def train_pictures(
     while (spent := time.monotonic() - begin) < 60 * minutes:
         progress = spent / (60 * minutes)
         share = 0.12 if progress < 0.6 else 1.0
-        hints = guidance * max(0.0, 1 - 2 * progress)
+        hints = guidance * max(0.0, 1 - progress / 0.8)
         for task, count in PICTURES.items():
             samples = draw_samples(seeds, task, count, "train")
             losses, dense = trainee.losses(samples, seeds, learn_tower, share)
@@ -114,11 +112,11 @@ def train_pictures(
             loss = losses.total(hints) + (0.5 * dense if learn_tower else 0)
             (weight * loss).backward()
             recent.append(losses.answer.item())
-        if progress < 0.6 and not learn_tower:
-            scenes = labels.draw_samples(seeds, "scene", 10, "train")
-            extra = labels.label_loss(model, trainee.heads, trainee.packer, trainee.table, scenes,
-                                      seeds, 0.4, 0.1, REASONING)  # fmt: skip
-            extra.total(hints).backward()
+        scenes = labels.draw_samples(seeds, "scene", COUNTED_SCENES, "train")
+        counted = labels.label_loss(
+            model, trainee.heads, trainee.packer, trainee.table, scenes, seeds, 0.4, 0.1, COUNTING
+        )
+        (0.5 * counted.total(hints)).backward()
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
         if now - last_log > 90:

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -45,6 +46,8 @@ class Stack:
             str(self.decoder_port),
             "--host",
             self.host,
+            "--http-port",
+            str(_free_port()),
             "--replicas",
             str(self.decoder_replicas),
         )
@@ -134,3 +137,11 @@ class Stack:
         for name, child in self._children.items():
             if child.poll() is not None:
                 raise StartFailed(f"{name} ended with status {child.returncode}; see its log above")
+
+
+def _free_port() -> int:
+    """For Ray Serve's HTTP proxy, which nobody here asks, and which must not meet another one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

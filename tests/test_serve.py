@@ -110,7 +110,7 @@ def test_replicas_share_the_work_and_answer_alike(endpoints: tuple[str, str]) ->
 
 def buf_curl(endpoint: str, *arguments: str) -> str:
     return subprocess.run(
-        [BIN / "buf", "curl", "--http2-prior-knowledge", *arguments[:-1],
+        [BIN / "buf", "curl", "--protocol", "grpc", "--http2-prior-knowledge", *arguments[:-1],
          f"http://{endpoint}/{arguments[-1]}"],
         capture_output=True, text=True, timeout=60, check=True,
     ).stdout  # fmt: skip

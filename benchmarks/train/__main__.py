@@ -15,7 +15,7 @@ STAGES = {
     "tower": train_tower,
     "labels": train_labels,
     "swap": partial(train_pictures, layers=SHALLOW, learn_tower=False, scale=0.7),
-    "joint": partial(train_pictures, layers=LLM_LAYERS, learn_tower=True, scale=0.3),
+    "joint": partial(train_pictures, layers=LLM_LAYERS, learn_tower=True, scale=0.25),
 }
 
 

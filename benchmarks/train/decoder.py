@@ -99,17 +99,20 @@ class Losses:
         self.place = F.mse_loss(heads.place(tapped[visual]), place) / 0.083
         self.query = F.mse_loss(heads.query(tapped[self.asked]), pack.queries) / 0.09
 
-        self.look = self._look(looks)
+        self.look, self.tally = self._look(looks)
 
-    def _look(self, looks: torch.Tensor) -> torch.Tensor:
-        """How far attention misses the cells that answer; looks: as from `decoder_forward`."""
+    def _look(self, looks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far attention misses the cells that answer, and how badly it counts them.
+
+        looks: as from `decoder_forward`.
+        """
         cells = self.pack.cells[self.asked.nonzero()[:, 0]]
         index = cells.clamp(min=0)[:, None].expand(-1, AIMED_HEADS, -1)
         aims = self.pack.aims.gather(2, index) & (cells != PADDING)[:, None]
         aimed = looks.masked_fill(~aims, -1e4).logsumexp(-1)
         some = aims.any(-1) & ~self.pack.counted[:, None]
         found = -(aimed * some).sum() / (some.sum() * len(looks)).clamp(min=1)
-        return found + self._tally(looks[:, self.pack.counted], aims[self.pack.counted])
+        return found, self._tally(looks[:, self.pack.counted], aims[self.pack.counted])
 
     @staticmethod
     def _tally(looks: torch.Tensor, aims: torch.Tensor) -> torch.Tensor:
@@ -126,7 +129,8 @@ class Losses:
 
     def total(self, guidance: float = 1.0) -> torch.Tensor:
         """The training loss; `guidance` weighs the attention's and the query head's part."""
-        return self.answer + self.place + guidance * (0.5 * self.query + 0.5 * self.look)
+        hints = 0.5 * self.query + 0.5 * self.look + 1.5 * self.tally
+        return self.answer + self.place + guidance * hints
 
     def hits(self, end_id: int) -> dict[str, tuple[int, int]]:
         """Kind -> (questions whose every answer token is right, questions)."""

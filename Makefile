@@ -2,15 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo serve test check format protos release-protos clean
+.PHONY: help setup demo serve test check bench-accuracy format protos release-protos clean
 
 help:
-	@echo "make demo     both services on this machine, real questions, a report"
-	@echo "make test     all tests"
-	@echo "make check    format, lint, types, import rules, protos"
-	@echo "make serve    both services, until Ctrl-C"
-	@echo "make format   rewrite the code the way 'make check' wants it"
-	@echo "make protos   generate the Python stubs again"
+	@echo "make demo             both services on this machine, real questions, a report"
+	@echo "make test             all tests"
+	@echo "make check            format, lint, types, import rules, protos"
+	@echo "make serve            both services, until Ctrl-C"
+	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make format           rewrite the code the way 'make check' wants it"
+	@echo "make protos           generate the Python stubs again"
 
 setup: .venv/.ready
 
@@ -39,6 +40,9 @@ check: setup
 	$(BIN)/buf format --exit-code -d protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
 	$(BIN)/python -m tests.stubs_are_current
+
+bench-accuracy: setup
+	$(BIN)/python -m benchmarks.accuracy
 
 format: setup
 	$(BIN)/ruff format .

@@ -8,20 +8,26 @@ checkpoint, profile, task, n, accuracy, retention (accuracy over that of `off`),
 import argparse
 import io
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from benchmarks.tasks import KINDS, questions
 from luvc_core.chat import Message, Sampling
-from luvc_core.config import Compression
+from luvc_core.config import Compression, OimSettings, SpuSettings
 from luvc_core.encode import Encoder
 from luvc_core.engine.engine import Engine, Request, Result
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import PROFILES
+from luvc_core.tokens import VisionTokens
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
@@ -47,15 +53,16 @@ class Asker:
         self.encoder = Encoder(load_vision(model))
         self.engine = Engine(load_language(model))
 
+    def encode(self, image: Image.Image, oim: OimSettings) -> VisionTokens:
+        """The picture's visual tokens, by way of a picture file."""
+        (tokens,) = self.encoder.encode([self.encoder.prepare(png(image), "image")], oim)
+        return tokens
+
     def ask(
-        self, image: Image.Image, question: str, compression: Compression
+        self, tokens: VisionTokens, question: str, spu: SpuSettings | None
     ) -> tuple[str, Result]:
         """The greedy answer and its accounts."""
-        patches = self.encoder.prepare(png(image), "image")
-        (tokens,) = self.encoder.encode([patches], compression.oim)
-        request = Request(
-            (Message("user", (tokens, question)),), Sampling(max_tokens=16), compression.spu
-        )
+        request = Request((Message("user", (tokens, question)),), Sampling(max_tokens=16), spu)
         session = self.engine.start(request)
         text = ""
         while (event := session.step()) is not None:
@@ -73,27 +80,37 @@ def png(image: Image.Image) -> bytes:
 
 
 def measure(
-    asker: Asker, checkpoint: str, kind: str, n: int, profiles: Mapping[str, Compression]
-) -> Iterator[Row]:
+    asker: Asker, checkpoint: str, kind: str, n: int, profiles: Mapping[str, Compression],
+    split: str = "test",
+) -> list[Row]:  # fmt: skip
     """Rows of all profiles on `n` held-out questions of a kind; `off` is measured in any case."""
-    names = ["off", *(name for name in profiles if name != "off")]
     compressions = {"off": PROFILES["off"], **profiles}
-    right: dict[str, int] = dict.fromkeys(names, 0)
-    same: dict[str, int] = dict.fromkeys(names, 0)
-    share: dict[str, float] = dict.fromkeys(names, 0.0)
-    for image, question, truth in questions(kind, n):
+    right: Counter[str] = Counter()
+    same: Counter[str] = Counter()
+    share: defaultdict[str, float] = defaultdict(float)
+    for image, question, truth in questions(kind, n, split):
+        # Profiles that merge alike share the tower's work.
+        merges = dict.fromkeys(c.oim for c in compressions.values())
+        tokens = {oim: asker.encode(image, oim) for oim in merges}
         plain = ""
-        for name in names:
-            answer, result = asker.ask(image, question, compressions[name])
+        for name, compression in compressions.items():
+            answer, result = asker.ask(tokens[compression.oim], question, compression.spu)
             plain = answer if name == "off" else plain
             right[name] += answer == truth
             same[name] += answer == plain
             source = result.source_visual_token_count
             share[name] += result.layer_averaged_visual_token_count / source
-    for name in names:
-        retention = right[name] / right["off"] if right["off"] else 0.0
-        yield Row(checkpoint, name, kind, n, right[name] / n, retention, same[name] / n,
-                  share[name] / n)  # fmt: skip
+    return [
+        Row(checkpoint, name, kind, n, right[name] / n, right[name] / max(1, right["off"]),
+            same[name] / n, share[name] / n)
+        for name in compressions
+    ]  # fmt: skip
+
+
+def measure_kind(checkpoint: str, kind: str, n: int, profiles: Sequence[str]) -> list[Row]:
+    """`measure` in a process of its own, on one thread: small models gain nothing from more."""
+    torch.set_num_threads(1)
+    return measure(Asker(checkpoint), checkpoint, kind, n, {p: PROFILES[p] for p in profiles})
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -120,13 +137,19 @@ def main() -> int:
     )
     parser.add_argument("--profiles", nargs="*", default=list(PROFILES), choices=list(PROFILES))
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)"
+    )
     options = parser.parse_args()
-    asker = Asker(options.model)
     rows: list[Row] = []
-    for kind in options.kinds:
-        profiles = {name: PROFILES[name] for name in options.profiles}
-        rows += measure(asker, options.model, kind, options.n, profiles)
-        print(f"{kind}: done", file=sys.stderr)
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(measure_kind, options.model, kind, options.n, options.profiles)
+            for kind in options.kinds
+        ]
+        for kind, job in zip(options.kinds, jobs, strict=True):
+            rows += job.result()
+            print(f"{kind}: done", file=sys.stderr)
     show(rows)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

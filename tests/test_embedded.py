@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import luvc_core.checkpoints
-from benchmarks.accuracy import Asker, png
+from benchmarks.accuracy import Asker
 from benchmarks.tasks import KINDS, questions
 from luvc_core.profiles import PROFILES
 
@@ -88,8 +88,7 @@ def test_vision_tokens_equal_stock(asker: Asker) -> None:
             expected = stock.model.model.visual(
                 pixels["pixel_values"], grid_thw=pixels["image_grid_thw"]
             ).pooler_output
-        patches = asker.encoder.prepare(png(image), "image")
-        (tokens,) = asker.encoder.encode([patches], PROFILES["off"].oim)
+        tokens = asker.encode(image, PROFILES["off"].oim)
         torch.testing.assert_close(tokens.embeddings, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -97,7 +96,8 @@ def test_vision_tokens_equal_stock(asker: Asker) -> None:
 def test_100_greedy_answers_equal_stock_generate(asker: Asker) -> None:
     stock = Stock()
     for _, image, question, _ in mixed(100):
-        assert asker.ask(image, question, PROFILES["off"])[0] == stock.ask(image, question)
+        tokens = asker.encode(image, PROFILES["off"].oim)
+        assert asker.ask(tokens, question, None)[0] == stock.ask(image, question)
 
 
 @pytest.mark.slow
@@ -107,7 +107,8 @@ def test_lossless_keeps_97_percent_of_500_answers(asker: Asker) -> None:
     for kind, image, question, truth in mixed(500):
         asked[kind] += 1
         for profile, counter in right.items():
-            answer, result = asker.ask(image, question, PROFILES[profile])
+            tokens = asker.encode(image, PROFILES[profile].oim)
+            answer, result = asker.ask(tokens, question, PROFILES[profile].spu)
             counter[kind] += answer == truth
             if profile == "lossless":
                 assert result.layer_visual_token_counts[-1] == 0

@@ -52,7 +52,7 @@ def main() -> int:
         print(f"decoder_service: {error}", file=sys.stderr)
         return 1
     finally:
-        _shut_down(config)
+        _shut_down()
 
 
 def _catch_signals() -> None:
@@ -99,14 +99,12 @@ def _deploy(config: DecoderConfig) -> None:
     serve.run(application(config), name=APPLICATION, route_prefix=ROUTE, logging_config=quiet)
 
 
-def _shut_down(config: DecoderConfig) -> None:
+def _shut_down() -> None:
     """Let accepted answers finish, then take down what was started here."""
     if not ray.is_initialized():
         return
-    # Shutting Serve down at once would cut the proxies' connections under unfinished answers.
+    # Returns when the replicas are gone. Only then may Serve and its proxies go, with a local Ray.
     serve.delete(APPLICATION)
-    if not config.ray_address:
-        serve.shutdown()
     ray.shutdown()
 
 

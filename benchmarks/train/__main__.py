@@ -14,8 +14,8 @@ from .tower import train_tower
 STAGES = {
     "tower": train_tower,
     "labels": train_labels,
-    "swap": partial(train_pictures, layers=SHALLOW, learn_tower=False, scale=0.7),
-    "joint": partial(train_pictures, layers=LLM_LAYERS, learn_tower=True, scale=0.25),
+    "swap": partial(train_pictures, layers=SHALLOW, scale=0.7),
+    "grow": partial(train_pictures, layers=LLM_LAYERS, scale=0.35),
 }
 
 

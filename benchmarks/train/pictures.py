@@ -1,4 +1,4 @@
-"""Stage C: the tower takes the labels' place, first frozen, then trained with the rest."""
+"""Stages C and D: a frozen tower takes the labels' place; the language model grows on top."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from .model import HIDDEN, build_config, fresh_model, grow
 from .optim import Optimizers
 from .packing import Packer, Picture
 from .tokenizer import build_tokenizer
-from .tower import tower_loss
 from .vision import to_patches, tower_forward
 
 PICTURES = {"scene": 4, "chart": 2, "document": 2}
@@ -41,27 +40,20 @@ class Trainee:
     model: Qwen2VLForConditionalGeneration
     heads: Heads
 
-    def load_tower(self) -> None:
-        state = torch.load(self.run / "tower.pt", weights_only=True)
-        self.model.model.visual.load_state_dict(state["tower"])
-
-    def losses(
-        self, samples: list[Sample], rng: random.Random, learn_tower: bool, share: float = 1.0
-    ) -> tuple[Losses, torch.Tensor]:
-        """Losses of questions about the pictures, and the tower's own on their labels.
+    def losses(self, samples: list[Sample], rng: random.Random, share: float = 1.0) -> Losses:
+        """Losses of questions about the pictures.
 
         `share` below 1 leaves out most cells that tell nothing, for speed.
         """
         images = [sample.image for sample in samples if sample.image is not None]
-        with torch.set_grad_enabled(learn_tower):
+        with torch.no_grad():
             features = tower_forward(self.model.model.visual, to_patches(images), GRID)
         hot = [self.table.multi_hot(sample) for sample in samples]
         pictures = [
             Picture(choose(sample, rng), keep_cells(one, self.table.names, share), GRID, one)
             for sample, one in zip(samples, hot, strict=True)
         ]
-        losses = Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
-        return losses, tower_loss(features.flatten(0, 1), torch.cat(hot), self.table.vectors)
+        return Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
 
 
 def open_run(run: Path, layers: int) -> Trainee:
@@ -70,13 +62,12 @@ def open_run(run: Path, layers: int) -> Trainee:
     table = build_table(tokenizer, HIDDEN)
     model = fresh_model(build_config(tokenizer, layers), table.embedding)
     trainee = Trainee(run, tokenizer, table, Packer(tokenizer, table), model, Heads(HIDDEN))
-    trainee.load_tower()
+    tower = torch.load(run / "tower.pt", weights_only=True)["tower"]
+    model.model.visual.load_state_dict(tower)
     source = run / "pictures.pt"
     source = source if source.exists() else run / "llm.pt"
     state = torch.load(source, weights_only=True)
     grow(model.model.language_model, state["llm"])
-    if "tower" in state:
-        model.model.visual.load_state_dict(state["tower"])
     trainee.heads.load_state_dict(state["heads"])
     return trainee
 
@@ -87,7 +78,7 @@ def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> lis
 
 
 def train_pictures(
-    run: Path, minutes: float, threads: int, layers: int, learn_tower: bool, scale: float,
+    run: Path, minutes: float, threads: int, layers: int, scale: float,
     guidance: float = 1.0,
 ) -> None:  # fmt: skip
     """Train for `minutes`, with rates times `scale`; saves and exports at the end."""
@@ -96,7 +87,6 @@ def train_pictures(
     model = trainee.model.requires_grad_(False)
     model.model.language_model.layers.requires_grad_(True)
     model.model.language_model.norm.requires_grad_(True)
-    model.model.visual.requires_grad_(learn_tower)
     aux = ((f"aux.{name}", p) for name, p in trainee.heads.named_parameters())
     optimizers = Optimizers([*model.named_parameters(), *aux], scale)
     seeds, recent, step = random.Random(f"pictures/{time.time()}"), [], 0
@@ -107,10 +97,9 @@ def train_pictures(
         hints = guidance * max(0.0, 1 - progress / 0.8)
         for task, count in PICTURES.items():
             samples = draw_samples(seeds, task, count, "train")
-            losses, dense = trainee.losses(samples, seeds, learn_tower, share)
+            losses = trainee.losses(samples, seeds, share)
             weight = count / sum(PICTURES.values())
-            loss = losses.total(hints) + (0.5 * dense if learn_tower else 0)
-            (weight * loss).backward()
+            (weight * losses.total(hints)).backward()
             recent.append(losses.answer.item())
         scenes = labels.draw_samples(seeds, "scene", COUNTED_SCENES, "train")
         counted = labels.label_loss(
@@ -135,7 +124,6 @@ def train_pictures(
 def save(trainee: Trainee) -> None:
     path = trainee.run / "pictures.pt"
     torch.save({"llm": trainee.model.model.language_model.state_dict(),
-                "tower": trainee.model.model.visual.state_dict(),
                 "heads": trainee.heads.state_dict()}, path.with_suffix(".tmp"))  # fmt: skip
     path.with_suffix(".tmp").replace(path)
 
@@ -147,7 +135,7 @@ def report(trainee: Trainee, rounds: int = 2) -> str:
     for _ in range(rounds):
         for task, count in PICTURES.items():
             samples = draw_samples(rng, task, 2 * count, "validation")
-            losses, _ = trainee.losses(samples, rng, False)
+            losses = trainee.losses(samples, rng)
             for kind, (good, total) in losses.hits(trainee.packer.end_id).items():
                 right[kind] += good
                 asked[kind] += total

@@ -15,7 +15,8 @@ STAGES = {
     "tower": train_tower,
     "labels": train_labels,
     "swap": partial(train_pictures, layers=SHALLOW, scale=0.7),
-    "grow": partial(train_pictures, layers=LLM_LAYERS, scale=0.35),
+    "grow": partial(train_pictures, layers=LLM_LAYERS, scale=0.25),
+    "finish": partial(train_pictures, layers=LLM_LAYERS, scale=0.15, sparse=0.0),
 }
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration
 
-from ..tasks import SPLITS, Sample, make_sample
-from . import labels
+from ..tasks import KINDS, SPLITS, Sample, make_sample
 from .atoms import AtomTable, build_table
 from .decoder import Heads, Losses
 from .export import export
@@ -24,9 +24,24 @@ from .tokenizer import build_tokenizer
 from .vision import to_patches, tower_forward
 
 PICTURES = {"scene": 4, "chart": 2, "document": 2}
+"""Of each task in one step."""
+
+COUNTED_SCENES = 20
+"""Scenes more in each step that are asked for numbers only, which takes longest to learn."""
+
+FIRST = {"scene": 700, "chart": 250, "document": 250}
+FRESH = {"scene": 2, "chart": 1, "document": 1}
+"""Pictures drawn before the first step, and in each step; all are kept and come again."""
+
 GRID = (16, 16)
-COUNTING, COUNTED_SCENES = ("count",), 20
-"""The kind that takes longest gets cheap scenes of labels beside the pictures."""
+
+
+class Seen(NamedTuple):
+    """A picture by what a frozen tower makes of it, [cells, hidden], and its labels."""
+
+    sample: Sample
+    features: torch.Tensor
+    hot: torch.Tensor
 
 
 @dataclass
@@ -40,19 +55,32 @@ class Trainee:
     model: Qwen2VLForConditionalGeneration
     heads: Heads
 
-    def losses(self, samples: list[Sample], rng: random.Random, share: float = 1.0) -> Losses:
-        """Losses of questions about the pictures.
+    @torch.no_grad()
+    def see(self, rng: random.Random, task: str, count: int, split: str) -> list[Seen]:
+        """New pictures of a task."""
+        seeds = SPLITS[split]
+        samples = [make_sample(task, rng.randrange(seeds.start, seeds.stop)) for _ in range(count)]
+        images = [sample.image for sample in samples if sample.image is not None]
+        features = tower_forward(self.model.model.visual, to_patches(images), GRID)
+        return [
+            Seen(replace(sample, image=None), one, self.table.multi_hot(sample))
+            for sample, one in zip(samples, features, strict=True)
+        ]
+
+    def losses(
+        self, seen: list[Seen], rng: random.Random, share: float = 1.0,
+        kinds: tuple[str, ...] = tuple(KINDS),
+    ) -> Losses:  # fmt: skip
+        """Losses of questions about pictures.
 
         `share` below 1 leaves out most cells that tell nothing, for speed.
         """
-        images = [sample.image for sample in samples if sample.image is not None]
-        with torch.no_grad():
-            features = tower_forward(self.model.model.visual, to_patches(images), GRID)
-        hot = [self.table.multi_hot(sample) for sample in samples]
         pictures = [
-            Picture(choose(sample, rng), keep_cells(one, self.table.names, share), GRID, one)
-            for sample, one in zip(samples, hot, strict=True)
-        ]
+            Picture(choose(one.sample, rng, kinds), keep_cells(one.hot, self.table.names, share),
+                    GRID, one.hot)
+            for one in seen
+        ]  # fmt: skip
+        features = torch.stack([one.features for one in seen])
         return Losses(self.model, self.heads, self.packer.pack(pictures, rng), features, GRID)
 
 
@@ -72,16 +100,15 @@ def open_run(run: Path, layers: int) -> Trainee:
     return trainee
 
 
-def draw_samples(seeds: random.Random, task: str, count: int, split: str) -> list[Sample]:
-    pool = SPLITS[split]
-    return [make_sample(task, seeds.randrange(pool.start, pool.stop)) for _ in range(count)]
-
-
 def train_pictures(
     run: Path, minutes: float, threads: int, layers: int, scale: float,
-    guidance: float = 1.0,
+    sparse: float = 0.6, guidance: float = 1.0,
 ) -> None:  # fmt: skip
-    """Train for `minutes`, with rates times `scale`; saves and exports at the end."""
+    """Train for `minutes`, with rates times `scale`; saves and exports at the end.
+
+    For a share `sparse` of the time pictures go without most of their empty cells, which is quick.
+    With whole ones attention leaks to those cells, and numbers must be learned anew.
+    """
     torch.set_num_threads(threads)
     trainee = open_run(run, layers)
     model = trainee.model.requires_grad_(False)
@@ -90,22 +117,24 @@ def train_pictures(
     aux = ((f"aux.{name}", p) for name, p in trainee.heads.named_parameters())
     optimizers = Optimizers([*model.named_parameters(), *aux], scale)
     seeds, recent, step = random.Random(f"pictures/{time.time()}"), [], 0
+    pool: dict[str, list[Seen]] = {task: [] for task in PICTURES}
+    for task, count in FIRST.items():
+        for _ in range(0, count, 10):
+            pool[task] += trainee.see(seeds, task, 10, "train")
     begin = last_log = last_save = time.monotonic()
     while (spent := time.monotonic() - begin) < 60 * minutes:
         progress = spent / (60 * minutes)
-        share = 0.12 if progress < 0.6 else 1.0
+        whole = progress >= sparse
+        share, counted = (1.0, COUNTED_SCENES // 2) if whole else (0.12, COUNTED_SCENES)
         hints = guidance * max(0.0, 1 - progress / 0.8)
         for task, count in PICTURES.items():
-            samples = draw_samples(seeds, task, count, "train")
-            losses = trainee.losses(samples, seeds, share)
+            pool[task] += trainee.see(seeds, task, FRESH[task], "train")
+            losses = trainee.losses(seeds.sample(pool[task], count), seeds, share)
             weight = count / sum(PICTURES.values())
             (weight * losses.total(hints)).backward()
             recent.append(losses.answer.item())
-        scenes = labels.draw_samples(seeds, "scene", COUNTED_SCENES, "train")
-        counted = labels.label_loss(
-            model, trainee.heads, trainee.packer, trainee.table, scenes, seeds, 0.3, 0.05, COUNTING
-        )
-        counted.total(hints).backward()
+        scenes = seeds.sample(pool["scene"], counted)
+        trainee.losses(scenes, seeds, share, ("count",)).total(hints).backward()
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
         if now - last_log > 90:
@@ -134,8 +163,7 @@ def report(trainee: Trainee, rounds: int = 2) -> str:
     right, asked, rng = Counter[str](), Counter[str](), random.Random(11)
     for _ in range(rounds):
         for task, count in PICTURES.items():
-            samples = draw_samples(rng, task, 2 * count, "validation")
-            losses = trainee.losses(samples, rng)
+            losses = trainee.losses(trainee.see(rng, task, 2 * count, "validation"), rng)
             for kind, (good, total) in losses.hits(trainee.packer.end_id).items():
                 right[kind] += good
                 asked[kind] += total

@@ -9,14 +9,15 @@ PROFILES: Mapping[str, Compression] = {
     c.name: c
     for c in (
         Compression("off"),
-        Compression("lossless", spu=SpuSettings(Ramp(start=0.4))),
+        Compression("lossless", spu=SpuSettings(Ramp(start=0.1, end=0.8))),
+        Compression("balanced", spu=SpuSettings(Ramp(start=0.1, end=0.6, first_keep=0.5))),
+        # Merging late, and telling the LLM where tokens came from, cost least of all merges tried.
         Compression(
-            "balanced",
-            OimSettings(keep_rows=0.75, keep_columns=0.75),
-            SpuSettings(Ramp(start=0.25)),
-        ),
-        Compression(
-            "max", OimSettings(keep_rows=0.5, keep_columns=0.5), SpuSettings(Ramp(start=0.1))
+            "max",
+            OimSettings(
+                keep_rows=0.75, keep_columns=0.75, blocks=(0.5, 0.8), llm_position="source"
+            ),
+            SpuSettings(Ramp(start=0.05, end=0.6, first_keep=0.2)),
         ),
         # Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
         Compression(

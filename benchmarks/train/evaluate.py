@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from itertools import batched
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -50,8 +50,8 @@ class StockModel:
 
 def accuracy(model: StockModel, kind: str, n: int, split: str, batch: int = 10) -> float:
     """Share of exactly right answers among the first `n` questions of the kind."""
-    right = 0
-    for chunk in batched(questions(kind, n, split), batch):
+    right, stream = 0, questions(kind, n, split)
+    while chunk := list(islice(stream, batch)):
         images, asked, answers = (list(part) for part in zip(*chunk, strict=True))
         said = model.answer(images, asked)
         right += sum(a == b for a, b in zip(said, answers, strict=True))

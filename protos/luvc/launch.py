@@ -112,7 +112,8 @@ class Stack:
         # A session of its own: Ctrl-C in a terminal must reach only this process, which stops the
         # services in order.
         self._children[module] = subprocess.Popen(
-            [sys.executable, "-m", module, "--model", self.model, *flags], start_new_session=True
+            [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning", *flags],
+            start_new_session=True,
         )
 
     def _await(self, name: str, port: int, deadline: float) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import luvc_core.checkpoints
 from benchmarks.accuracy import Asker
 from benchmarks.tasks import KINDS, questions
+from benchmarks.train.evaluate import StockModel
 from luvc_core.profiles import PROFILES
 
 MODEL = "luvc-tiny-qwen2vl"
@@ -29,39 +28,6 @@ FLOORS = {
 }
 
 
-class Stock:
-    """The checkpoint as transformers runs it."""
-
-    def __init__(self) -> None:
-        self.processor = Qwen2VLImageProcessorPil.from_pretrained(FOLDER)
-        self.tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-        self.model = Qwen2VLForConditionalGeneration.from_pretrained(FOLDER, dtype=torch.float32)
-        self.model.eval()
-
-    @torch.inference_mode()
-    def ask(self, image: Image.Image, question: str) -> str:
-        pixels = self.processor([image], return_tensors="pt")
-        grid = pixels["image_grid_thw"]
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
-        text = self.tokenizer.apply_chat_template(
-            [turn], tokenize=False, add_generation_prompt=True
-        )
-        pad = "<|image_pad|>"
-        text = text.replace(pad, pad * int(grid.prod() // 4))
-        inputs = self.tokenizer(text, return_tensors="pt", add_special_tokens=False)
-        image_id = self.tokenizer.convert_tokens_to_ids(pad)
-        out = self.model.generate(
-            **inputs,
-            **pixels,
-            mm_token_type_ids=(inputs.input_ids == image_id).long(),
-            max_new_tokens=16,
-            do_sample=False,
-        )
-        new = out[0, inputs.input_ids.shape[1] :]
-        answer: str = self.tokenizer.decode(new, skip_special_tokens=True)
-        return answer.strip()
-
-
 @pytest.fixture(scope="module")
 def asker() -> Asker:
     return Asker(MODEL)
@@ -76,7 +42,7 @@ def mixed(n: int) -> Iterator[tuple[str, Image.Image, str, str]]:
 
 
 def test_vision_tokens_equal_stock(asker: Asker) -> None:
-    stock = Stock()
+    stock = StockModel(FOLDER)
     for _, image, _, _ in mixed(14):
         pixels = stock.processor([image], return_tensors="pt")
         with torch.inference_mode():
@@ -89,10 +55,10 @@ def test_vision_tokens_equal_stock(asker: Asker) -> None:
 
 @pytest.mark.slow
 def test_100_greedy_answers_equal_stock_generate(asker: Asker) -> None:
-    stock = Stock()
+    stock = StockModel(FOLDER)
     for _, image, question, _ in mixed(100):
         tokens = asker.encode(image, PROFILES["off"].oim)
-        assert asker.ask(tokens, question, None)[0] == stock.ask(image, question)
+        assert asker.ask(tokens, question, None)[0] == stock.answer([image], [question])[0]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.train STAGE`: one stage of the recipe, or all of them in order."""
+"""`python -m benchmarks.train STAGE`: one stage of the recipe; each goes on from the one before."""
 
 from __future__ import annotations
 

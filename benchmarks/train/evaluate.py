@@ -41,7 +41,7 @@ class StockModel:
         inputs = self.tokenizer(texts, return_tensors="pt", padding=True)
         image_tokens = inputs["input_ids"] == self.model.config.image_token_id
         out = self.model.generate(
-            **inputs, **pixels, mm_token_type_ids=image_tokens.int(), max_new_tokens=8,
+            **inputs, **pixels, mm_token_type_ids=image_tokens.int(), max_new_tokens=16,
             do_sample=False,
         )  # fmt: skip
         fresh = out[:, inputs["input_ids"].shape[1] :]

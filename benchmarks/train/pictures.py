@@ -102,7 +102,7 @@ def open_run(run: Path, layers: int) -> Trainee:
 
 def train_pictures(
     run: Path, minutes: float, threads: int, layers: int, scale: float,
-    sparse: float = 0.6, guidance: float = 1.0,
+    sparse: float = 0.6,
 ) -> None:  # fmt: skip
     """Train for `minutes`, with rates times `scale`; saves and exports at the end.
 
@@ -126,7 +126,7 @@ def train_pictures(
         progress = spent / (60 * minutes)
         whole = progress >= sparse
         share, counted = (1.0, COUNTED_SCENES // 2) if whole else (0.12, COUNTED_SCENES)
-        hints = guidance * max(0.0, 1 - progress / 0.8)
+        hints = max(0.0, 1 - progress / 0.8)
         for task, count in PICTURES.items():
             pool[task] += trainee.see(seeds, task, FRESH[task], "train")
             losses = trainee.losses(seeds.sample(pool[task], count), seeds, share)

@@ -50,11 +50,11 @@ def test_result_accounts(pictures: list[VisionTokens], language: LanguageHalf) -
     assert [event.result for event in found[:-1]] == [None] * (len(found) - 1)
     assert result is not None
     prompt = language.tokenize(request.messages)
-    counts = [spu.layer_counts(LAYERS, p.grid.token_count) for p in pictures]
+    counts = [spu.layer_counts(LAYERS, p.token_count) for p in pictures]
     assert result.layer_visual_token_counts == tuple(map(sum, zip(*counts, strict=True)))
     assert result.layer_visual_token_counts[-1] == 0
     assert result.layer_averaged_visual_token_count == sum(map(sum, counts)) / LAYERS
-    assert result.merged_visual_token_count == sum(p.grid.token_count for p in pictures)
+    assert result.merged_visual_token_count == sum(p.token_count for p in pictures)
     assert result.source_visual_token_count == result.merged_visual_token_count
     assert result.prompt_token_count + result.merged_visual_token_count == prompt.length
     assert result.finish_reason == "length"

@@ -11,7 +11,7 @@ from luvc_core.chat import Message
 from luvc_core.errors import CheckpointError, InvalidSettings
 from luvc_core.models import devices, resolve
 from luvc_core.models.loading import Weights
-from luvc_core.models.qwen2_vl import RENAMES
+from luvc_core.models.qwen2_vl import LAYOUT
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.models.resolve import Checkpoint
 from tests.fixtures import write_checkpoint
@@ -65,7 +65,7 @@ def test_each_half_reads_its_own_and_together_they_read_all(
     layout: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_checkpoint(tmp_path / "model", **layout)
-    weights = Weights(Checkpoint(folder, "test"), RENAMES)
+    weights = Weights(Checkpoint(folder, "test"), LAYOUT.renames)
     sizes = {name: weights.read(name).numel() for name in weights.names("")}
 
     reads = reads_of(monkeypatch)

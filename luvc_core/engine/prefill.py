@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from luvc_core.algorithms.ragged import LayerCache
-from luvc_core.algorithms.spectrum import energy, keep_top
+from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import SpuSettings
+from luvc_core.engine.scoring import picture_energy
 from luvc_core.models.base import LanguageHalf, Prompt, runs_of
 from luvc_core.tokens import VisionTokens
 
@@ -17,7 +18,7 @@ from luvc_core.tokens import VisionTokens
 class _Span:
     """Neighbouring rows of the sequence: text, or what is left of one picture.
 
-    places: int64 [length], where a picture's rows stand in its grid.
+    places: int64 [length], which of the picture's tokens they are.
     """
 
     length: int
@@ -28,8 +29,12 @@ class _Span:
 def layer_counts(
     pictures: Sequence[VisionTokens], spu: SpuSettings | None, layer_count: int
 ) -> list[tuple[int, ...]]:
-    """For each picture, how many of its tokens enter each layer. The schedule holds for each."""
-    sizes = [picture.grid.token_count for picture in pictures]
+    """For each picture, how many of its tokens enter each layer.
+
+    The schedule holds for each picture, not for each of its tiles: a tile that shows more may keep
+    more. Separators count as tokens of their picture.
+    """
+    sizes = [picture.token_count for picture in pictures]
     if spu is None:
         return [(size,) * layer_count for size in sizes]
     return [spu.layer_counts(layer_count, size) for size in sizes]
@@ -109,17 +114,8 @@ def _best(
 ) -> Tensor:
     """Rows of a picture's span [length, hidden] that stay, ascending."""
     assert span.picture is not None
-    count, grid = counts[span.picture], pictures[span.picture].grid
+    count = counts[span.picture]
     if count == 0:
         return torch.arange(0, device=hidden.device)
-    scores = energy(
-        hidden,
-        span.places,
-        (grid.frames, grid.rows, grid.columns),
-        score=spu.score,
-        cutoff=spu.cutoff,
-        axis=spu.axis,
-        sampling=spu.sampling,
-        normalize=spu.normalize,
-    )
+    scores = picture_energy(hidden, span.places, pictures[span.picture].pieces, spu)
     return keep_top(scores, count)

@@ -67,4 +67,4 @@ def stock(family: Kit, checkpoint: Path) -> Any:
 def pictures(vision: VisionHalf) -> list[VisionTokens]:
     """Two, of different size, not merged."""
     images = [noise_picture(112, 84, 1), noise_picture(60, 140, 2)]
-    return vision.encode([vision.preprocess(image, False) for image in images], OimSettings())
+    return vision.encode([vision.preprocess(image) for image in images], OimSettings())

@@ -7,14 +7,27 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     InternVLConfig,
     InternVLForConditionalGeneration,
+    InternVLProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen2VLProcessor,
 )
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from luvc_core.models import internvl, llava_onevision, qwen2_vl
 from luvc_core.models.base import Patches
+from luvc_core.models.layout import Layout
 from tests import templates
 
 # One tokenizer for all, each family uses some of them.
@@ -36,7 +49,9 @@ class Kit:
     stock: the whole model. config: from text settings and whether the head is tied. hub_names: from
     prefixes of transformers 5 to those of the hub, the first that fits applies. hub_config: the
     same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
-    tile: how many visual tokens a side of a tile has, None where the whole picture is one.
+    processor: the stock one for text and pictures together, its picture half and its settings.
+    token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
+    where the picture is not cut.
     """
 
     name: str
@@ -47,10 +62,13 @@ class Kit:
     placeholder: str
     hub_names: Mapping[str, str]
     hub_config: Callable[[dict[str, Any]], dict[str, Any]]
-    projector: str
     inputs: Callable[[list[Patches]], dict[str, Tensor]]
-    layout: str
-    tile: int | None = None
+    layout: Layout
+    processor: Any
+    image_processor: Any
+    processor_settings: Mapping[str, Any]
+    token_names: Mapping[str, str]
+    side: int = 0
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -138,6 +156,42 @@ def _internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
     )
 
 
+_PINPOINTS = [
+    [70, 70], [70, 140], [140, 70], [140, 140], [70, 210], [210, 70], [140, 210], [210, 140],
+]  # fmt: skip
+
+
+def _llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionConfig:
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 70,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
+    return LlavaOnevisionConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=token_id("<image>"),
+        video_token_index=token_id("<video>"),
+        image_grid_pinpoints=_PINPOINTS,
+        vision_aspect_ratio="anyres_max_2",
+        tie_word_embeddings=tied,
+    )
+
+
+def _llava_onevision_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    cut = [p.grid.frames > 1 for p in patches]
+    return {
+        "pixel_values": pad_sequence([p.pixels for p in patches], batch_first=True),
+        "image_sizes": torch.tensor([p.size for p in patches]),
+        "batch_num_images": torch.tensor([1] * len(patches) if all(cut) else [len(patches)]),
+    }
+
+
 _OLDER_HUB_NAMES = {
     "model.vision_tower.": "vision_tower.",
     "model.multi_modal_projector.": "multi_modal_projector.",
@@ -168,9 +222,12 @@ KITS = {
                 "lm_head.": "lm_head.",
             },
             hub_config=_flat,
-            projector="visual.merger.",
             inputs=_qwen2_vl_inputs,
-            layout="luvc_core.models.qwen2_vl",
+            layout=qwen2_vl.LAYOUT,
+            processor=Qwen2VLProcessor,
+            image_processor=Qwen2VLImageProcessorPil,
+            processor_settings={},
+            token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
         ),
         Kit(
             name="internvl",
@@ -188,10 +245,49 @@ KITS = {
             placeholder="<IMG_CONTEXT>",
             hub_names=_OLDER_HUB_NAMES,
             hub_config=_same,
-            projector="visual.projector.",
             inputs=lambda patches: {"pixel_values": torch.cat([p.pixels for p in patches])},
-            layout="luvc_core.models.internvl",
-            tile=4,
+            layout=internvl.LAYOUT,
+            processor=InternVLProcessor,
+            image_processor=GotOcr2ImageProcessorPil,
+            processor_settings={"image_seq_length": 16},
+            token_names={
+                "start_image_token": "<img>",
+                "end_image_token": "</img>",
+                "context_image_token": "<IMG_CONTEXT>",
+                "video_token": "<video>",
+            },
+            side=4,
+        ),
+        Kit(
+            name="llava_onevision",
+            stock=LlavaOnevisionForConditionalGeneration,
+            config=_llava_onevision_config,
+            preprocessing=_NORMALIZED
+            | {
+                "image_processor_type": "LlavaOnevisionImageProcessor",
+                "size": {"height": 70, "width": 70},
+                "image_grid_pinpoints": _PINPOINTS,
+                "do_pad": True,
+            },
+            template=templates.LLAVA_ONEVISION,
+            placeholder="<image>",
+            hub_names={
+                **_OLDER_HUB_NAMES,
+                "model.image_newline": "image_newline",
+                "model.vision_tower.": "vision_tower.vision_model.",
+            },
+            hub_config=_same,
+            inputs=_llava_onevision_inputs,
+            layout=llava_onevision.LAYOUT,
+            processor=LlavaOnevisionProcessor,
+            image_processor=LlavaOnevisionImageProcessorPil,
+            processor_settings={
+                "num_image_tokens": 25,
+                "vision_feature_select_strategy": "full",
+                "vision_aspect_ratio": "anyres_max_2",
+            },
+            token_names={},
+            side=5,
         ),
     )
 }

@@ -113,7 +113,9 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def stack(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(
+    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     logs = tmp_path_factory.mktemp("logs")
     checkpoint = checkpoints("qwen2_vl")
     with (

@@ -50,7 +50,8 @@ INTERNVL = """\
 # Takes no content that is a string, and shows the pictures of a message before its text.
 LLAVA_ONEVISION = """\
 {%- for message in messages -%}
-<|im_start|>{{ message.role }} {% for part in message.content | selectattr('type', 'equalto', 'image') -%}
+<|im_start|>{{ message.role + ' ' }}
+{%- for part in message.content | selectattr('type', 'equalto', 'image') -%}
 <image>
 {%- endfor -%}
 {%- for part in message.content | selectattr('type', 'equalto', 'text') -%}

@@ -29,9 +29,7 @@ def doubled(grid: Grid, separators: Separators = "none") -> Piece:
     return Piece(grid, Grid(grid.frames, grid.rows * 2, grid.columns), separators)
 
 
-def tokens(
-    *pieces: Piece, dtype: torch.dtype = torch.bfloat16, seed: int = 0
-) -> VisionTokens:
+def tokens(*pieces: Piece, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> VisionTokens:
     random = torch.Generator().manual_seed(seed)
     pieces = pieces or (doubled(SMALL),)
     count = sum(piece.token_count for piece in pieces)

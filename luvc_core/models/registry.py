@@ -7,6 +7,8 @@ from luvc_core.errors import CheckpointError
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.devices import choose_device, choose_dtype
 from luvc_core.models.internvl import InternVLLanguage, InternVLVision
+from luvc_core.models.llava_onevision import LlavaOnevisionLanguage
+from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
 from luvc_core.models.qwen2_vl_language import Qwen2VLLanguage
 from luvc_core.models.qwen2_vl_vision import Qwen2VLVision
 from luvc_core.models.resolve import Checkpoint, resolve
@@ -22,6 +24,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": Family(Qwen2VLVision, Qwen2VLLanguage),
     "internvl": Family(InternVLVision, InternVLLanguage),
+    "llava_onevision": Family(LlavaOnevisionVision, LlavaOnevisionLanguage),
 }
 
 

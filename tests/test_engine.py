@@ -19,7 +19,10 @@ from luvc_core.errors import (
 )
 from luvc_core.models.base import LanguageHalf
 from luvc_core.tokens import VisionTokens
+from tests.families import ALL_FAMILIES
 from tests.fixtures import ask, two_pictures
+
+pytestmark = ALL_FAMILIES
 
 LAYERS = 5
 RAMP = SpuSettings(Ramp(start=0.0))

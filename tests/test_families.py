@@ -19,7 +19,7 @@ from luvc_core.models.base import LanguageHalf, Patches, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.tokens import Piece, VisionTokens
 from tests.families import ALL_FAMILIES, Kit
-from tests.fixtures import ask, noise_picture
+from tests.fixtures import ask, noise_picture, write_checkpoint
 
 pytestmark = ALL_FAMILIES
 
@@ -126,6 +126,21 @@ def test_logits_equal_stock(
     logits, _ = prefill(language, prompt, None, lambda: None)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     assert logits.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_llama_may_be_the_text_model(tmp_path: Path, family: Kit) -> None:
+    if family.name == "qwen2_vl":
+        pytest.skip("has a text model of its own")
+    folder = write_checkpoint(tmp_path / "llama", family.name, text="llama")
+    vision = load_vision(str(folder), "cpu", "float32")
+    language = load_language(str(folder), "cpu", "float32")
+    messages, patches = conversation("two pictures", vision)
+    prompt = language.tokenize(messages)
+    stock = family.stock.from_pretrained(folder, dtype=torch.float32)
+    expected = stock(**family.stock_inputs(prompt.ids, patches)).logits[0, -1]
+    logits, _ = prefill(language, prompt, None, lambda: None)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", CONVERSATIONS)

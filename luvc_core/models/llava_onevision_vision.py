@@ -126,7 +126,10 @@ class LlavaOnevisionVision(VisionHalf):
 
     def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
-        embedded = self._tower.embeddings(pixels.to(self.device, self.dtype))
+        embeddings = self._tower.embeddings
+        embedded = embeddings.patch_embedding(pixels.to(self.device, self.dtype))
+        # By weight: the table of places is no part of a checkpoint.
+        embedded = embedded.flatten(2).transpose(1, 2) + embeddings.position_embedding.weight
         state = TokenGrid.of_source(embedded.unflatten(1, (self._side, self._side)))
         layers = self._tower.encoder.layers[: self._depth]
         plan = MergePlan(oim, self._side, self._side, depth=len(layers), multiple=1)

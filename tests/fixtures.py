@@ -16,7 +16,8 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from luvc_core.chat import Message
 from luvc_core.tokens import VisionTokens
-from tests.families import KITS, SPECIALS, VOCABULARY, Kit, token_id
+from tests.families import KITS, Kit
+from tests.templates import SPECIALS, VOCABULARY, token_id
 
 
 def write_checkpoint(

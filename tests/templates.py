@@ -1,4 +1,16 @@
-"""Chat templates in the manner of the hub's checkpoints."""
+"""Chat templates in the manner of the hub's checkpoints, and the special tokens they use."""
+
+# One tokenizer for all, each family uses some of them.
+SPECIALS = (
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+    "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<image>", "<video>",
+)  # fmt: skip
+VOCABULARY = 272  # 256 bytes, the specials, and a few rows to spare as in real checkpoints
+
+
+def token_id(text: str) -> int:
+    return 256 + SPECIALS.index(text)
+
 
 QWEN2_VL = """\
 {%- for message in messages -%}

@@ -1,5 +1,6 @@
 """Pruning in the prefill and the ragged caches it leaves, against dense masks."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -69,16 +70,27 @@ def dense_logits(
     return stock.lm_head(text.norm(hidden[-1]))
 
 
+def in_two_runs(prompt: Prompt) -> Prompt:
+    """The same with a token of text in the middle of the first picture."""
+    places = (prompt.segment == 0).nonzero().squeeze(1).tolist()
+    order = list(range(prompt.length))
+    order.insert(places[len(places) // 2], order.pop(places[-1] + 1))
+    return dataclasses.replace(prompt, ids=prompt.ids[order], segment=prompt.segment[order])
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["one run", "two runs"])
 @pytest.mark.parametrize("name", SCHEDULES)
 @torch.inference_mode()
 def test_ragged_decoding_equals_dense_masks(
     name: str,
+    split: bool,
     pictures: list[VisionTokens],
     language: LanguageHalf,
     stock: Any,
 ) -> None:
     spu = SCHEDULES[name]
     prompt = language.tokenize(two_pictures(pictures))
+    prompt = in_two_runs(prompt) if split else prompt
     logits, caches = prefill(language, prompt, spu, lambda: None)
     answered: list[int] = []
     for step in range(8):

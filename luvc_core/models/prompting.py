@@ -16,6 +16,7 @@ from luvc_core.models.resolve import Checkpoint
 from luvc_core.tokens import VisionTokens
 
 TEXT = -1
+_PROBE = "a text that no template has"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ChatTokenizer:
         try:
             rendered = self._render([picture])
             # Some templates pass over a content that is no list.
-            self._takes_strings = "hello" in self._render([{"role": "user", "content": "hello"}])
+            self._takes_strings = _PROBE in self._render([{"role": "user", "content": _PROBE}])
         except jinja2.TemplateError as error:
             raise CheckpointError(f"{folder}: the chat template fails: {error}") from error
         if rendered.count(marks.placeholder) != 1:

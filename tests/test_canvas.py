@@ -52,6 +52,17 @@ def test_a_merged_picture_loses_nothing_to_its_padding(height: int) -> None:
     assert cut.positions[..., 0].max() <= shown - 1
 
 
+@pytest.mark.parametrize("target", [1, 2, 7])
+def test_a_thin_picture_never_merges_away(target: int) -> None:
+    hidden = torch.ones(1, 27, 54, 4)
+    state = merge_grid(TokenGrid.of_source(hidden), target, target, hidden)
+    for size in ((2, 100), (100, 5)):
+        cut, rows, columns = unpad(state, 27, 54, size)
+        assert min(rows, columns) >= 1
+        assert min(cut.rows, cut.columns) >= 1
+        assert cut.positions.min() >= 0
+
+
 def test_shrinking_keeps_positions_and_sizes_of_a_plain_grid() -> None:
     state = TokenGrid.of_source(torch.randn(1, 9, 12, 4))
     small = shrink(state, (6, 8), (9, 12), (6, 8))

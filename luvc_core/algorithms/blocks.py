@@ -1,5 +1,7 @@
 """Square blocks of a token grid, as projectors take them: the tokens of a block become one."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,16 +21,24 @@ def from_blocks(x: Tensor, rows: int, columns: int, side: int) -> Tensor:
     return blocks.transpose(2, 3).reshape(x.shape[0], rows, columns, x.shape[2])
 
 
-def blocks_of(state: TokenGrid, side: int, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Sizes [frames, blocks] and positions [frames, blocks, 2], both in blocks of the source.
+def project_blocks(
+    state: TokenGrid, side: int, source: tuple[int, int], project: Callable[[Tensor], Tensor]
+) -> TokenGrid:
+    """One token a block; sizes and positions count in blocks of the source.
 
-    rows, columns: how many blocks the source grid has.
+    source: rows and columns of blocks before merging. project: [frames, blocks, tokens of a block,
+    dim] -> [frames, blocks, hidden], or the same flattened.
     """
+    frames, rows, columns = state.sizes.shape[0], state.rows // side, state.columns // side
     weights = to_blocks(state.sizes.unsqueeze(-1), side)
     places = (to_blocks(state.positions, side) * weights).sum(2) / weights.sum(2)
     # Block 0 is centred on token (side - 1) / 2. What lies nearer to the edge than an outermost
     # centre counts as being there.
     places = (places - (side - 1) / 2) / side
-    last = torch.tensor([rows - 1, columns - 1], device=places.device)
+    last = torch.tensor(source, device=places.device) - 1
     places = places.clamp(min=torch.zeros_like(last), max=last)
-    return weights.sum(2).squeeze(-1) / side**2, places
+    return TokenGrid(
+        project(to_blocks(state.hidden, side)).view(frames, rows, columns, -1),
+        weights.sum(2).view(frames, rows, columns) / side**2,
+        places.view(frames, rows, columns, 2),
+    )

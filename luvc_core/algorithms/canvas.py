@@ -45,8 +45,8 @@ def unpad(
     else:
         left = (columns - int(round(width * (rows / height), 7))) // 2
     row, column = state.positions[0].unbind(-1)
-    inside_rows = ((row > top - 1) & (row < rows - top)).any(dim=1)
-    inside_columns = ((column > left - 1) & (column < columns - left)).any(dim=0)
+    inside_rows = _lines_inside(row, top, rows - top)
+    inside_columns = _lines_inside(column.T, left, columns - left)
 
     def inside(x: Tensor) -> Tensor:
         return x[:, inside_rows][:, :, inside_columns]
@@ -56,6 +56,17 @@ def unpad(
     last = torch.tensor([rows - 1, columns - 1], device=row.device)
     places = (inside(state.positions) - corner).clamp(min=torch.zeros_like(last), max=last)
     return TokenGrid(inside(state.hidden), inside(state.sizes), places), rows, columns
+
+
+def _lines_inside(places: Tensor, start: int, stop: int) -> Tensor:
+    """bool [lines]: those with a token in the picture. places: [lines, tokens], across the lines.
+
+    Never none where there is a picture: one thinner than what merges would leave no line.
+    """
+    inside = ((places > start - 1) & (places < stop)).any(dim=1)
+    if start < stop and not inside.any():
+        inside[(places.mean(dim=1) - (start + stop - 1) / 2).abs().argmin()] = True
+    return inside
 
 
 def shrink(

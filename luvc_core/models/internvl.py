@@ -15,7 +15,7 @@ from transformers import InternVLConfig, InternVLVisionModel
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
-from luvc_core.algorithms.blocks import blocks_of, to_blocks
+from luvc_core.algorithms.blocks import project_blocks
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
 from luvc_core.errors import CheckpointError
@@ -25,8 +25,8 @@ from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.prompting import PictureMarks
 from luvc_core.models.resolve import Checkpoint
 from luvc_core.models.text_1d import Text1D
-from luvc_core.models.tower import MergePlan, run_blocks
-from luvc_core.tokens import Grid, Identity, Piece, VisionTokens
+from luvc_core.models.tower import MergePlan, one_piece, run_blocks, run_tiles
+from luvc_core.tokens import Grid, Identity, VisionTokens
 
 LAYOUT = Layout(
     family="internvl",
@@ -45,7 +45,6 @@ LAYOUT = Layout(
     projector="visual.projector.",
 )
 _OWN_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
-_TILES_AT_ONCE = 16
 
 
 class InternVLVision(VisionHalf):
@@ -97,22 +96,20 @@ class InternVLVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        if not patches:
-            return []
-        tiles = torch.split(torch.cat([p.pixels for p in patches]), _TILES_AT_ONCE)
-        parts = [self._encode_tiles(part, oim) for part in tiles]
-        embeddings, sizes, places = (torch.cat(part) for part in zip(*parts, strict=True))
-        results = []
-        start = 0
-        for p in patches:
-            own = slice(start, start + p.grid.frames)
-            results.append(self._tokens(embeddings[own], sizes[own], places[own], p.grid, oim))
-            start += p.grid.frames
-        return results
+        side = self._block
+        pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        return [
+            one_piece(
+                tiles,
+                Grid(p.grid.frames, p.grid.rows // side, p.grid.columns // side),
+                self.identity,
+                oim,
+            )
+            for tiles, p in zip(pictures, patches, strict=True)
+        ]
 
-    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> tuple[Tensor, Tensor, Tensor]:
-        """[tiles, channels, height, width] -> embeddings [tiles, rows, columns, hidden], sizes
-        [tiles, rows, columns] and positions [tiles, rows, columns, 2], on the CPU."""
+    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
+        """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
         side, tower = self._block, self._tower
         embedded = tower.embeddings(pixels.to(self.device, self.dtype))
         rows, columns = (
@@ -123,29 +120,11 @@ class InternVLVision(VisionHalf):
         layers = tower.encoder.layer
         plan = MergePlan(oim, rows, columns, depth=len(layers), multiple=side)
         state = run_blocks(layers, _vision_block, state, plan, prefix=embedded[:, :1])
-        embeddings = self._projector(to_blocks(tower.layernorm(state.hidden), side).flatten(2))
-        sizes, places = blocks_of(state, side, rows // side, columns // side)
-        grid = (state.rows // side, state.columns // side)
-        embeddings, sizes, places = (
-            x.unflatten(1, grid).cpu() for x in (embeddings, sizes, places)
-        )
-        return embeddings, sizes, places
-
-    def _tokens(
-        self, embeddings: Tensor, sizes: Tensor, places: Tensor, grid: Grid, oim: OimSettings
-    ) -> VisionTokens:
-        tiles, rows, columns = sizes.shape
-        tile = torch.arange(tiles).float().view(-1, 1, 1, 1).expand(-1, rows, columns, 1)
-        source = Grid(tiles, grid.rows // self._block, grid.columns // self._block)
-        return VisionTokens(
-            # A copy: a picture kept in a cache must not hold on to its batch.
-            embeddings=embeddings.flatten(0, 2).clone(),
-            pieces=(Piece(Grid(tiles, rows, columns), source),),
-            positions=torch.cat((tile, places), dim=-1).flatten(0, 2),
-            sizes=sizes.flatten().clone(),
-            identity=self.identity,
-            merge_sha256=oim.sha256,
-            source_positions=oim.llm_position == "source" and not oim.is_off,
+        return project_blocks(
+            dataclasses.replace(state, hidden=tower.layernorm(state.hidden)),
+            side,
+            (rows // side, columns // side),
+            lambda blocks: self._projector(blocks.flatten(2)),
         )
 
 

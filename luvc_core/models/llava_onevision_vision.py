@@ -31,11 +31,10 @@ from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.models.tower import MergePlan, run_blocks
+from luvc_core.models.tower import MergePlan, run_blocks, run_tiles
 from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens
 
 _OWN_SETTINGS = ("image_grid_pinpoints", "do_center_crop", "crop_size")
-_TILES_AT_ONCE = 16
 # The stock processor tells pictures that are alone from others by their number.
 _COMPANION = Image.new("RGB", (8, 8))
 
@@ -107,22 +106,8 @@ class LlavaOnevisionVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        if not patches:
-            return []
-        tiles = torch.split(torch.cat([p.pixels for p in patches]), _TILES_AT_ONCE)
-        parts = [self._encode_tiles(part, oim) for part in tiles]
-        state = TokenGrid(
-            torch.cat([part.hidden for part in parts]),
-            torch.cat([part.sizes for part in parts]),
-            torch.cat([part.positions for part in parts]),
-        )
-        results = []
-        start = 0
-        for p in patches:
-            assert isinstance(p, TiledPatches)
-            results.append(self._picture(frames(state, start, start + p.grid.frames), p, oim))
-            start += p.grid.frames
-        return results
+        pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        return [self._picture(*one, oim) for one in zip(pictures, patches, strict=True)]
 
     def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
@@ -136,8 +121,9 @@ class LlavaOnevisionVision(VisionHalf):
         state = run_blocks(layers, _vision_block, state, plan)
         return dataclasses.replace(state, hidden=self._projector(state.hidden))
 
-    def _picture(self, tiles: TokenGrid, patches: TiledPatches, oim: OimSettings) -> VisionTokens:
+    def _picture(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> VisionTokens:
         """tiles: of one picture, the whole of it first."""
+        assert isinstance(patches, TiledPatches)
         whole = frames(tiles, 0, 1)
         ends: Separators = "none" if patches.canvas else "piece"
         packed = [self._pack(whole, Grid(1, self._side, self._side), ends)]

@@ -15,15 +15,16 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     apply_rotary_pos_emb_vision,
 )
 
-from luvc_core.algorithms.blocks import blocks_of, from_blocks, to_blocks
+from luvc_core.algorithms.blocks import from_blocks, project_blocks
+from luvc_core.algorithms.canvas import frames
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
 from luvc_core.models.base import Patches, Rotary, VisionHalf
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.qwen2_vl import LAYOUT
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.models.tower import MergePlan
-from luvc_core.tokens import Grid, Identity, Piece, VisionTokens
+from luvc_core.models.tower import MergePlan, one_piece
+from luvc_core.tokens import Grid, Identity, VisionTokens
 
 _OWN_SETTINGS = ("patch_size", "temporal_patch_size", "merge_size")
 
@@ -73,7 +74,12 @@ class Qwen2VLVision(VisionHalf):
             places = [i for i, p in enumerate(patches) if p.grid == grid]
             pixels = torch.stack([patches[i].pixels for i in places])
             merged = self._run_tower(pixels.to(self.device, self.dtype), grid, oim)
-            results |= zip(places, self._project(merged, grid, oim), strict=True)
+            side = self._block
+            source = Grid(grid.frames, grid.rows // side, grid.columns // side)
+            state = project_blocks(merged, side, (source.rows, source.columns), self._tower.merger)
+            for n, place in enumerate(places):
+                own = frames(state, n * grid.frames, (n + 1) * grid.frames)
+                results[place] = one_piece(own, source, self.identity, oim)
         return [results[i] for i in range(len(patches))]
 
     def _run_tower(self, pixels: Tensor, grid: Grid, oim: OimSettings) -> TokenGrid:
@@ -100,31 +106,6 @@ class Qwen2VLVision(VisionHalf):
         frames = positions.shape[0]
         cos, sin = self._rotary(positions, positions.reshape(-1, 2))
         return cos.view(frames, -1, cos.shape[1]), sin.view(frames, -1, sin.shape[1])
-
-    def _project(self, state: TokenGrid, grid: Grid, oim: OimSettings) -> list[VisionTokens]:
-        """The tokens of each picture, each of a block of patches."""
-        side = self._block
-        source = Grid(grid.frames, grid.rows // side, grid.columns // side)
-        merged = Grid(grid.frames, state.rows // side, state.columns // side)
-        embeddings = self._tower.merger(to_blocks(state.hidden, side))
-        embeddings = embeddings.view(-1, merged.token_count, self.identity.hidden_size).cpu()
-        sizes, places = blocks_of(state, side, source.rows, source.columns)
-        sizes = sizes.view(-1, merged.token_count).cpu()
-        places = places.view(-1, merged.token_count, 2).cpu()
-        frames = torch.arange(grid.frames).repeat_interleave(merged.rows * merged.columns)
-        return [
-            VisionTokens(
-                # A copy: a picture kept in a cache must not hold on to its batch.
-                embeddings=embeddings[i].clone(),
-                pieces=(Piece(merged, source),),
-                positions=torch.cat((frames.float().unsqueeze(1), places[i]), dim=1),
-                sizes=sizes[i],
-                identity=self.identity,
-                merge_sha256=oim.sha256,
-                source_positions=oim.llm_position == "source" and not oim.is_off,
-            )
-            for i in range(embeddings.shape[0])
-        ]
 
 
 def _vision_block(

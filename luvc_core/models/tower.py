@@ -1,4 +1,4 @@
-"""Merging between the blocks of a vision tower: what all families do alike."""
+"""A vision tower with merging between its blocks: what all families do alike."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,6 +10,10 @@ from torch import Tensor
 from luvc_core.algorithms.merging import TokenGrid, merge_grid, plan_targets
 from luvc_core.config import OimSettings
 from luvc_core.errors import InvalidSettings
+from luvc_core.models.base import Patches
+from luvc_core.tokens import Grid, Identity, Piece, VisionTokens
+
+_TILES_AT_ONCE = 16
 
 # One block over [frames, tokens, dim], with a bias [frames, 1, 1, tokens] on its attention logits.
 # Returns the hidden state and the mean of the attention keys over heads, [frames, tokens, head
@@ -89,3 +93,34 @@ def run_blocks(
             bias = plan.bias(state)
             bias = None if bias is None else torch.nn.functional.pad(bias, (outside, 0))
     return state
+
+
+def run_tiles(patches: Sequence[Patches], encode: Callable[[Tensor], TokenGrid]) -> list[TokenGrid]:
+    """One grid a picture, whose frames are its tiles; the tiles of all pictures share batches.
+
+    encode: [tiles, channels, height, width] -> one frame a tile.
+    """
+    if not patches:
+        return []
+    pixels = torch.cat([p.pixels for p in patches])
+    parts = [encode(part) for part in torch.split(pixels, _TILES_AT_ONCE)]
+    shares = [p.grid.frames for p in patches]
+    fields = ([getattr(part, f.name) for part in parts] for f in dataclasses.fields(TokenGrid))
+    split = (torch.split(torch.cat(field), shares) for field in fields)
+    return [TokenGrid(*own) for own in zip(*split, strict=True)]
+
+
+def one_piece(state: TokenGrid, source: Grid, identity: Identity, oim: OimSettings) -> VisionTokens:
+    """A picture whose frames, or tiles, are all it has. source: the grid it has unmerged."""
+    frames, rows, columns = state.sizes.shape
+    frame = torch.arange(frames).float().view(-1, 1, 1, 1).expand(-1, rows, columns, 1)
+    return VisionTokens(
+        # A copy: a picture kept in a cache must not hold on to its batch.
+        embeddings=state.hidden.flatten(0, 2).to("cpu", copy=True),
+        pieces=(Piece(Grid(frames, rows, columns), source),),
+        positions=torch.cat((frame, state.positions.cpu()), dim=-1).flatten(0, 2),
+        sizes=state.sizes.flatten().to("cpu", copy=True),
+        identity=identity,
+        merge_sha256=oim.sha256,
+        source_positions=oim.llm_position == "source" and not oim.is_off,
+    )

@@ -117,6 +117,25 @@ def test_text_models_of_another_kind_are_refused(tmp_path: Path) -> None:
         load_language(str(folder), "cpu", "float32")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("internvl", {"vision_feature_layer": -2}, "only the tower's last layer without CLS"),
+        ("llava_onevision", {"vision_feature_layer": [-2, -1]}, "supported: one layer"),
+        ("llava_onevision", {"vision_feature_select_strategy": "default"}, "supported: full"),
+        ("llava_onevision", {"vision_aspect_ratio": "pad"}, "'pad' is not supported"),
+    ],
+)
+def test_towers_used_in_another_way_are_refused(
+    name: str, change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "model", name)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError, match=message):
+        load_vision(str(folder), "cpu", "float32")
+
+
 def test_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
     language = load_language(str(folder), "cpu", "float32")

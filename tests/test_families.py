@@ -1,6 +1,7 @@
 """Every family in two halves against the whole model of transformers."""
 
 import dataclasses
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,16 @@ def test_ids_equal_those_of_the_stock_processor(
     sizes = [(112, 112), (60, 200)][-len(patches) :] if patches else []
     expected = stock_ids(family, checkpoint, messages, sizes)
     assert language.tokenize(messages).ids.tolist() == expected
+
+
+def test_what_transformers_saves_is_the_same_model(
+    tmp_path: Path, checkpoint: Path, stock: Any, vision: VisionHalf, language: LanguageHalf
+) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / checkpoint.name)
+    (folder / "model.safetensors").unlink()
+    stock.save_pretrained(folder)
+    assert load_vision(str(folder), "cpu", "float32").identity == vision.identity
+    assert load_language(str(folder), "cpu", "float32").identity == language.identity
 
 
 @pytest.mark.parametrize("mark", ["<|im_end|>", "<|image_pad|>", "<IMG_CONTEXT>", "<image>"])

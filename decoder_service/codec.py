@@ -14,7 +14,7 @@ from luvc_core.chat import Message, Role, Sampling, check_conversation
 from luvc_core.engine.engine import FinishReason, Request, Result
 from luvc_core.errors import InvalidInput
 from luvc_core.parsing import spu_from_dict
-from luvc_core.tokens import Grid, Identity, VisionTokens, check_identity
+from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens, check_identity
 
 ROLES: dict[int, Role] = {
     chat_pb2.ROLE_SYSTEM: "system",
@@ -29,6 +29,13 @@ DTYPES = {
     tokens_pb2.D_TYPE_FLOAT32: torch.float32,
     tokens_pb2.D_TYPE_BFLOAT16: torch.bfloat16,
     tokens_pb2.D_TYPE_FLOAT16: torch.float16,
+}
+
+SEPARATORS: dict[int, Separators] = {
+    tokens_pb2.SEPARATORS_UNSPECIFIED: "none",
+    tokens_pb2.SEPARATORS_NONE: "none",
+    tokens_pb2.SEPARATORS_ROW: "row",
+    tokens_pb2.SEPARATORS_PIECE: "piece",
 }
 
 
@@ -88,9 +95,9 @@ def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) 
     """Visual tokens, checked against the served model, their own grids and their checksum."""
     made_by = identity_from(message.identity)
     check_identity(made_by, served)
-    grid = _grid_from(message.grid, f"{field}.grid")
-    source = _grid_from(message.source_grid, f"{field}.source_grid")
-    count = grid.token_count
+    pieces = _pieces_from(message, field)
+    count = sum(piece.token_count for piece in pieces)
+    source_count = sum(piece.source_grid.token_count for piece in pieces)
     digest = hashlib.sha256()
     tensors = {
         name: _tensor_from(getattr(message, name), f"{field}.{name}", shape, digest)
@@ -103,12 +110,11 @@ def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) 
     if digest.digest() != message.checksum_sha256:
         raise InvalidInput(f"{field}.checksum_sha256", "does not fit the data")
     total = float(tensors["sizes"].sum())
-    if not math.isclose(total, source.token_count, rel_tol=1e-3):
-        raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source.token_count}")
+    if not math.isclose(total, source_count, rel_tol=1e-3):
+        raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source_count}")
     return VisionTokens(
         **tensors,
-        grid=grid,
-        source_grid=source,
+        pieces=pieces,
         identity=made_by,
         merge_sha256=message.merge_sha256,
         source_positions=message.source_positions,
@@ -136,6 +142,26 @@ def _tensor_from(
     if not torch.isfinite(tensor).all():
         raise InvalidInput(f"{field}.data", "holds numbers that are not finite")
     return tensor
+
+
+def _pieces_from(message: tokens_pb2.VisionTokens, field: str) -> tuple[Piece, ...]:
+    if not message.pieces:
+        return (_piece_from(message, field, "none"),)
+    pieces = []
+    for i, piece in enumerate(message.pieces):
+        place = f"{field}.pieces[{i}]"
+        if piece.separators not in SEPARATORS:
+            allowed = ", ".join(map(tokens_pb2.Separators.Name, SEPARATORS))
+            raise InvalidInput(f"{place}.separators", f"got {piece.separators}", allowed)
+        pieces.append(_piece_from(piece, place, SEPARATORS[piece.separators]))
+    return tuple(pieces)
+
+
+def _piece_from(
+    message: tokens_pb2.Piece | tokens_pb2.VisionTokens, field: str, separators: Separators
+) -> Piece:
+    grid = _grid_from(message.grid, f"{field}.grid")
+    return Piece(grid, _grid_from(message.source_grid, f"{field}.source_grid"), separators)
 
 
 def _grid_from(message: tokens_pb2.Grid, field: str) -> Grid:

@@ -14,7 +14,7 @@ from luvc_core.config import Compression, SpuSettings
 from luvc_core.errors import InvalidInput
 from luvc_core.parsing import compression_from_dict
 from luvc_core.profiles import profile
-from luvc_core.tokens import Identity, VisionTokens, tensor_bytes
+from luvc_core.tokens import Identity, Piece, Separators, VisionTokens, tensor_bytes
 
 ROLES: dict[int, Role] = {
     chat_pb2.ROLE_SYSTEM: "system",
@@ -25,6 +25,12 @@ DTYPES = {
     torch.float32: tokens_pb2.D_TYPE_FLOAT32,
     torch.bfloat16: tokens_pb2.D_TYPE_BFLOAT16,
     torch.float16: tokens_pb2.D_TYPE_FLOAT16,
+}
+
+SEPARATORS: dict[Separators, tokens_pb2.Separators] = {
+    "none": tokens_pb2.SEPARATORS_NONE,
+    "row": tokens_pb2.SEPARATORS_ROW,
+    "piece": tokens_pb2.SEPARATORS_PIECE,
 }
 
 
@@ -113,15 +119,26 @@ def tokens_to(tokens: VisionTokens) -> tokens_pb2.VisionTokens:
         data = tensor_bytes(tensor)
         digest.update(data)
         tensors[name] = tokens_pb2.Tensor(dtype=DTYPES[tensor.dtype], shape=tensor.shape, data=data)
-    return tokens_pb2.VisionTokens(
-        **tensors,
-        grid=tokens_pb2.Grid(**asdict(tokens.grid)),
-        source_grid=tokens_pb2.Grid(**asdict(tokens.source_grid)),
+    message = tokens_pb2.VisionTokens(
+        embeddings=tensors["embeddings"],
+        positions=tensors["positions"],
+        sizes=tensors["sizes"],
         checksum_sha256=digest.digest(),
         identity=tokens_pb2.ModelIdentity(**asdict(tokens.identity)),
         merge_sha256=tokens.merge_sha256,
         source_positions=tokens.source_positions,
     )
+    _write_pieces(message, tokens.pieces)
+    return message
+
+
+def _write_pieces(message: tokens_pb2.VisionTokens, pieces: Sequence[Piece]) -> None:
+    """The simple form where it is enough, so that decoders of the first release understand it."""
+    simple = [piece.separators for piece in pieces] == ["none"]
+    for piece in pieces:
+        target = message if simple else message.pieces.add(separators=SEPARATORS[piece.separators])
+        target.grid.CopyFrom(tokens_pb2.Grid(**asdict(piece.grid)))
+        target.source_grid.CopyFrom(tokens_pb2.Grid(**asdict(piece.source_grid)))
 
 
 def identity_from(identity: tokens_pb2.ModelIdentity) -> Identity:

@@ -114,8 +114,8 @@ def _usage(
     """The decoder's accounts, completed by what only the front door knows."""
     usage = usage_pb2.Usage()
     usage.CopyFrom(decoded)
-    usage.source_visual_token_count = sum(t.source_grid.token_count for t in encoded.tokens)
-    usage.merged_visual_token_count = sum(t.grid.token_count for t in encoded.tokens)
+    usage.source_visual_token_count = sum(t.source_token_count for t in encoded.tokens)
+    usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
     usage.wire_byte_count = sum(t.byte_count for t in encoded.tokens)
     usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
     usage.profile = compression.name

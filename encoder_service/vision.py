@@ -41,11 +41,12 @@ class Vision:
     async def encode(
         self, pictures: Sequence[Picture], oim: OimSettings, deadline: Deadline
     ) -> Encoded:
-        """Raises InvalidMedia naming the picture that cannot be used."""
+        """All pictures of one conversation. Raises InvalidMedia naming one that cannot be used."""
         self._encoder.limits.check_count(len(pictures))
         start = time.monotonic()
+        prepare, alone = self._encoder.prepare, len(pictures) == 1
         patches = await deadline.wait_for(
-            _all(self._run(self._media, self._encoder.prepare, p.data, p.field) for p in pictures)
+            _all(self._run(self._media, prepare, p.data, p.field, alone) for p in pictures)
         )
         prepared = time.monotonic()
 

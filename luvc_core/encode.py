@@ -19,12 +19,13 @@ class Encoder:
     def identity(self) -> Identity:
         return self.vision.identity
 
-    def prepare(self, data: bytes, field: str) -> Patches:
+    def prepare(self, data: bytes, field: str, alone: bool = True) -> Patches:
         """Decode, resize and cut one picture. Safe to call from several threads.
 
-        `field` names the picture in errors. Raises InvalidMedia.
+        `field` names the picture in errors. alone: as in VisionHalf.preprocess. Raises
+        InvalidMedia.
         """
-        return self.vision.preprocess(decode_image(data, field, self.limits))
+        return self.vision.preprocess(decode_image(data, field, self.limits), alone)
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         """Visual tokens of each picture, in order. Not from two threads at once."""

@@ -1,7 +1,8 @@
 """What the two halves exchange: visual tokens, where they stand, and who made them."""
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,20 +61,53 @@ def check_identity(made_by: Identity, served: Identity) -> None:
         )
 
 
+Separators = Literal["none", "row", "piece"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A raster of tokens: a whole picture, all tiles of one size that it was cut into, or frames.
+
+    grid: after merging; tiles and frames both count as frames. source_grid: before merging.
+    separators: where the model puts in tokens that show no place, such as a newline: nowhere, at
+    the end of each row, or at the end of the piece.
+    """
+
+    grid: Grid
+    source_grid: Grid
+    separators: Separators = "none"
+
+    @property
+    def token_count(self) -> int:
+        return self._with_separators(self.grid)
+
+    @property
+    def source_token_count(self) -> int:
+        return self._with_separators(self.source_grid)
+
+    @property
+    def line_length(self) -> int:
+        """How many tokens of the grid stand between two separators."""
+        return self.grid.columns if self.separators == "row" else self.grid.token_count
+
+    def _with_separators(self, grid: Grid) -> int:
+        added = {"none": 0, "row": grid.frames * grid.rows, "piece": 1}
+        return grid.token_count + added[self.separators]
+
+
 @dataclass(frozen=True)
 class VisionTokens:
-    """The projected visual tokens of one picture, in raster order of `grid`.
+    """The projected visual tokens of one picture: its pieces in order, each in raster order.
 
-    embeddings: [tokens, hidden], what the LLM sees in place of the picture.
-    grid: after merging; its product is the number of tokens. source_grid: before merging.
-    positions: float32 [tokens, 3], (frame, row, column) in the source grid; may be fractional.
-    sizes: float32 [tokens], how many source tokens each stands for; sums to the source grid.
+    embeddings: [tokens, hidden], what the LLM sees in place of the picture, separators included.
+    positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
+    fractional. The column of a separator is one past the last. sizes: float32 [tokens], how many
+    source tokens each stands for; sums to the source grids, since that of a separator is 0.
     source_positions: the LLM must use `positions` rather than the merged grid's own.
     """
 
     embeddings: Tensor
-    grid: Grid
-    source_grid: Grid
+    pieces: tuple[Piece, ...]
     positions: Tensor
     sizes: Tensor
     identity: Identity
@@ -81,7 +115,7 @@ class VisionTokens:
     source_positions: bool = False
 
     def __post_init__(self) -> None:
-        count = self.grid.token_count
+        count = self.token_count
         for name, shape in (
             ("embeddings", (count, self.identity.hidden_size)),
             ("positions", (count, 3)),
@@ -89,7 +123,17 @@ class VisionTokens:
         ):
             actual = tuple(getattr(self, name).shape)
             if actual != shape:
-                raise ValueError(f"{name} has shape {actual}, but grid {self.grid} needs {shape}")
+                grids = ", ".join(str(piece.grid) for piece in self.pieces)
+                raise ValueError(f"{name} has shape {actual}, but grids {grids} need {shape}")
+
+    @property
+    def token_count(self) -> int:
+        return sum(piece.token_count for piece in self.pieces)
+
+    @property
+    def source_token_count(self) -> int:
+        """How many there would be without merging."""
+        return sum(piece.source_token_count for piece in self.pieces)
 
     @property
     def byte_count(self) -> int:
@@ -99,15 +143,7 @@ class VisionTokens:
     @property
     def uncompressed_byte_count(self) -> int:
         """Bytes the embeddings would have had without merging."""
-        return self.source_grid.token_count * self.embeddings.shape[1] * self.embeddings.itemsize
-
-    @property
-    def llm_positions(self) -> Tensor:
-        """float32 [tokens, 3]: (frame, row, column) that the LLM's positions are made from."""
-        if self.source_positions:
-            return self.positions
-        axes = (torch.arange(getattr(self.grid, f.name)) for f in fields(Grid))
-        return torch.cartesian_prod(*axes).view(-1, 3).float()
+        return self.source_token_count * self.embeddings.shape[1] * self.embeddings.itemsize
 
 
 def sha256_of(*tensors: Tensor) -> str:

@@ -1,15 +1,20 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share.
 
+They are those of Qwen2-VL, or of every family where a test file is marked ALL_FAMILIES.
+"""
+
+from functools import cache
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 import torch
-from transformers import Qwen2VLForConditionalGeneration
 
 from luvc_core.config import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.tokens import VisionTokens
+from tests.families import KITS, Kit
 from tests.fixtures import noise_picture, write_checkpoint
 from tests.services import stack
 
@@ -18,10 +23,25 @@ __all__ = ["stack"]
 torch.set_num_threads(1)
 
 
+class Checkpoints(Protocol):
+    def __call__(self, family: str) -> Path: ...
+
+
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random Qwen2-VL in the hub's layout."""
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "random-qwen2-vl")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    """A small random model of a family in the hub's layout, written when first asked for."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    return cache(lambda family: write_checkpoint(root / f"random-{family}", family))
+
+
+@pytest.fixture(scope="session")
+def family(request: pytest.FixtureRequest) -> Kit:
+    return KITS[getattr(request, "param", "qwen2_vl")]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(family: Kit, checkpoints: Checkpoints) -> Path:
+    return checkpoints(family.name)
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +55,9 @@ def language(checkpoint: Path) -> LanguageHalf:
 
 
 @pytest.fixture(scope="session")
-def stock(checkpoint: Path) -> Qwen2VLForConditionalGeneration:
+def stock(family: Kit, checkpoint: Path) -> Any:
     """The same checkpoint, whole, as transformers runs it."""
-    model = Qwen2VLForConditionalGeneration.from_pretrained(
+    model = family.stock.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="sdpa"
     )
     return model.eval()

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,84 +12,51 @@ from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from luvc_core.chat import Message
 from luvc_core.tokens import VisionTokens
-
-SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-    "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
-VOCABULARY = 272  # 256 bytes, the specials, and a few rows to spare as in real checkpoints
-
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- if loop.first and message.role != 'system' -%}
-<|im_start|>system
-You are helpful.<|im_end|>
-{% endif -%}
-<|im_start|>{{ message.role }}
-{% if message.content is string -%}
-{{ message.content }}
-{%- else -%}
-{%- for part in message.content -%}
-{%- if part.type == 'image' -%}
-<|vision_start|><|image_pad|><|vision_end|>
-{%- else -%}
-{{ part.text }}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt -%}
-<|im_start|>assistant
-{% endif -%}
-"""
-
-PREPROCESSING = {
-    "image_processor_type": "Qwen2VLImageProcessor",
-    "do_resize": True,
-    "do_rescale": True,
-    "do_normalize": True,
-    "do_convert_rgb": True,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "rescale_factor": 1 / 255,
-    "resample": 3,
-    "patch_size": 14,
-    "temporal_patch_size": 2,
-    "merge_size": 2,
-    "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
-}
+from tests.families import KITS, Kit
+from tests.templates import SPECIALS, VOCABULARY, token_id
 
 
 def write_checkpoint(
-    folder: Path, *, naming: str = "hub", shards: int = 1, tied: bool = False, layers: int = 5
+    folder: Path,
+    family: str = "qwen2_vl",
+    *,
+    naming: str = "hub",
+    shards: int = 1,
+    tied: bool = False,
+    layers: int = 5,
+    text: str = "qwen2",
 ) -> Path:
-    """A random Qwen2-VL. naming: `hub` (visual.*, model.*) or `v5` (model.visual.*, ...)."""
+    """A random model. naming: `hub`, as older checkpoints are stored, or `v5`, of transformers 5.
+
+    text: the kind of LLM, where the family has a choice.
+    """
+    kit = KITS[family]
     folder.mkdir(parents=True, exist_ok=True)
-    model = random_model(tied, layers)
-    config = _flat(model.config) if naming == "hub" else model.config.to_dict()
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "preprocessor_config.json", PREPROCESSING)
+    model = random_model(kit, tied, layers, text)
+    config = model.config.to_dict()
+    _write_json(folder / "config.json", kit.hub_config(config) if naming == "hub" else config)
+    _write_json(folder / "preprocessor_config.json", kit.preprocessing)
     ids = {"eos_token_id": [token_id("<|im_end|>"), token_id("<|endoftext|>")]}
     _write_json(folder / "generation_config.json", ids)
     write_tokenizer(folder)
+    (folder / "chat_template.jinja").write_text(kit.template)
     state = {k: v.contiguous() for k, v in model.state_dict().items()}
     if tied:
         del state["lm_head.weight"]
     if naming == "hub":
-        state = {_hub_name(name): value for name, value in state.items()}
+        state = {_renamed(name, kit.hub_names): value for name, value in state.items()}
     write_weights(folder, state, shards)
     return folder
 
 
-def random_model(tied: bool = False, layers: int = 5) -> Qwen2VLForConditionalGeneration:
+def random_model(kit: Kit, tied: bool = False, layers: int = 5, text: str = "qwen2") -> Any:
     """Always the same weights, wide enough that logits differ by far more than rounding."""
-    text = {
+    settings = {
+        "model_type": text,
         "vocab_size": VOCABULARY,
         "hidden_size": 64,
         "intermediate_size": 96,
@@ -97,35 +65,23 @@ def random_model(tied: bool = False, layers: int = 5) -> Qwen2VLForConditionalGe
         "num_key_value_heads": 2,
         "max_position_embeddings": 512,
         "rms_norm_eps": 1e-6,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
         "bos_token_id": None,
         "eos_token_id": token_id("<|im_end|>"),
+        "tie_word_embeddings": tied,
     }
-    vision = {"depth": 4, "embed_dim": 64, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
-    config = Qwen2VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=token_id("<|image_pad|>"),
-        video_token_id=token_id("<|video_pad|>"),
-        vision_start_token_id=token_id("<|vision_start|>"),
-        vision_end_token_id=token_id("<|vision_end|>"),
-        tie_word_embeddings=tied,
-    )
-    model = Qwen2VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    config = kit.config(settings, tied)
+    model = kit.stock._from_config(config, attn_implementation="sdpa")
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            norm = "norm" in name or "ln_q" in name
+            norm = any(part in name for part in ("norm", "ln_q", "lambda"))
             scale = 0.1 if norm or parameter.ndim == 1 else parameter[0].numel() ** -0.5
             # Sharp attention that weighs more than the token itself: answers depend on the prompt.
             scale *= 2.5 if "self_attn" in name and parameter.ndim == 2 else 1
-            parameter.copy_(noise * scale + (norm and name.endswith("weight")))
+            parameter.copy_(noise * scale + (norm and not name.endswith("bias")))
     return model.eval()
-
-
-def token_id(text: str) -> int:
-    return 256 + SPECIALS.index(text)
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -149,7 +105,6 @@ def write_tokenizer(folder: Path) -> None:
         "model_max_length": 512,
     }
     _write_json(folder / "tokenizer_config.json", settings)
-    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
 
 
 def write_weights(folder: Path, state: Mapping[str, torch.Tensor], shards: int = 1) -> None:
@@ -190,21 +145,9 @@ def two_pictures(pictures: list[VisionTokens]) -> tuple[Message[VisionTokens], .
     return ask("First ", pictures[0], " then ", pictures[1], " which one?")
 
 
-def _hub_name(name: str) -> str:
-    name = name.replace("model.visual.", "visual.")
-    return name.replace("model.language_model.", "model.")
-
-
-def _flat(config: Qwen2VLConfig) -> dict[str, object]:
-    """As hub checkpoints write it: the text settings at the top level."""
-    whole = config.to_dict()
-    text = whole.pop("text_config")
-    text.pop("model_type")
-    rope = text.pop("rope_parameters")
-    text["rope_theta"] = rope["rope_theta"]
-    text["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
-    whole["vision_config"]["model_type"] = "qwen2_vl"
-    return {**text, **whole}
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    prefix = next(prefix for prefix in names if name.startswith(prefix))
+    return names[prefix] + name.removeprefix(prefix)
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,8 +113,11 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def stack(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(
+    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     logs = tmp_path_factory.mktemp("logs")
+    checkpoint = checkpoints("qwen2_vl")
     with (
         decoder(checkpoint, logs, "--ray-cpus", "2") as back_service,
         encoder(checkpoint, back_service.endpoint, logs) as front_service,

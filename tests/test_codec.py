@@ -1,6 +1,7 @@
 """What travels between the halves comes out as it went in, or is refused naming the field."""
 
 import hashlib
+from typing import get_args
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from luvc_core.config import Keep, Ramp, SpuSettings
 from luvc_core.errors import IdentityMismatch, InvalidInput, InvalidSettings
 from luvc_core.parsing import spu_from_dict
 from luvc_core.profiles import PROFILES
-from luvc_core.tokens import Grid, Identity, VisionTokens
+from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens
 
 IDENTITY = Identity("qwen2_vl", "some/model@1", "a" * 64, "b" * 64, "c" * 64, 8)
 
@@ -24,15 +25,21 @@ IDENTITY = Identity("qwen2_vl", "some/model@1", "a" * 64, "b" * 64, "c" * 64, 8)
 SMALL = Grid(1, 2, 3)
 
 
-def tokens(grid: Grid = SMALL, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> VisionTokens:
+def doubled(grid: Grid, separators: Separators = "none") -> Piece:
+    return Piece(grid, Grid(grid.frames, grid.rows * 2, grid.columns), separators)
+
+
+def tokens(*pieces: Piece, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> VisionTokens:
     random = torch.Generator().manual_seed(seed)
-    count = grid.token_count
+    pieces = pieces or (doubled(SMALL),)
+    count = sum(piece.token_count for piece in pieces)
+    sizes = torch.zeros(count)
+    sizes[: sum(piece.grid.token_count for piece in pieces)] = 2.0
     return VisionTokens(
         embeddings=torch.randn(count, 8, generator=random).to(dtype),
-        grid=grid,
-        source_grid=Grid(grid.frames, grid.rows * 2, grid.columns),
+        pieces=pieces,
         positions=torch.rand(count, 3, generator=random),
-        sizes=torch.full((count,), 2.0),
+        sizes=sizes,
         identity=IDENTITY,
         merge_sha256="d" * 64,
         source_positions=bool(seed % 2),
@@ -54,19 +61,32 @@ def received(message: tokens_pb2.VisionTokens) -> VisionTokens:
     return decoder_service.codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
 
 
+GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
+PIECES = st.builds(doubled, GRIDS, st.sampled_from(get_args(Separators)))
+
+
 @given(
-    grid=st.builds(Grid, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    pieces=st.lists(PIECES, min_size=1, max_size=3),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
     seed=st.integers(0, 9),
 )
-def test_visual_tokens_arrive_as_they_left(grid: Grid, dtype: torch.dtype, seed: int) -> None:
-    made = tokens(grid, dtype, seed)
+def test_visual_tokens_arrive_as_they_left(
+    pieces: list[Piece], dtype: torch.dtype, seed: int
+) -> None:
+    made = tokens(*pieces, dtype=dtype, seed=seed)
     got = received(sent(made))
     for name in ("embeddings", "positions", "sizes"):
         assert torch.equal(getattr(got, name), getattr(made, name))
         assert getattr(got, name).dtype == getattr(made, name).dtype
-    for name in ("grid", "source_grid", "identity", "merge_sha256", "source_positions"):
+    for name in ("pieces", "identity", "merge_sha256", "source_positions"):
         assert getattr(got, name) == getattr(made, name)
+
+
+def test_one_plain_grid_travels_as_in_the_first_release() -> None:
+    message = sent(tokens())
+    assert not message.pieces
+    assert message.grid == tokens_pb2.Grid(frames=1, rows=2, columns=3)
+    assert message.source_grid.rows == 4
 
 
 def test_received_tensors_may_be_written_to() -> None:
@@ -108,7 +128,7 @@ def test_arbitrary_bytes_never_pass_or_crash(data: bytes) -> None:
         got = received(message)
     except (InvalidInput, IdentityMismatch):
         return
-    assert got.embeddings.shape == (got.grid.token_count, 8)
+    assert got.embeddings.shape == (got.token_count, 8)
 
 
 def broken(name: str) -> tokens_pb2.VisionTokens:
@@ -145,6 +165,18 @@ def test_a_wrong_field_is_named(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         received(broken(name))
     assert caught.value.field == f"vision_tokens[0].{name}"
+
+
+@pytest.mark.parametrize("name", ["grid", "source_grid", "separators"])
+def test_a_wrong_field_of_a_piece_is_named(name: str) -> None:
+    message = sent(tokens(doubled(SMALL), doubled(SMALL, "row")))
+    if name == "separators":
+        message.pieces[1].separators = 9
+    else:
+        getattr(message.pieces[1], name).rows = 0
+    with pytest.raises(InvalidInput) as caught:
+        received(signed(message))
+    assert caught.value.field == f"vision_tokens[0].pieces[1].{name}"
 
 
 def test_a_grid_that_does_not_fit_the_tensor_is_refused() -> None:

@@ -19,7 +19,10 @@ from luvc_core.errors import (
 )
 from luvc_core.models.base import LanguageHalf
 from luvc_core.tokens import VisionTokens
+from tests.families import ALL_FAMILIES
 from tests.fixtures import ask, two_pictures
+
+pytestmark = ALL_FAMILIES
 
 LAYERS = 5
 RAMP = SpuSettings(Ramp(start=0.0))
@@ -50,11 +53,11 @@ def test_result_accounts(pictures: list[VisionTokens], language: LanguageHalf) -
     assert [event.result for event in found[:-1]] == [None] * (len(found) - 1)
     assert result is not None
     prompt = language.tokenize(request.messages)
-    counts = [spu.layer_counts(LAYERS, p.grid.token_count) for p in pictures]
+    counts = [spu.layer_counts(LAYERS, p.token_count) for p in pictures]
     assert result.layer_visual_token_counts == tuple(map(sum, zip(*counts, strict=True)))
     assert result.layer_visual_token_counts[-1] == 0
     assert result.layer_averaged_visual_token_count == sum(map(sum, counts)) / LAYERS
-    assert result.merged_visual_token_count == sum(p.grid.token_count for p in pictures)
+    assert result.merged_visual_token_count == sum(p.token_count for p in pictures)
     assert result.source_visual_token_count == result.merged_visual_token_count
     assert result.prompt_token_count + result.merged_visual_token_count == prompt.length
     assert result.finish_reason == "length"

@@ -11,9 +11,9 @@ from luvc_core.chat import Message
 from luvc_core.errors import CheckpointError, InvalidSettings
 from luvc_core.models import devices, resolve
 from luvc_core.models.loading import Weights
-from luvc_core.models.qwen2_vl import RENAMES
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.models.resolve import Checkpoint
+from tests.families import ALL_FAMILIES, Kit
 from tests.fixtures import write_checkpoint
 
 LAYOUTS = [
@@ -46,11 +46,12 @@ def elements_held(half: object) -> int:
     return sum(held.values())
 
 
+@ALL_FAMILIES
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_every_layout_gives_the_same_model(
-    layout: dict[str, object], checkpoint: Path, tmp_path: Path
+    layout: dict[str, object], checkpoint: Path, tmp_path: Path, family: Kit
 ) -> None:
-    folder = str(write_checkpoint(tmp_path / checkpoint.name, **layout))
+    folder = str(write_checkpoint(tmp_path / checkpoint.name, family.name, **layout))
     expected = load_vision(str(checkpoint), "cpu", "float32").identity
     assert load_vision(folder, "cpu", "float32").identity == expected
     first = load_language(str(checkpoint), "cpu", "float32")
@@ -60,12 +61,13 @@ def test_every_layout_gives_the_same_model(
     assert torch.equal(first.logits(hidden), second.logits(hidden))
 
 
+@ALL_FAMILIES
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_each_half_reads_its_own_and_together_they_read_all(
-    layout: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    layout: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Kit
 ) -> None:
-    folder = write_checkpoint(tmp_path / "model", **layout)
-    weights = Weights(Checkpoint(folder, "test"), RENAMES)
+    folder = write_checkpoint(tmp_path / "model", family.name, **layout)
+    weights = Weights(Checkpoint(folder, "test"), family.layout.renames)
     sizes = {name: weights.read(name).numel() for name in weights.names("")}
 
     reads = reads_of(monkeypatch)
@@ -77,19 +79,61 @@ def test_each_half_reads_its_own_and_together_they_read_all(
     reads.clear()
     language = load_language(str(folder), "cpu", "float32")
     own = {name for name in reads if not name.startswith("visual.")}
-    assert {name for name in reads - own if not name.startswith("visual.merger.")} == set()
+    assert own
+    assert {name for name in reads - own if not name.startswith(family.layout.projector)} == set()
     assert elements_held(language) == sum(sizes[name] for name in own)
 
     assert vision_reads | own == set(sizes)
     assert len(sizes) == sum(len(load_file(f)) for f in folder.glob("*.safetensors"))
 
 
+@ALL_FAMILIES
 @pytest.mark.parametrize("naming", ["hub", "v5"])
-def test_tied_embeddings_are_the_head(naming: str, tmp_path: Path) -> None:
-    folder = write_checkpoint(tmp_path / "tied", naming=naming, tied=True)
+def test_tied_embeddings_are_the_head(naming: str, tmp_path: Path, family: Kit) -> None:
+    folder = write_checkpoint(tmp_path / "tied", family.name, naming=naming, tied=True)
     language = load_language(str(folder), "cpu", "float32")
     embedding = language.embed(torch.arange(272))
     assert torch.equal(language._head, embedding)
+
+
+@ALL_FAMILIES
+def test_a_head_that_is_stored_is_used_whatever_the_settings_say(
+    tmp_path: Path, family: Kit
+) -> None:
+    folder = write_checkpoint(tmp_path / "untied", family.name, naming="v5")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    language = load_language(str(folder), "cpu", "float32")
+    stored = load_file(folder / "model.safetensors")["lm_head.weight"]
+    assert torch.equal(language._head, stored)
+
+
+def test_text_models_of_another_kind_are_refused(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model", "internvl")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["model_type"] = "gemma"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="'gemma' is not supported; supported: qwen2, llama"):
+        load_language(str(folder), "cpu", "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("internvl", {"vision_feature_layer": -2}, "only the tower's last layer without CLS"),
+        ("llava_onevision", {"vision_feature_layer": [-2, -1]}, "supported: one layer"),
+        ("llava_onevision", {"vision_feature_select_strategy": "default"}, "supported: full"),
+        ("llava_onevision", {"vision_aspect_ratio": "pad"}, "'pad' is not supported"),
+    ],
+)
+def test_towers_used_in_another_way_are_refused(
+    name: str, change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    folder = write_checkpoint(tmp_path / "model", name)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError, match=message):
+        load_vision(str(folder), "cpu", "float32")
 
 
 def test_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2VLForConditionalGeneration
 
-from luvc_core.algorithms.spectrum import energy, keep_top
+from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import Keep, Ramp, SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.prefill import prefill
+from luvc_core.engine.scoring import picture_energy
 from luvc_core.models.base import LanguageHalf, Prompt
 from luvc_core.tokens import VisionTokens
+from tests.families import ALL_FAMILIES
 from tests.fixtures import two_pictures
+
+pytestmark = ALL_FAMILIES
 
 NO_OP = SpuSettings(Keep((1.0, 1.0, 1.0, 1.0, 0.0)))
 SCHEDULES = {
@@ -31,7 +35,7 @@ LAYERS = 5
 
 @torch.no_grad()
 def dense_logits(
-    stock: Qwen2VLForConditionalGeneration,
+    stock: Any,
     prompt: Prompt,
     answered: list[int],
     counts: Callable[[int], tuple[int, ...]],
@@ -46,25 +50,17 @@ def dense_logits(
         [picture.embeddings for picture in prompt.pictures]
     )
     later = prompt.next_position + torch.arange(len(answered))
-    positions = torch.cat((prompt.positions, later[:, None].expand(-1, 3)))
-    rotary = text.rotary_emb(hidden, positions.T[:, None])
+    axes = prompt.positions.shape[1]
+    positions = torch.cat((prompt.positions, later[:, None].expand(-1, axes))).T
+    rotary = text.rotary_emb(hidden, positions[:, None] if axes > 1 else positions)
     alive = torch.ones(length, dtype=torch.bool)
     for index, layer in enumerate(text.layers):
         for number, picture in enumerate(prompt.pictures):
             whole = (prompt.segment == number).nonzero().squeeze(1)
             there = alive[whole].nonzero().squeeze(1)
-            count = counts(picture.grid.token_count)[index]
+            count = counts(picture.token_count)[index]
             if count < len(there):
-                scores = energy(
-                    hidden[whole[there]],
-                    there,
-                    dataclasses.astuple(picture.grid),
-                    score=spu.score,
-                    cutoff=spu.cutoff,
-                    axis=spu.axis,
-                    sampling=spu.sampling,
-                    normalize=spu.normalize,
-                )
+                scores = picture_energy(hidden[whole[there]], there, picture.pieces, spu)
                 alive[whole] = False
                 alive[whole[there[keep_top(scores, count)]]] = True
         mask = torch.ones(length, length, dtype=torch.bool).tril() & alive
@@ -74,16 +70,27 @@ def dense_logits(
     return stock.lm_head(text.norm(hidden[-1]))
 
 
+def in_two_runs(prompt: Prompt) -> Prompt:
+    """The same with a token of text in the middle of the first picture."""
+    places = (prompt.segment == 0).nonzero().squeeze(1).tolist()
+    order = list(range(prompt.length))
+    order.insert(places[len(places) // 2], order.pop(places[-1] + 1))
+    return dataclasses.replace(prompt, ids=prompt.ids[order], segment=prompt.segment[order])
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["one run", "two runs"])
 @pytest.mark.parametrize("name", SCHEDULES)
 @torch.inference_mode()
 def test_ragged_decoding_equals_dense_masks(
     name: str,
+    split: bool,
     pictures: list[VisionTokens],
     language: LanguageHalf,
-    stock: Qwen2VLForConditionalGeneration,
+    stock: Any,
 ) -> None:
     spu = SCHEDULES[name]
     prompt = language.tokenize(two_pictures(pictures))
+    prompt = in_two_runs(prompt) if split else prompt
     logits, caches = prefill(language, prompt, spu, lambda: None)
     answered: list[int] = []
     for step in range(8):
@@ -92,11 +99,11 @@ def test_ragged_decoding_equals_dense_masks(
         )
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
         answered.append(int(logits.argmax()))
-        position = torch.full((1, 3), prompt.next_position + step)
+        position = torch.full((1, prompt.positions.shape[1]), prompt.next_position + step)
         logits = decode_step(language, answered[-1], position, caches)
-    text_length = prompt.length - sum(p.grid.token_count for p in pictures)
+    text_length = prompt.length - sum(p.token_count for p in pictures)
     for index, cache in enumerate(caches):
-        left = sum(spu.layer_counts(LAYERS, p.grid.token_count)[index] for p in pictures)
+        left = sum(spu.layer_counts(LAYERS, p.token_count)[index] for p in pictures)
         assert cache.length == text_length + left + 8
     assert caches[-1].length == text_length + 8
 

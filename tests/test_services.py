@@ -58,14 +58,14 @@ def test_a_streamed_answer_is_that_of_the_engine(
     usage = pieces[-1].usage
     assert usage.prompt_token_count == result.prompt_token_count
     assert usage.completion_token_count == result.completion_token_count
-    assert usage.source_visual_token_count == tokens[0].source_grid.token_count
-    assert usage.merged_visual_token_count == tokens[0].grid.token_count
+    assert usage.source_visual_token_count == tokens[0].source_token_count
+    assert usage.merged_visual_token_count == tokens[0].token_count
     assert list(usage.layer_visual_token_counts) == list(result.layer_visual_token_counts)
     assert usage.layer_averaged_visual_token_count == pytest.approx(
         sum(result.layer_visual_token_counts) / 5
     )
-    assert usage.wire_byte_count == tokens[0].grid.token_count * 64 * 4
-    assert usage.uncompressed_byte_count == tokens[0].source_grid.token_count * 64 * 4
+    assert usage.wire_byte_count == tokens[0].token_count * 64 * 4
+    assert usage.uncompressed_byte_count == tokens[0].source_token_count * 64 * 4
     assert usage.profile == name
     if name != "off":
         assert usage.layer_visual_token_counts[-1] == 0

@@ -172,12 +172,12 @@ class Session:
 
     def _end(self, text: str, reason: FinishReason) -> Event:
         pictures = self._prompt.pictures
-        merged = sum(picture.grid.token_count for picture in pictures)
+        merged = sum(picture.token_count for picture in pictures)
         result = Result(
             finish_reason=reason,
             prompt_token_count=self._prompt.length - merged,
             completion_token_count=len(self._tokens),
-            source_visual_token_count=sum(p.source_grid.token_count for p in pictures),
+            source_visual_token_count=sum(p.source_token_count for p in pictures),
             merged_visual_token_count=merged,
             layer_visual_token_counts=self._layer_counts,
             cache_byte_count=sum(cache.byte_count for cache in self._caches),

@@ -7,29 +7,34 @@ import torch
 from torch import Tensor
 
 from luvc_core.algorithms.ragged import LayerCache
-from luvc_core.algorithms.spectrum import energy, keep_top
+from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import SpuSettings
-from luvc_core.models.base import LanguageHalf, Prompt, runs_of
+from luvc_core.engine.scoring import picture_energy
+from luvc_core.models.base import LanguageHalf, Prompt
 from luvc_core.tokens import VisionTokens
 
 
 @dataclass
-class _Span:
-    """Neighbouring rows of the sequence: text, or what is left of one picture.
+class _Left:
+    """What is left of one picture, which may stand in several runs with text between them.
 
-    places: int64 [length], where a picture's rows stand in its grid.
+    rows: int64 [tokens], where in the sequence. places: int64 [tokens], which of the picture's
+    tokens they are.
     """
 
-    length: int
-    picture: int | None
+    rows: Tensor
     places: Tensor
 
 
 def layer_counts(
     pictures: Sequence[VisionTokens], spu: SpuSettings | None, layer_count: int
 ) -> list[tuple[int, ...]]:
-    """For each picture, how many of its tokens enter each layer. The schedule holds for each."""
-    sizes = [picture.grid.token_count for picture in pictures]
+    """For each picture, how many of its tokens enter each layer.
+
+    The schedule holds for each picture, not for each of its tiles: a tile that shows more may keep
+    more. Separators count as tokens of their picture.
+    """
+    sizes = [picture.token_count for picture in pictures]
     if spu is None:
         return [(size,) * layer_count for size in sizes]
     return [spu.layer_counts(layer_count, size) for size in sizes]
@@ -48,14 +53,14 @@ def prefill(
     raise.
     """
     counts = layer_counts(prompt.pictures, spu, language.layer_count)
-    spans = _spans_of(prompt, language.device)
+    left = _all_of(prompt, language.device)
     hidden = _embed(language, prompt)
     cos, sin = language.rotary(prompt.positions)
     caches = [LayerCache() for _ in range(language.layer_count)]
     for index, cache in enumerate(caches):
         check()
         if spu is not None:
-            kept = _prune(hidden, spans, [c[index] for c in counts], prompt.pictures, spu)
+            kept = _prune(hidden, left, [c[index] for c in counts], prompt.pictures, spu)
             if kept is not None:
                 hidden, cos, sin = hidden[kept], cos[:, kept], sin[:, kept]
         hidden = language.layer(index, hidden, (cos, sin), cache)
@@ -72,54 +77,39 @@ def _embed(language: LanguageHalf, prompt: Prompt) -> Tensor:
     return hidden.index_copy(0, places, visual.to(language.device, language.dtype))
 
 
-def _spans_of(prompt: Prompt, device: torch.device) -> list[_Span]:
-    return [
-        _Span(length, picture if picture >= 0 else None, torch.arange(length, device=device))
-        for picture, length in runs_of(prompt.segment)
-    ]
+def _all_of(prompt: Prompt, device: torch.device) -> list[_Left]:
+    """Every picture, before any pruning."""
+    rows = [(prompt.segment == i).nonzero().squeeze(1) for i in range(len(prompt.pictures))]
+    return [_Left(own.to(device), torch.arange(len(own), device=device)) for own in rows]
 
 
 def _prune(
     hidden: Tensor,
-    spans: list[_Span],
+    left: list[_Left],
     counts: Sequence[int],
     pictures: Sequence[VisionTokens],
     spu: SpuSettings,
 ) -> Tensor | None:
-    """Shrink each picture's span to its count. Returns the rows that stay, None if all do."""
-    rows: list[Tensor] = []
-    start, changed = 0, False
-    for span in spans:
-        stay = torch.arange(span.length, device=hidden.device)
-        if span.picture is not None and counts[span.picture] < span.length:
-            stay = _best(hidden[start : start + span.length], span, pictures, counts, spu)
-            changed = True
-        rows.append(stay + start)
-        start += span.length
-        span.length, span.places = len(stay), span.places[stay]
-    return torch.cat(rows) if changed else None
-
-
-def _best(
-    hidden: Tensor,
-    span: _Span,
-    pictures: Sequence[VisionTokens],
-    counts: Sequence[int],
-    spu: SpuSettings,
-) -> Tensor:
-    """Rows of a picture's span [length, hidden] that stay, ascending."""
-    assert span.picture is not None
-    count, grid = counts[span.picture], pictures[span.picture].grid
-    if count == 0:
-        return torch.arange(0, device=hidden.device)
-    scores = energy(
-        hidden,
-        span.places,
-        (grid.frames, grid.rows, grid.columns),
-        score=spu.score,
-        cutoff=spu.cutoff,
-        axis=spu.axis,
-        sampling=spu.sampling,
-        normalize=spu.normalize,
-    )
-    return keep_top(scores, count)
+    """Shrink each picture to its count. Returns the rows that stay, ascending, None if all do."""
+    stay = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
+    length = len(hidden)
+    for own, count, picture in zip(left, counts, pictures, strict=True):
+        if count >= len(own.rows):
+            continue
+        length -= len(own.rows) - count
+        best = own.rows[:0]
+        if count:
+            scores = picture_energy(hidden[own.rows], own.places, picture.pieces, spu)
+            best = keep_top(scores, count)
+        stay[own.rows] = False
+        own.rows, own.places = own.rows[best], own.places[best]
+        stay[own.rows] = True
+    if length == len(hidden):
+        return None
+    moved = stay.cumsum(0) - 1
+    for own in left:
+        own.rows = moved[own.rows]
+    # How many stay is known: asking the device, as a mask for an index does, would wait for it.
+    slots = torch.where(stay, moved, length)
+    rows = torch.arange(len(hidden), device=hidden.device)
+    return rows.new_empty(length + 1).scatter(0, slots, rows)[:length]

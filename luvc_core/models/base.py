@@ -23,9 +23,10 @@ from luvc_core.tokens import Grid, Identity, VisionTokens
 
 @dataclass(frozen=True)
 class Patches:
-    """A picture, resized and cut: `pixels` [patches, values] in the family's own order.
+    """A picture, resized and cut: `pixels` [patches, values], or [tiles, channels, height, width],
+    in the family's own order. A family may add what else it has to know of the picture.
 
-    grid: of the patches, which the projector may reduce to a smaller one of visual tokens.
+    grid: of the patches, tiles counting as frames. The projector may reduce it to a smaller one.
     """
 
     pixels: Tensor
@@ -49,8 +50,11 @@ class VisionHalf(ABC):
         """Raises CheckpointError where the folder does not hold what the family needs."""
 
     @abstractmethod
-    def preprocess(self, image: Image.Image) -> Patches:
-        """Resize and cut an RGB picture with the checkpoint's own settings."""
+    def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
+        """Resize and cut an RGB picture with the checkpoint's own settings.
+
+        alone: it is the only one of its conversation. Some families then see it in more detail.
+        """
 
     @abstractmethod
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:

@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import torch
+from torch import Tensor
 from transformers import AutoTokenizer
 
 from luvc_core.chat import Message
@@ -13,15 +16,26 @@ from luvc_core.models.resolve import Checkpoint
 from luvc_core.tokens import VisionTokens
 
 TEXT = -1
+_PROBE = "a text that no template has"
+
+
+@dataclass(frozen=True)
+class PictureMarks:
+    """Special tokens: what the chat template writes for a picture, which the prompt holds once a
+    visual token, and what the processor, not the template, puts before and after all of them."""
+
+    placeholder: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 class ChatTokenizer:
-    """Text to ids and back. `placeholder` is the token that the template writes for a picture.
+    """Text to ids and back.
 
-    Raises CheckpointError for a folder without tokenizer, chat template or placeholder.
+    Raises CheckpointError for a folder without tokenizer, chat template or a picture's marks.
     """
 
-    def __init__(self, checkpoint: Checkpoint, placeholder: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, marks: PictureMarks) -> None:
         folder = checkpoint.folder
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -33,17 +47,24 @@ class ChatTokenizer:
                 "chat_template"
             )
         specials = {t.content for t in self._tokenizer.added_tokens_decoder.values() if t.special}
-        if placeholder not in specials:
-            raise CheckpointError(f"{folder}: the tokenizer has no special token {placeholder}")
+        for mark in (marks.placeholder, *marks.before, *marks.after):
+            if mark not in specials:
+                raise CheckpointError(f"{folder}: the tokenizer has no special token {mark}")
         self._specials = frozenset(specials)
-        self._placeholder_id: int = self._tokenizer.convert_tokens_to_ids(placeholder)
+        to_ids = self._tokenizer.convert_tokens_to_ids
+        self._placeholder_id: int = to_ids(marks.placeholder)
+        self._before: list[int] = to_ids(list(marks.before))
+        self._after: list[int] = to_ids(list(marks.after))
         picture = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}
         try:
             rendered = self._render([picture])
+            # Some templates pass over a content that is no list.
+            self._takes_strings = _PROBE in self._render([{"role": "user", "content": _PROBE}])
         except jinja2.TemplateError as error:
             raise CheckpointError(f"{folder}: the chat template fails: {error}") from error
-        if rendered.count(placeholder) != 1:
-            raise CheckpointError(f"{folder}: the chat template has no {placeholder} for a picture")
+        if rendered.count(marks.placeholder) != 1:
+            problem = f"the chat template has no {marks.placeholder} for a picture"
+            raise CheckpointError(f"{folder}: {problem}")
 
     def stop_ids(self, checkpoint: Checkpoint) -> frozenset[int]:
         """Ids that end an answer: the checkpoint's own list, or the tokenizer's end token."""
@@ -61,28 +82,31 @@ class ChatTokenizer:
         )
         return text
 
-    def ids_of(self, messages: Sequence[Message[VisionTokens]]) -> tuple[list[int], list[int]]:
-        """Ids of a conversation that waits for an answer, and the picture each belongs to.
-
-        The i-th picture in reading order stands in its place as one placeholder a visual token;
-        TEXT marks all other ids.
-        """
+    def ids_of(
+        self, messages: Sequence[Message[VisionTokens]]
+    ) -> tuple[Tensor, Tensor, tuple[VisionTokens, ...]]:
+        """A conversation that waits for an answer: `ids`, `segment` and `pictures` of a Prompt."""
         for i, message in enumerate(messages):
             self._refuse_specials(f"messages[{i}]", message)
         try:
-            text = self._render([{"role": m.role, "content": _content(m)} for m in messages])
+            text = self._render([{"role": m.role, "content": self._content(m)} for m in messages])
         except jinja2.TemplateError as error:
             raise InvalidInput("messages", f"the model's chat template says: {error}") from error
-        pictures = [p for m in messages for p in m.parts if isinstance(p, VisionTokens)]
+        pictures = tuple(p for m in messages for p in m.parts if isinstance(p, VisionTokens))
         ids: list[int] = []
         segment: list[int] = []
         numbers = itertools.count()
         for token in self._tokenizer(text, add_special_tokens=False).input_ids:
-            number = next(numbers) if token == self._placeholder_id else TEXT
-            count = 1 if number == TEXT else pictures[number].grid.token_count
-            ids += [token] * count
-            segment += [number] * count
-        return ids, segment
+            if token != self._placeholder_id:
+                ids.append(token)
+                segment.append(TEXT)
+                continue
+            number = next(numbers)
+            count = pictures[number].token_count
+            ids += [*self._before, *[token] * count, *self._after]
+            around = [TEXT] * len(self._before), [TEXT] * len(self._after)
+            segment += [*around[0], *[number] * count, *around[1]]
+        return torch.tensor(ids), torch.tensor(segment), pictures
 
     def _render(self, turns: list[dict[str, Any]]) -> str:
         """Text of the whole conversation, up to where the answer begins."""
@@ -104,11 +128,10 @@ class ChatTokenizer:
                 allowed = "plain text; attach media as parts"
                 raise InvalidInput(f"{field}.parts[{j}]", f"holds the token {found[0]}", allowed)
 
-
-def _content(message: Message[VisionTokens]) -> str | list[dict[str, str]]:
-    if all(isinstance(part, str) for part in message.parts):
-        return "".join(part for part in message.parts if isinstance(part, str))
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
-        for part in message.parts
-    ]
+    def _content(self, message: Message[VisionTokens]) -> str | list[dict[str, str]]:
+        if self._takes_strings and all(isinstance(part, str) for part in message.parts):
+            return "".join(part for part in message.parts if isinstance(part, str))
+        return [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image"}
+            for part in message.parts
+        ]

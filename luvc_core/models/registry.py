@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from luvc_core.errors import CheckpointError
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.devices import choose_device, choose_dtype
+from luvc_core.models.internvl import InternVLLanguage, InternVLVision
+from luvc_core.models.llava_onevision import LlavaOnevisionLanguage
+from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
 from luvc_core.models.qwen2_vl_language import Qwen2VLLanguage
 from luvc_core.models.qwen2_vl_vision import Qwen2VLVision
 from luvc_core.models.resolve import Checkpoint, resolve
@@ -20,6 +23,8 @@ class Family:
 # By `model_type` of config.json.
 FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": Family(Qwen2VLVision, Qwen2VLLanguage),
+    "internvl": Family(InternVLVision, InternVLLanguage),
+    "llava_onevision": Family(LlavaOnevisionVision, LlavaOnevisionLanguage),
 }
 
 

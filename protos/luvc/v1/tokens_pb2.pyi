@@ -13,10 +13,21 @@ class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     D_TYPE_FLOAT32: _ClassVar[DType]
     D_TYPE_BFLOAT16: _ClassVar[DType]
     D_TYPE_FLOAT16: _ClassVar[DType]
+
+class Separators(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEPARATORS_UNSPECIFIED: _ClassVar[Separators]
+    SEPARATORS_NONE: _ClassVar[Separators]
+    SEPARATORS_ROW: _ClassVar[Separators]
+    SEPARATORS_PIECE: _ClassVar[Separators]
 D_TYPE_UNSPECIFIED: DType
 D_TYPE_FLOAT32: DType
 D_TYPE_BFLOAT16: DType
 D_TYPE_FLOAT16: DType
+SEPARATORS_UNSPECIFIED: Separators
+SEPARATORS_NONE: Separators
+SEPARATORS_ROW: Separators
+SEPARATORS_PIECE: Separators
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -38,6 +49,16 @@ class Grid(_message.Message):
     columns: int
     def __init__(self, frames: _Optional[int] = ..., rows: _Optional[int] = ..., columns: _Optional[int] = ...) -> None: ...
 
+class Piece(_message.Message):
+    __slots__ = ("grid", "source_grid", "separators")
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_GRID_FIELD_NUMBER: _ClassVar[int]
+    SEPARATORS_FIELD_NUMBER: _ClassVar[int]
+    grid: Grid
+    source_grid: Grid
+    separators: Separators
+    def __init__(self, grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., separators: _Optional[_Union[Separators, str]] = ...) -> None: ...
+
 class ModelIdentity(_message.Message):
     __slots__ = ("family", "revision", "vision_sha256", "projector_sha256", "preprocessing_sha256", "hidden_size", "protocol_version")
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -57,7 +78,7 @@ class ModelIdentity(_message.Message):
     def __init__(self, family: _Optional[str] = ..., revision: _Optional[str] = ..., vision_sha256: _Optional[str] = ..., projector_sha256: _Optional[str] = ..., preprocessing_sha256: _Optional[str] = ..., hidden_size: _Optional[int] = ..., protocol_version: _Optional[int] = ...) -> None: ...
 
 class VisionTokens(_message.Message):
-    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions")
+    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_GRID_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +88,7 @@ class VisionTokens(_message.Message):
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     MERGE_SHA256_FIELD_NUMBER: _ClassVar[int]
     SOURCE_POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
     embeddings: Tensor
     grid: Grid
     source_grid: Grid
@@ -76,4 +98,5 @@ class VisionTokens(_message.Message):
     identity: ModelIdentity
     merge_sha256: str
     source_positions: bool
-    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ...) -> None: ...
+    pieces: _containers.RepeatedCompositeFieldContainer[Piece]
+    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...

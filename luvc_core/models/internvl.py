@@ -1,0 +1,151 @@
+"""InternVL 2.5 and 3: tiles of one size and a thumbnail, a CLS token, pixel shuffle, 1-D positions.
+
+Modules and weights are those of transformers; the loop over the tower is our own.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import InternVLConfig, InternVLVisionModel
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
+
+from luvc_core.algorithms.blocks import project_blocks
+from luvc_core.algorithms.merging import TokenGrid
+from luvc_core.config import OimSettings
+from luvc_core.errors import CheckpointError
+from luvc_core.models.base import Patches, VisionHalf
+from luvc_core.models.layout import Layout
+from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
+from luvc_core.models.prompting import PictureMarks
+from luvc_core.models.resolve import Checkpoint
+from luvc_core.models.text_1d import Text1D
+from luvc_core.models.tower import MergePlan, one_piece, run_blocks, run_tiles
+from luvc_core.tokens import Grid, Identity, VisionTokens
+
+LAYOUT = Layout(
+    family="internvl",
+    config_class=InternVLConfig,
+    # Names of transformers 5, then those of the hub.
+    renames=(
+        ("model.vision_tower.", "visual.tower."),
+        ("model.multi_modal_projector.", "visual.projector."),
+        ("model.language_model.", "language."),
+        ("vision_tower.", "visual.tower."),
+        ("multi_modal_projector.", "visual.projector."),
+        ("language_model.lm_head.", "lm_head."),
+        ("language_model.model.", "language."),
+        ("lm_head.", "lm_head."),
+    ),
+    projector="visual.projector.",
+)
+_OWN_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
+
+
+class InternVLVision(VisionHalf):
+    """All tiles of all pictures are alike to the tower, the thumbnail too: each merges by itself,
+    to one common grid, so that those of a picture stay one piece whose frames they are."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        tower: InternVLVisionModel,
+        projector: InternVLMultiModalProjector,
+        processor: GotOcr2ImageProcessorPil,
+        block: int,
+    ) -> None:
+        self.identity = identity
+        self.device = tower.device
+        self.dtype = tower.dtype
+        self._tower = tower
+        self._projector = projector
+        self._processor = processor
+        self._block = block
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
+        opened = LAYOUT.open(checkpoint)
+        config = opened.config
+        if (config.vision_feature_layer, config.vision_feature_select_strategy) != (-1, "default"):
+            problem = "only the tower's last layer without CLS is supported"
+            raise CheckpointError(f"{checkpoint.folder}: {problem}")
+        with torch.device("meta"):
+            tower = InternVLVisionModel._from_config(config.vision_config)
+            projector = InternVLMultiModalProjector(config)
+        opened.weights.fill(tower, "visual.tower.", device, dtype)
+        opened.weights.fill(projector, "visual.projector.", device, dtype)
+        # Cutting into tiles is what the family's own processor asks of this one.
+        processor = load_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
+        identity = dataclasses.replace(
+            opened.identity,
+            vision_sha256=opened.weights.sha256("visual."),
+            preprocessing_sha256=preprocessing_sha256(processor, _OWN_SETTINGS),
+        )
+        return cls(identity, tower, projector, processor, round(1 / config.downsample_ratio))
+
+    def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
+        tiles = self._processor.preprocess([image], return_tensors="pt")["pixel_values"]
+        height, width = self._tower.embeddings.patch_size
+        grid = Grid(tiles.shape[0], tiles.shape[2] // height, tiles.shape[3] // width)
+        return Patches(tiles, grid)
+
+    @torch.inference_mode()
+    def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
+        side = self._block
+        pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        return [
+            one_piece(
+                tiles,
+                Grid(p.grid.frames, p.grid.rows // side, p.grid.columns // side),
+                self.identity,
+                oim,
+            )
+            for tiles, p in zip(pictures, patches, strict=True)
+        ]
+
+    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
+        """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
+        side, tower = self._block, self._tower
+        embedded = tower.embeddings(pixels.to(self.device, self.dtype))
+        rows, columns = (
+            length // patch
+            for length, patch in zip(pixels.shape[2:], tower.embeddings.patch_size, strict=True)
+        )
+        state = TokenGrid.of_source(embedded[:, 1:].unflatten(1, (rows, columns)))
+        layers = tower.encoder.layer
+        plan = MergePlan(oim, rows, columns, depth=len(layers), multiple=side)
+        state = run_blocks(layers, _vision_block, state, plan, prefix=embedded[:, :1])
+        return project_blocks(
+            dataclasses.replace(state, hidden=tower.layernorm(state.hidden)),
+            side,
+            (rows // side, columns // side),
+            lambda blocks: self._projector(blocks.flatten(2)),
+        )
+
+
+def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """As tower.Block."""
+    attention, x = layer.attention, layer.layernorm_before(hidden)
+    queries, keys, values = (
+        states.unflatten(-1, (attention.num_heads, -1))
+        for states in (
+            attention.q_norm(attention.q_proj(x)),
+            attention.k_norm(attention.k_proj(x)),
+            attention.v_proj(x),
+        )
+    )
+    mixed = F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=bias
+    )
+    hidden = hidden + layer.lambda_1 * attention.projection_layer(mixed.transpose(1, 2).flatten(2))
+    return hidden + layer.lambda_2 * layer.mlp(layer.layernorm_after(hidden)), keys.mean(2)
+
+
+class InternVLLanguage(Text1D):
+    layout = LAYOUT
+    marks = PictureMarks("<IMG_CONTEXT>", before=("<img>",), after=("</img>",))

@@ -1,0 +1,55 @@
+"""Language halves that count all tokens along one line, visual ones too: Qwen2 and Llama."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import LlamaModel, Qwen2Model
+
+from luvc_core.chat import Message
+from luvc_core.models.base import Prompt, runs_of
+from luvc_core.models.prompting import TEXT
+from luvc_core.models.text import TextHalf
+from luvc_core.tokens import VisionTokens
+
+
+class Text1D(TextHalf):
+    text_models: ClassVar[dict[str, Any]] = {"qwen2": Qwen2Model, "llama": LlamaModel}
+
+    def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
+        ids, segment, pictures = self._tokenizer.ids_of(messages)
+        positions, next_position = _line_positions(segment, pictures)
+        return Prompt(ids, segment, positions, next_position, pictures)
+
+
+def _line_positions(segment: Tensor, pictures: Sequence[VisionTokens]) -> tuple[Tensor, float]:
+    """float32 [length, 1], and the position after the last."""
+    parts: list[Tensor] = []
+    start = 0
+    for picture, length in runs_of(segment):
+        places, room = torch.arange(length).float(), length
+        if picture != TEXT and pictures[picture].source_positions:
+            places, room = _source_places(pictures[picture]), pictures[picture].source_token_count
+        parts.append(places + start)
+        start += room
+    return torch.cat(parts).unsqueeze(1), float(start)
+
+
+def _source_places(tokens: VisionTokens) -> Tensor:
+    """float32 [tokens]: the mean place of each one's source tokens in the unmerged sequence.
+
+    Not always ascending: a token merged from two rows lies half a row behind its neighbours.
+    """
+    parts: list[Tensor] = []
+    start = 0
+    for piece, own in zip(
+        tokens.pieces,
+        torch.split(tokens.positions, [piece.token_count for piece in tokens.pieces]),
+        strict=True,
+    ):
+        width = piece.source_grid.columns + (piece.separators == "row")
+        strides = torch.tensor([piece.source_grid.rows * width, width, 1]).float()
+        parts.append(own @ strides + start)
+        start += piece.source_token_count
+    return torch.cat(parts)

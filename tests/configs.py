@@ -1,0 +1,125 @@
+"""Settings of the small models that the tests make, and what stock code takes for pictures."""
+
+from dataclasses import astuple
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import InternVLConfig, LlavaOnevisionConfig, Qwen2VLConfig
+
+from luvc_core.models.base import Patches
+from tests.templates import token_id
+
+
+def same(config: dict[str, Any]) -> dict[str, Any]:
+    return config
+
+
+NORMALIZED = {
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_convert_rgb": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "rescale_factor": 1 / 255,
+    "resample": 3,
+}
+
+
+def qwen2_vl_config(text: dict[str, Any], tied: bool) -> Qwen2VLConfig:
+    rope = {**text["rope_parameters"], "mrope_section": [2, 3, 3]}
+    text = {**text, "model_type": "qwen2_vl_text", "rope_parameters": rope}
+    vision = {"depth": 4, "embed_dim": 64, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
+    return Qwen2VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=token_id("<|image_pad|>"),
+        video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"),
+        tie_word_embeddings=tied,
+    )
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """As hub checkpoints of Qwen2-VL write it: the text settings at the top level."""
+    whole = dict(config)
+    text = whole.pop("text_config")
+    text.pop("model_type")
+    rope = text.pop("rope_parameters")
+    text["rope_theta"] = rope["rope_theta"]
+    text["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+    whole["vision_config"]["model_type"] = "qwen2_vl"
+    return {**text, **whole}
+
+
+def qwen2_vl_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    return {
+        "pixel_values": torch.cat([p.pixels for p in patches]),
+        "image_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
+    }
+
+
+def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
+    vision = {
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": [112, 112],
+        "attention_bias": True,
+        "use_qk_norm": True,
+    }
+    return InternVLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=token_id("<IMG_CONTEXT>"),
+        image_seq_length=16,
+        tie_word_embeddings=tied,
+    )
+
+
+PINPOINTS = [
+    [70, 70], [70, 140], [140, 70], [140, 140], [70, 210], [210, 70], [140, 210], [210, 140],
+]  # fmt: skip
+
+
+def llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionConfig:
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 70,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
+    return LlavaOnevisionConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=token_id("<image>"),
+        video_token_index=token_id("<video>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_aspect_ratio="anyres_max_2",
+        tie_word_embeddings=tied,
+    )
+
+
+def llava_onevision_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    cut = [p.grid.frames > 1 for p in patches]
+    return {
+        "pixel_values": pad_sequence([p.pixels for p in patches], batch_first=True),
+        "image_sizes": torch.tensor([p.size for p in patches]),
+        "batch_num_images": torch.tensor([1] * len(patches) if all(cut) else [len(patches)]),
+    }
+
+
+OLDER_HUB_NAMES = {
+    "model.vision_tower.": "vision_tower.",
+    "model.multi_modal_projector.": "multi_modal_projector.",
+    "model.language_model.": "language_model.model.",
+    "lm_head.": "language_model.lm_head.",
+}

@@ -1,0 +1,169 @@
+"""The families as the tests see them: a small model of each, and how stock code is asked."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionProcessor,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLProcessor,
+)
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from luvc_core.models import internvl, llava_onevision, qwen2_vl
+from luvc_core.models.base import Patches
+from luvc_core.models.layout import Layout
+from tests import configs, templates
+from tests.templates import token_id
+
+
+@dataclass(frozen=True)
+class Kit:
+    """One family.
+
+    stock: the whole model. config: from text settings and whether the head is tied. hub_names: from
+    prefixes of transformers 5 to those of the hub, the first that fits applies. hub_config: the
+    same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
+    processor: the stock one for text and pictures together, its picture half and its settings.
+    token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
+    where the picture is not cut.
+    """
+
+    name: str
+    stock: Any
+    config: Callable[[dict[str, Any], bool], Any]
+    preprocessing: Mapping[str, Any]
+    template: str
+    placeholder: str
+    hub_names: Mapping[str, str]
+    hub_config: Callable[[dict[str, Any]], dict[str, Any]]
+    inputs: Callable[[list[Patches]], dict[str, Tensor]]
+    layout: Layout
+    processor: Any
+    image_processor: Any
+    processor_settings: Mapping[str, Any]
+    token_names: Mapping[str, str]
+    side: int = 0
+
+    @torch.no_grad()
+    def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
+        """What the stock model makes of each picture, [tokens, hidden]."""
+        features = stock.model.get_image_features(**self.inputs(patches)).pooler_output
+        if self.name == "internvl":
+            tiles = features.split([p.grid.frames for p in patches])
+            return [own.flatten(0, 1) for own in tiles]
+        return list(features)
+
+    def stock_inputs(self, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
+        """What the stock model's `generate` takes. ids: [length]"""
+        inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
+        if self.name == "qwen2_vl":
+            inputs["mm_token_type_ids"] = (ids == token_id(self.placeholder)).int()[None]
+        return {**inputs, **(self.inputs(patches) if patches else {})}
+
+
+KITS = {
+    kit.name: kit
+    for kit in (
+        Kit(
+            name="qwen2_vl",
+            stock=Qwen2VLForConditionalGeneration,
+            config=configs.qwen2_vl_config,
+            preprocessing=configs.NORMALIZED
+            | {
+                "image_processor_type": "Qwen2VLImageProcessor",
+                "patch_size": 14,
+                "temporal_patch_size": 2,
+                "merge_size": 2,
+                "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
+            },
+            template=templates.QWEN2_VL,
+            placeholder="<|image_pad|>",
+            hub_names={
+                "model.visual.": "visual.",
+                "model.language_model.": "model.",
+                "lm_head.": "lm_head.",
+            },
+            hub_config=configs.flat,
+            inputs=configs.qwen2_vl_inputs,
+            layout=qwen2_vl.LAYOUT,
+            processor=Qwen2VLProcessor,
+            image_processor=Qwen2VLImageProcessorPil,
+            processor_settings={},
+            token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+        ),
+        Kit(
+            name="internvl",
+            stock=InternVLForConditionalGeneration,
+            config=configs.internvl_config,
+            preprocessing=configs.NORMALIZED
+            | {
+                "image_processor_type": "GotOcr2ImageProcessor",
+                "size": {"height": 112, "width": 112},
+                "crop_to_patches": False,
+                "min_patches": 1,
+                "max_patches": 6,
+            },
+            template=templates.INTERNVL,
+            placeholder="<IMG_CONTEXT>",
+            hub_names=configs.OLDER_HUB_NAMES,
+            hub_config=configs.same,
+            inputs=lambda patches: {"pixel_values": torch.cat([p.pixels for p in patches])},
+            layout=internvl.LAYOUT,
+            processor=InternVLProcessor,
+            image_processor=GotOcr2ImageProcessorPil,
+            processor_settings={"image_seq_length": 16},
+            token_names={
+                "start_image_token": "<img>",
+                "end_image_token": "</img>",
+                "context_image_token": "<IMG_CONTEXT>",
+                "video_token": "<video>",
+            },
+            side=4,
+        ),
+        Kit(
+            name="llava_onevision",
+            stock=LlavaOnevisionForConditionalGeneration,
+            config=configs.llava_onevision_config,
+            preprocessing=configs.NORMALIZED
+            | {
+                "image_processor_type": "LlavaOnevisionImageProcessor",
+                "size": {"height": 70, "width": 70},
+                "image_grid_pinpoints": configs.PINPOINTS,
+                "do_pad": True,
+            },
+            template=templates.LLAVA_ONEVISION,
+            placeholder="<image>",
+            hub_names={
+                **configs.OLDER_HUB_NAMES,
+                "model.image_newline": "image_newline",
+                "model.vision_tower.": "vision_tower.vision_model.",
+            },
+            hub_config=configs.same,
+            inputs=configs.llava_onevision_inputs,
+            layout=llava_onevision.LAYOUT,
+            processor=LlavaOnevisionProcessor,
+            image_processor=LlavaOnevisionImageProcessorPil,
+            processor_settings={
+                "num_image_tokens": 25,
+                "vision_feature_select_strategy": "full",
+                "vision_aspect_ratio": "anyres_max_2",
+            },
+            token_names={},
+            side=5,
+        ),
+    )
+}
+
+ALL_FAMILIES = pytest.mark.parametrize("family", KITS, indirect=True, scope="session")

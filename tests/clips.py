@@ -32,12 +32,17 @@ def film(
     turn: tuple[int, bool, bool] | None = None,
     options: dict[str, str] | None = None,
     muxing: dict[str, str] | None = None,
+    title: str = "",
 ) -> bytes:
     """A clip file. times: when each frame shows, in ms, instead of `rate` frames/s. turn: degrees
     against the clock, then whether mirrored left to right and top to bottom. options and muxing are
     FFmpeg's for the codec and the container."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind, options=muxing or {}) as container:
+        container.metadata["title"] = title
+        if codec == "libx265":
+            # Its threads now and then deliver a packet that MP4 cannot take.
+            options = {"x265-params": "pools=none:frame-threads=1:bframes=0:log-level=none"}
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"

@@ -238,6 +238,14 @@ def test_fragments_need_no_index() -> None:
     assert difference(clip.frames[3], FRAMES[18]) < 6
 
 
+@pytest.mark.parametrize("kind", ["h264 mp4", "vp9 webm"])
+def test_a_title_in_another_encoding_is_no_damage(kind: str) -> None:
+    data = film(FRAMES[:2], *FILMS[kind], title="Cafe in Zurich")
+    assert b"Cafe" in data
+    clip = decode_clip(data.replace(b"Cafe", b"Caf\xe9"), FIELD, LIMITS, ALL)
+    assert clip.frame_count == 2
+
+
 @pytest.mark.parametrize("turn", range(0, 360, 90))
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turned_and_mirrored_clips_are_upright(turn: int, mirrored: bool) -> None:

@@ -69,8 +69,14 @@ def decode_film(request: ClipRequest) -> Clip:
 
 def _open(request: ClipRequest) -> InputContainer:
     # FFmpeg may decode a frame to learn what the header leaves out.
-    data, options = io.BytesIO(request.data), _backstop(request)
-    return av.open(data, "r", format=demuxer_for(request.data), options=options)
+    return av.open(
+        io.BytesIO(request.data),
+        "r",
+        format=demuxer_for(request.data),
+        options=_backstop(request),
+        # Titles in another encoding are no reason to refuse the pictures.
+        metadata_errors="ignore",
+    )
 
 
 def _backstop(request: ClipRequest) -> dict[str, str]:
@@ -131,11 +137,14 @@ def _packets(
     container: InputContainer, stream: VideoStream, request: ClipRequest
 ) -> "Iterator[Packet[VideoStream]]":
     """All packets of frames that show."""
+    is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     for packet in container.demux(stream):
         request.check()
         if packet.is_corrupt:
             raise request.damaged("a frame is cut")
-        if packet.size and not packet.is_discard:
+        # VP8 stores frames that others refer to and nobody sees: the fifth bit says so (RFC 6386).
+        hidden = is_vp8 and packet.size and not memoryview(packet)[0] & 0x10
+        if packet.size and not packet.is_discard and not hidden:
             yield packet
 
 

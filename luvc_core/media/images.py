@@ -1,8 +1,8 @@
 """Pictures, decoded within limits.
 
-Accepts JPEG, PNG and WebP, told by their first bytes. Animated files are refused rather than cut to
-a frame: half of what was sent would be lost unseen. Transparent places become white; the embedded
-colour profile is ignored, as model preprocessing does.
+Accepts JPEG, PNG and WebP, told by their first bytes. Animated files are clips (`video.py`) and
+refused here rather than cut to a frame: half of what was sent would be lost unseen. Transparent
+places become white; the embedded colour profile is ignored, as model preprocessing does.
 """
 
 import io

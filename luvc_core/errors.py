@@ -2,7 +2,7 @@
 
     LuvcError
     ├── InvalidInput            the caller's fault: what was wrong, what is allowed
-    │   ├── InvalidMedia        a picture that cannot be decoded or is over a limit
+    │   ├── InvalidMedia        a picture or clip that cannot be decoded or is over a limit
     │   ├── InvalidSettings     a compression or sampling value out of range
     │   └── PromptTooLong       more tokens than the context holds
     ├── IdentityMismatch        visual tokens of another checkpoint or protocol
@@ -36,7 +36,7 @@ class InvalidInput(LuvcError):
 
 
 class InvalidMedia(InvalidInput):
-    """A picture that cannot be decoded, has an unsupported type, or is over a limit."""
+    """A picture or clip that cannot be decoded, is of no supported type, or is over a limit."""
 
 
 class InvalidSettings(InvalidInput):

@@ -1,18 +1,23 @@
-"""Rendered tasks: pictures with questions, answers and dense labels, from a seed."""
+"""Rendered tasks: pictures, clips and pairs with questions, answers and dense labels, from a seed.
+
+A task renders one picture (`TASKS`, `make_sample`, `questions`) or several that belong together
+(`SERIES`, `make_series`, `series_questions`).
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
-from . import charts, documents, scenes
-from .base import CELL, QA, Label, Sample, Size, as_size
+from . import charts, clips, documents, pairs, scenes
+from .base import CELL, QA, Label, Sample, Series, Size, as_size
 from .canvas import Canvas, Paint
 
 __all__ = [
-    "CELL", "KINDS", "QA", "SPLITS", "TASKS", "Label", "Sample", "make_sample", "questions",
+    "CELL", "KINDS", "QA", "SERIES", "SERIES_KINDS", "SPLITS", "TASKS", "Label", "Sample", "Series",
+    "make_sample", "make_series", "questions", "series_questions",
 ]  # fmt: skip
 
 SPLITS: dict[str, range] = {
@@ -38,6 +43,21 @@ KINDS: dict[str, str] = {
     "document": "document",
 }
 """Kind of question -> the task whose pictures it is asked about."""
+
+SERIES: dict[str, tuple[int, Callable[[Sequence[Canvas]], tuple[list[Paint], list[QA]]]]] = {
+    "clip": (clips.FRAMES, clips.layout),
+    "pair": (pairs.PICTURES, pairs.layout),
+}
+"""How many pictures a series of each task has, and what lays them out."""
+
+SERIES_KINDS: dict[str, str] = {
+    "movement": "clip",
+    "order": "clip",
+    "change": "clip",
+    "more": "pair",
+    "difference": "pair",
+}
+"""Kind of question -> the task whose series it is asked about."""
 
 
 def make_sample(task: str, seed: int, size: Size = 448, *, draw: bool = True) -> Sample:
@@ -67,3 +87,37 @@ def questions(
             assert image is not None
             found += 1
             yield image, asked.question, asked.answer
+
+
+def make_series(task: str, seed: int, size: Size = 224, *, draw: bool = True) -> Series:
+    """The series of `task` that belongs to `seed`, its pictures all of one size; as `make_sample`.
+
+    The frames of a clip share their flaws (blur, noise); the pictures of a pair do not.
+    """
+    pixels = as_size(size)
+    rng = random.Random(f"{task}/{seed}/{pixels[0]}x{pixels[1]}")
+    count, layout = SERIES[task]
+    canvases = [Canvas(pixels, rng) for _ in range(count)]
+    backgrounds, asked = layout(canvases)
+    frames = []
+    for index, (canvas, background) in enumerate(zip(canvases, backgrounds, strict=True)):
+        flaws = seed if task == "clip" else seed * count + index
+        image = canvas.paint(background, flaws) if draw else None
+        frames.append(Sample(image, pixels, (), tuple(sorted(canvas.labels))))
+    return Series(tuple(frames), tuple(asked))
+
+
+def series_questions(
+    kind: str, n: int, split: str = "test", size: Size = 224
+) -> Iterator[tuple[tuple[Image.Image, ...], str, str]]:
+    """`n` triples (pictures, question, answer) of a kind, one from a series, in seed order."""
+    found = 0
+    for seed in SPLITS[split]:
+        if found == n:
+            return
+        series = make_series(SERIES_KINDS[kind], seed, size, draw=False)
+        asked = next((qa for qa in series.questions if qa.kind == kind), None)
+        if asked is not None:
+            found += 1
+            images = make_series(SERIES_KINDS[kind], seed, size).images
+            yield images, asked.question, asked.answer

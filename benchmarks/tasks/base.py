@@ -1,4 +1,4 @@
-"""What a rendered sample is: a picture, questions about it, and what is true in each cell."""
+"""What a rendered sample is: pictures, questions about them, and what is true in each cell."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ class Sample:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of visual tokens."""
         return self.size[1] // CELL, self.size[0] // CELL
+
+
+@dataclass(frozen=True)
+class Series:
+    """Pictures that are asked about together: the frames of a clip in order, or two to compare.
+
+    Each one is a sample of its own, with its labels and no questions.
+    """
+
+    frames: tuple[Sample, ...]
+    questions: tuple[QA, ...]
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        """The pictures; none where drawing was skipped."""
+        return tuple(frame.image for frame in self.frames if frame.image is not None)
 
 
 def as_size(size: Size) -> tuple[int, int]:

@@ -35,10 +35,10 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
     background, dark = random_background(rng, dark_share=0.35)
     things = place(canvas)
     for thing in things:
-        _label(canvas, thing)
+        label(canvas, thing)
         fill = jitter(COLORS[thing.color], rng)
         edge = rng.choice((None, None, (240, 240, 240) if dark else (25, 25, 25)))
-        canvas.draw(_painter(thing, fill, edge, rng.uniform(-12, 12)))
+        canvas.draw(painter(thing, fill, edge, rng.uniform(-12, 12)))
     return background, questions(rng, things)
 
 
@@ -68,7 +68,8 @@ def _centre(rng: random.Random, low: float, high: float) -> float:
     return min(max((cell + rng.uniform(0.2, 0.8)) * CELL, low), high)
 
 
-def _label(canvas: Canvas, thing: Thing) -> None:
+def label(canvas: Canvas, thing: Thing) -> None:
+    """Say what the object is in the cells it fills, and that it is one in that of its centre."""
     reach = 0.46 * thing.side
     for row in range(int((thing.y - reach) // CELL), int((thing.y + reach) // CELL) + 1):
         for col in range(int((thing.x - reach) // CELL), int((thing.x + reach) // CELL) + 1):
@@ -110,7 +111,9 @@ def _outline(shape: str) -> list[tuple[float, float]]:
             for i in range(48)]  # fmt: skip
 
 
-def _painter(thing: Thing, fill: Color, edge: Color | None, degrees: float) -> Paint:
+def painter(thing: Thing, fill: Color, edge: Color | None, degrees: float) -> Paint:
+    """Paints the object, turned clockwise by `degrees`."""
+
     def paint(image: Image.Image) -> None:
         scale, turn = 3, math.radians(degrees)
         span = int(thing.side) + 6

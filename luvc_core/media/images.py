@@ -1,8 +1,8 @@
 """Pictures, decoded within limits.
 
-Accepts JPEG, PNG and WebP, told by their first bytes. Animated files are refused rather than cut to
-a frame: half of what was sent would be lost unseen. Transparent places become white; the embedded
-colour profile is ignored, as model preprocessing does.
+Accepts JPEG, PNG and WebP, told by their first bytes. Animated files are clips (`video.py`) and
+refused here rather than cut to a frame: half of what was sent would be lost unseen. Transparent
+places become white; the embedded colour profile is ignored, as model preprocessing does.
 """
 
 import io
@@ -20,7 +20,7 @@ from luvc_core.errors import InvalidMedia, InvalidSettings
 
 _TYPES = "JPEG, PNG or WebP"
 # What Pillow raises for bytes that are not what they say.
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
     struct.error, zlib.error,
 )  # fmt: skip
@@ -28,13 +28,22 @@ _DECODING_ERRORS = (
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What a request may hold. Sides are in pixels; max_aspect_ratio is long side by short side."""
+    """What a request may hold. Sides are in pixels; max_aspect_ratio is long side by short side.
+
+    A clip is bounded apart: its file, the pixels of one frame, its length in seconds and frames,
+    and the bytes of all frames kept from it, which are made smaller to fit.
+    """
 
     max_bytes: int = 20 * 2**20
     max_pixels: int = 50_000_000
     max_items: int = 16
     min_side: int = 4
     max_aspect_ratio: int = 100
+    max_clip_bytes: int = 60 * 2**20
+    max_clip_pixels: int = 4096 * 2304
+    max_clip_seconds: int = 600
+    max_clip_frames: int = 36_000
+    max_clip_kept_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -58,26 +67,27 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
         raise InvalidMedia(field, "0 bytes", _TYPES)
     if len(data) > limits.max_bytes:
         raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_bytes} bytes")
-    opener = _opener_for(data)
+    opener = opener_for(data)
     if opener is None:
         raise InvalidMedia(field, f"unsupported type ({_what_it_looks_like(data)})", _TYPES)
     try:
         # Past Image.open, whose own bomb check warns or raises by a global limit.
         image = opener(io.BytesIO(data))
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise InvalidMedia(field, f"its header cannot be read: {error}", _TYPES) from error
-    _check_size(image, field, limits)
+    check_size(image.size, field, limits, limits.max_pixels)
     if getattr(image, "is_animated", False):
         raise InvalidMedia(field, f"animated, {_frame_count(image)} frames", "still pictures")
     try:
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
-    except _DECODING_ERRORS as error:
+        return to_rgb(ImageOps.exif_transpose(image))
+    except DECODING_ERRORS as error:
         problem = f"truncated or damaged: {error}"
         raise InvalidMedia(field, problem, f"a whole {_TYPES} file") from error
 
 
-def _opener_for(data: bytes) -> type[ImageFile] | None:
+def opener_for(data: bytes) -> type[ImageFile] | None:
+    """The reader of a supported picture type, told by the first bytes."""
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -95,11 +105,12 @@ def _what_it_looks_like(data: bytes) -> str:
     return name or f"begins with {data[:4].hex(' ')}"
 
 
-def _check_size(image: Image.Image, field: str, limits: MediaLimits) -> None:
-    width, height = image.size
+def check_size(sides: tuple[int, int], field: str, limits: MediaLimits, max_pixels: int) -> None:
+    """Raise InvalidMedia unless a picture or frame of these sides may be decoded."""
+    width, height = sides
     size = f"{width}x{height} pixels"
-    if width * height > limits.max_pixels:
-        raise InvalidMedia(field, size, f"at most {limits.max_pixels} pixels")
+    if width * height > max_pixels:
+        raise InvalidMedia(field, size, f"at most {max_pixels} pixels")
     if min(width, height) < limits.min_side:
         raise InvalidMedia(field, size, f"sides of at least {limits.min_side} pixels")
     if max(width, height) > limits.max_aspect_ratio * min(width, height):
@@ -111,7 +122,8 @@ def _frame_count(image: Image.Image) -> int:
     return int(getattr(image, "n_frames", 1))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB, transparent places white."""
     if image.mode.startswith("I"):
         # 16-bit grey. Pillow would clip it to 8 bits instead of scaling it.
         image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")

@@ -8,6 +8,22 @@ import av
 import numpy as np
 from PIL import Image
 
+from luvc_core.media.images import MediaLimits
+from luvc_core.media.sampling import EvenSampling
+
+FIELD = "messages[0].parts[1].media (cat.mp4)"
+LIMITS = MediaLimits()
+ALL = EvenSampling(1000)
+FILMS = {
+    "h264 mp4": ("mp4", "libx264"),
+    "hevc mp4": ("mp4", "libx265"),
+    "mpeg4 mp4": ("mp4", "mpeg4"),
+    "av1 mp4": ("mp4", "libsvtav1"),
+    "h264 mov": ("mov", "libx264"),
+    "vp9 webm": ("webm", "libvpx-vp9"),
+    "av1 webm": ("webm", "libsvtav1"),
+}
+
 
 def moving_square(count: int, width: int = 96, height: int = 64) -> list[Image.Image]:
     """A yellow square on its way over a background that gets redder by 8 a frame, blue top left."""
@@ -89,3 +105,12 @@ def animation(
         buffer, kind, save_all=True, append_images=frames[1:], duration=milliseconds, **options
     )
     return buffer.getvalue()
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """The mean over all channels, of 255."""
+    return float(abs(np.asarray(one, float) - np.asarray(other, float)).mean())
+
+
+FRAMES = moving_square(24)
+FRAGMENTED = film(FRAMES, muxing={"movflags": "frag_keyframe+empty_moov"})

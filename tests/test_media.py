@@ -38,6 +38,15 @@ def huge_png() -> bytes:
     return bytes(data)
 
 
+def huge_webp() -> bytes:
+    """A canvas of 16,384 x 16,384 pixels around a picture of 64 x 48; Pillow would allocate it."""
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0")
+    data = bytearray(buffer.getvalue())
+    data[24:30] = (16_383).to_bytes(3, "little") * 2
+    return bytes(data)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_supported_types(kind: str) -> None:
     image = decode_image(encoded(PICTURE, kind), FIELD, LIMITS)
@@ -64,6 +73,7 @@ BAD = {
     "animated WebP": (animated("WEBP"), "animated, 3 frames"),
     "animated PNG": (animated("PNG"), "animated, 3 frames"),
     "PNG that claims 10 gigapixels": (huge_png(), "100000x100000 pixels; allowed: at most"),
+    "WebP that claims 268 megapixels": (huge_webp(), "cannot be read.*pixels"),
     "thin": (encoded(noise_picture(64, 48).resize((64, 3))), "64x3 pixels; allowed: sides of"),
     "long": (encoded(Image.new("RGB", (900, 4))), "900x4 pixels; allowed: sides that differ"),
 }

@@ -15,8 +15,6 @@ from luvc_core.media.images import DECODING_ERRORS, opener_for, to_rgb
 
 # Frames of 10 ms or less show for 100: what every browser does with files that say 0.
 _SHORTEST_MS, _DEFAULT_MS = 10, 100
-# A GIF's later frames may enlarge it past what Pillow deems safe.
-_ERRORS = (*DECODING_ERRORS, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def is_animation(data: bytes) -> bool:
@@ -26,7 +24,7 @@ def is_animation(data: bytes) -> bool:
         return False
     try:
         return bool(getattr(opener(io.BytesIO(data)), "is_animated", False))
-    except _ERRORS:
+    except DECODING_ERRORS:
         return False
 
 
@@ -43,7 +41,7 @@ def decode_animation(request: ClipRequest) -> Clip:
                 kept[index] = keep(to_rgb(image))
             if index == chosen[-1]:
                 break
-    except _ERRORS as error:
+    except DECODING_ERRORS as error:
         raise request.damaged(error) from error
     return request.gather(chosen, kept, starts, duration, rate)
 
@@ -56,6 +54,7 @@ def _times(request: ClipRequest) -> tuple[list[float], float]:
         shown = int(image.info.get("duration", 0))
         now += shown if shown > _SHORTEST_MS else _DEFAULT_MS
         request.check_length(len(starts), now / 1000)
+        request.check_work(len(starts), image.size)
     if not starts:
         raise request.damaged("no frames")
     return starts, now / 1000

@@ -49,6 +49,14 @@ class ClipRequest:
             allowed = f"at most {self.limits.max_clip_seconds} s"
             raise InvalidMedia(self.field, f"a clip of {seconds:.3g} s", allowed)
 
+    def check_work(self, frame_count: int, sides: tuple[int, int]) -> None:
+        """Before so many frames of these sides are decoded. Raises InvalidMedia."""
+        work = 3 * frame_count * sides[0] * sides[1]
+        if work > self.limits.max_clip_decoded_bytes:
+            problem = f"{frame_count} frames of {sides[0]}x{sides[1]} pixels, {work} bytes decoded"
+            allowed = f"at most {self.limits.max_clip_decoded_bytes} bytes"
+            raise InvalidMedia(self.field, problem, allowed)
+
     def keeper(self, count: int) -> Callable[[Image.Image], Image.Image]:
         """Makes each of `count` frames as small as they must be to fit in memory together."""
         most = self.limits.max_clip_kept_bytes / (3 * count)

@@ -49,7 +49,9 @@ def decode_film(request: ClipRequest) -> Clip:
         raise request.damaged(f"{missing} bytes are missing")
     try:
         with _open(request) as container:
-            times, duration = _times(container, _stream_of(container, request), request)
+            stream = _stream_of(container, request)
+            times, duration = _times(container, stream, request)
+            request.check_work(len(times), (stream.width, stream.height))
         # From the start again: seeking back is not exact in every container.
         with _open(request) as container:
             stream = _stream_of(container, request)

@@ -19,10 +19,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 from luvc_core.errors import InvalidMedia, InvalidSettings
 
 _TYPES = "JPEG, PNG or WebP"
-# What Pillow raises for bytes that are not what they say.
+# What Pillow raises for bytes that are not what they say. Readers that allocate when they open a
+# file, and frames that enlarge it, meet Pillow's own limit before ours.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-    struct.error, zlib.error,
+    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )  # fmt: skip
 
 
@@ -31,7 +33,8 @@ class MediaLimits:
     """What a request may hold. Sides are in pixels; max_aspect_ratio is long side by short side.
 
     A clip is bounded apart: its file, the pixels of one frame, its length in seconds and frames,
-    and the bytes of all frames kept from it, which are made smaller to fit.
+    the bytes of all its frames decoded one after the other, and those of the frames kept from it,
+    which are made smaller to fit.
     """
 
     max_bytes: int = 20 * 2**20
@@ -43,6 +46,7 @@ class MediaLimits:
     max_clip_pixels: int = 4096 * 2304
     max_clip_seconds: int = 600
     max_clip_frames: int = 36_000
+    max_clip_decoded_bytes: int = 128 * 2**30
     max_clip_kept_bytes: int = 256 * 2**20
 
     def __post_init__(self) -> None:

@@ -9,9 +9,9 @@ from luvc_core.models.devices import choose_device, choose_dtype
 from luvc_core.models.internvl import InternVLLanguage, InternVLVision
 from luvc_core.models.llava_onevision import LlavaOnevisionLanguage
 from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
-from luvc_core.models.qwen2_vl_language import Qwen2VLLanguage
-from luvc_core.models.qwen2_vl_vision import Qwen2VLVision
 from luvc_core.models.resolve import Checkpoint, resolve
+from luvc_core.models.text_mrope import Qwen2VLLanguage
+from luvc_core.models.tower_rotary import Qwen2VLVision
 
 
 @dataclass(frozen=True)

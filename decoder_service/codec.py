@@ -14,7 +14,15 @@ from luvc_core.chat import Message, Role, Sampling, check_conversation
 from luvc_core.engine.engine import FinishReason, Request, Result
 from luvc_core.errors import InvalidInput
 from luvc_core.parsing import spu_from_dict
-from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens, check_identity
+from luvc_core.tokens import (
+    ClipFrames,
+    Grid,
+    Identity,
+    Piece,
+    Separators,
+    VisionTokens,
+    check_identity,
+)
 
 ROLES: dict[int, Role] = {
     chat_pb2.ROLE_SYSTEM: "system",
@@ -113,12 +121,26 @@ def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) 
     if not math.isclose(total, source_count, rel_tol=1e-3):
         raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source_count}")
     return VisionTokens(
-        **tensors,
-        pieces=pieces,
+        tensors["embeddings"],
+        pieces,
+        tensors["positions"],
+        tensors["sizes"],
         identity=made_by,
         merge_sha256=message.merge_sha256,
         source_positions=message.source_positions,
+        clip=_clip_from(message, f"{field}.clip"),
     )
+
+
+def _clip_from(message: tokens_pb2.VisionTokens, field: str) -> ClipFrames | None:
+    if not message.HasField("clip"):
+        return None
+    clip = ClipFrames(message.clip.count, message.clip.interval_seconds)
+    if clip.count < 1:
+        raise InvalidInput(f"{field}.count", f"got {clip.count}", ">= 1")
+    if not (math.isfinite(clip.interval) and clip.interval >= 0):
+        raise InvalidInput(f"{field}.interval_seconds", f"got {clip.interval}", ">= 0, finite")
+    return clip
 
 
 def _tensor_from(

@@ -35,14 +35,14 @@ SEPARATORS: dict[Separators, tokens_pb2.Separators] = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture file as it came, and the part of the request it stands in."""
+class MediaFile:
+    """A picture or clip as it came, and the part of the request it stands in."""
 
     data: bytes
     field: str
 
 
-Conversation = tuple[Message[Picture], ...]
+Conversation = tuple[Message[MediaFile], ...]
 
 
 def conversation_from(messages: Sequence[chat_pb2.ChatMessage]) -> Conversation:
@@ -52,26 +52,26 @@ def conversation_from(messages: Sequence[chat_pb2.ChatMessage]) -> Conversation:
     return conversation
 
 
-def _message_from(message: chat_pb2.ChatMessage, field: str) -> Message[Picture]:
+def _message_from(message: chat_pb2.ChatMessage, field: str) -> Message[MediaFile]:
     if message.role not in ROLES:
         raise InvalidInput(f"{field}.role", f"got {message.role}", ", ".join(ROLES.values()))
     parts = (_part_from(part, f"{field}.parts[{j}]") for j, part in enumerate(message.parts))
     return Message(ROLES[message.role], tuple(parts))
 
 
-def _part_from(part: chat_pb2.ContentPart, field: str) -> str | Picture:
+def _part_from(part: chat_pb2.ContentPart, field: str) -> str | MediaFile:
     match part.WhichOneof("part"):
         case "text":
             return part.text
         case "media":
-            return Picture(part.media.data, f"{field}.media")
+            return MediaFile(part.media.data, f"{field}.media")
         case _:
             raise InvalidInput(field, "empty", "text or media")
 
 
-def pictures_in(conversation: Conversation) -> list[Picture]:
-    """All pictures, in reading order."""
-    return [part for m in conversation for part in m.parts if isinstance(part, Picture)]
+def media_in(conversation: Conversation) -> list[MediaFile]:
+    """All pictures and clips, in reading order."""
+    return [part for m in conversation for part in m.parts if isinstance(part, MediaFile)]
 
 
 def check_sampling(sampling: chat_pb2.Sampling) -> None:
@@ -94,7 +94,7 @@ def seconds_from(timeout: duration_pb2.Duration) -> float:
 
 
 def messages_to(conversation: Conversation) -> list[chat_pb2.ChatMessage]:
-    """The conversation for the decoder: pictures keep their places and lose their bytes."""
+    """The conversation for the decoder: media keep their places and lose their bytes."""
     numbers = {role: number for number, role in ROLES.items()}
     return [
         chat_pb2.ChatMessage(
@@ -128,6 +128,9 @@ def tokens_to(tokens: VisionTokens) -> tokens_pb2.VisionTokens:
         merge_sha256=tokens.merge_sha256,
         source_positions=tokens.source_positions,
     )
+    if tokens.clip:
+        message.clip.count = tokens.clip.count
+        message.clip.interval_seconds = tokens.clip.interval
     _write_pieces(message, tokens.pieces)
     return message
 

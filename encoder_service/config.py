@@ -19,9 +19,17 @@ class EncoderConfig:
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
     profile: str = flag(DEFAULT_PROFILE, "compression where a request names none", tuple(PROFILES))
-    max_media: int = flag(16, "most pictures in a request")
+    max_media: int = flag(16, "most pictures and clips in a request")
     max_media_bytes: int = flag(20 * MIB, "largest picture file")
     max_media_pixels: int = flag(50_000_000, "most pixels of a picture, checked before decoding")
+    max_clips: int = flag(4, "most clips in a request")
+    max_clip_bytes: int = flag(60 * MIB, "largest clip file")
+    max_clip_pixels: int = flag(4096 * 2304, "most pixels of a clip's frame")
+    max_clip_seconds: int = flag(600, "longest clip")
+    max_clip_frames: int = flag(36_000, "most frames in a clip's file")
+    max_shown_frames: int = flag(128, "most frames of a clip that the model looks at")
+    clip_timeout: float = flag(30.0, "longest time to decode a clip")
+    max_active_clips: int = flag(2, "most requests with clips in the vision tower or before it")
     max_message_bytes: int = flag(64 * MIB, "largest gRPC message")
     max_active: int = flag(64, "most requests at work at once")
     max_waiting: int = flag(256, "most requests waiting; more are refused")
@@ -36,12 +44,14 @@ class EncoderConfig:
         check(0 <= self.port < 65536, "port", self.port, "0 to 65535")
         _, _, decoder_port = self.decoder.rpartition(":")
         check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
-        for name in ("max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes"):
-            check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("max_active", "media_threads"):
+        for name in (
+            "max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes", "max_clips",
+            "max_clip_bytes", "max_clip_pixels", "max_clip_seconds", "max_clip_frames",
+            "max_shown_frames", "max_active_clips", "max_active", "media_threads",
+        ):  # fmt: skip
             check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("max_waiting", "torch_threads"):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "connect_timeout", "grace"):
+        for name in ("timeout", "clip_timeout", "connect_timeout", "grace"):
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")

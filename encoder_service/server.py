@@ -81,5 +81,11 @@ def _load(config: EncoderConfig) -> Encoder:
         max_bytes=config.max_media_bytes,
         max_pixels=config.max_media_pixels,
         max_items=config.max_media,
+        max_clips=config.max_clips,
+        max_clip_bytes=config.max_clip_bytes,
+        max_clip_pixels=config.max_clip_pixels,
+        max_clip_seconds=config.max_clip_seconds,
+        max_clip_frames=config.max_clip_frames,
+        max_shown_frames=config.max_shown_frames,
     )
     return Encoder(load_vision(config.model, config.device, config.dtype), limits)

@@ -57,10 +57,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
             compression = codec.compression_from(request.compression, self._config.profile)
             if not request.media:
-                raise InvalidInput("media", "empty", "at least one picture")
-            pictures = [codec.Picture(m.data, f"media[{i}]") for i, m in enumerate(request.media)]
+                raise InvalidInput("media", "empty", "at least one picture or clip")
+            media = [codec.MediaFile(m.data, f"media[{i}]") for i, m in enumerate(request.media)]
             async with self._slots.take(deadline):
-                encoded = await self._vision.encode(pictures, compression.oim, deadline)
+                encoded = await self._vision.encode(media, compression.oim, deadline)
             return encoder_pb2.EncodeResponse(vision_tokens=encoded.messages)
         except Exception as error:
             await _abort(context, error, request_id)
@@ -73,8 +73,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         deadline = answer.deadline
         await self._decoder.check(deadline)
         encoded = Encoded((), (), 0.0, 0.0, 0.0)
-        if pictures := codec.pictures_in(conversation):
-            encoded = await self._vision.encode(pictures, compression.oim, deadline)
+        if media := codec.media_in(conversation):
+            encoded = await self._vision.encode(media, compression.oim, deadline)
         call = decoder_pb2.DecoderServiceGenerateRequest(
             messages=codec.messages_to(conversation),
             vision_tokens=encoded.messages,
@@ -118,6 +118,7 @@ def _usage(
     usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
     usage.wire_byte_count = sum(t.byte_count for t in encoded.tokens)
     usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
+    usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
     usage.profile = compression.name
     times = usage.times
     # Both clocks measure only spans of their own, so that they need not agree.

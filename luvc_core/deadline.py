@@ -14,16 +14,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the monotonic clock, in seconds, and the time that was allowed."""
+    """A moment on the monotonic clock, in seconds, and the time that was allowed for what."""
 
     at: float
     allowed: float
+    purpose: str = "this request"
 
     @classmethod
     def after(cls, *seconds: float | None) -> "Deadline":
         """The earliest of several limits, in seconds from now; None is no limit."""
         allowed = min((s for s in seconds if s is not None), default=math.inf)
         return cls(time.monotonic() + allowed, allowed)
+
+    def within(self, seconds: float, purpose: str) -> "Deadline":
+        """This deadline, or an earlier one for a part of the work."""
+        own = Deadline(time.monotonic() + seconds, seconds, purpose)
+        return min(self, own, key=lambda deadline: deadline.at)
 
     @property
     def left(self) -> float:
@@ -48,4 +54,4 @@ class Deadline:
             raise self._error() from None
 
     def _error(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"the {self.allowed:.3g} s allowed for this request are over")
+        return DeadlineExceeded(f"the {self.allowed:.3g} s allowed for {self.purpose} are over")

@@ -1,15 +1,17 @@
-"""From the bytes of pictures to visual tokens."""
+"""From the bytes of pictures and clips to visual tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from luvc_core.config import OimSettings
+from luvc_core.errors import InvalidMedia
 from luvc_core.media.images import MediaLimits, decode_image
+from luvc_core.media.video import decode_clip, kind_of
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.tokens import Identity, VisionTokens
 
 
 class Encoder:
-    """Decodes pictures on any thread, encodes them on one. Keeps nothing of them."""
+    """Decodes pictures and clips on any thread, encodes them on one. Keeps nothing of them."""
 
     def __init__(self, vision: VisionHalf, limits: MediaLimits | None = None) -> None:
         self.vision = vision
@@ -19,14 +21,26 @@ class Encoder:
     def identity(self) -> Identity:
         return self.vision.identity
 
-    def prepare(self, data: bytes, field: str, alone: bool = True) -> Patches:
-        """Decode, resize and cut one picture. Safe to call from several threads.
+    def prepare(
+        self,
+        data: bytes,
+        field: str,
+        alone: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> Patches:
+        """Decode, resize and cut one picture or clip. Safe to call from several threads.
 
-        `field` names the picture in errors. alone: as in VisionHalf.preprocess. Raises
-        InvalidMedia.
+        `field` names it in errors. alone: as in VisionHalf.preprocess. check: called between the
+        frames of a clip, and may raise to end the work. Raises InvalidMedia.
         """
-        return self.vision.preprocess(decode_image(data, field, self.limits), alone)
+        if kind_of(data) == "picture":
+            return self.vision.preprocess(decode_image(data, field, self.limits), alone)
+        if self.vision.sampling is None:
+            allowed = f"pictures: {self.identity.family} takes no clips"
+            raise InvalidMedia(field, "a clip", allowed)
+        sampling = self.vision.sampling.at_most(self.limits.max_shown_frames)
+        return self.vision.preprocess_clip(decode_clip(data, field, self.limits, sampling, check))
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Visual tokens of each picture, in order. Not from two threads at once."""
+        """Visual tokens of each picture or clip, in order. Not from two threads at once."""
         return self.vision.encode(patches, oim)

@@ -96,14 +96,25 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class ClipFrames:
+    """What of a clip was looked at: so many frames, and the mean time from one to the next in
+    seconds."""
+
+    count: int
+    interval: float
+
+
+@dataclass(frozen=True)
 class VisionTokens:
-    """The projected visual tokens of one picture: its pieces in order, each in raster order.
+    """The projected visual tokens of one picture or clip: its pieces in order, each in raster
+    order.
 
     embeddings: [tokens, hidden], what the LLM sees in place of the picture, separators included.
     positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
     fractional. The column of a separator is one past the last. sizes: float32 [tokens], how many
     source tokens each stands for; sums to the source grids, since that of a separator is 0.
-    source_positions: the LLM must use `positions` rather than the merged grid's own.
+    source_positions: the LLM must use `positions` rather than the merged grid's own. clip: None for
+    a picture.
     """
 
     embeddings: Tensor
@@ -113,6 +124,7 @@ class VisionTokens:
     identity: Identity
     merge_sha256: str
     source_positions: bool = False
+    clip: ClipFrames | None = None
 
     def __post_init__(self) -> None:
         count = self.token_count

@@ -232,7 +232,7 @@ def test_the_decoder_takes_no_picture_files() -> None:
 
 
 def test_a_conversation_reaches_the_decoder_without_its_files() -> None:
-    picture = encoder_service.codec.Picture(b"file", "messages[1].parts[0].media")
+    picture = encoder_service.codec.MediaFile(b"file", "messages[1].parts[0].media")
     conversation = (Message("system", ("Be brief.",)), Message("user", (picture, "what?")))
     messages = encoder_service.codec.messages_to(conversation)
     assert b"file" not in b"".join(m.SerializeToString() for m in messages)

@@ -119,9 +119,11 @@ def test_byte_limit() -> None:
 
 
 def test_count_limit() -> None:
-    MediaLimits(max_items=2).check_count(2)
-    with pytest.raises(InvalidMedia, match="3 pictures; allowed: at most 2"):
-        MediaLimits(max_items=2).check_count(3)
+    MediaLimits(max_items=2).check_count(2, 0)
+    with pytest.raises(InvalidMedia, match="3 pictures and clips; allowed: at most 2"):
+        MediaLimits(max_items=2).check_count(3, 0)
+    with pytest.raises(InvalidMedia, match="5 clips; allowed: at most 4"):
+        MediaLimits().check_count(5, 5)
 
 
 @pytest.mark.parametrize("field", ["max_bytes", "max_pixels", "max_items", "min_side"])

@@ -25,6 +25,11 @@ class Clip:
     duration: float
     rate: float
 
+    @property
+    def interval(self) -> float:
+        """Mean seconds from one of `frames` to the next, by the clip's rate."""
+        return self.frame_count / self.rate / len(self.frames)
+
 
 @dataclass(frozen=True)
 class ClipRequest:

@@ -33,8 +33,8 @@ class MediaLimits:
     """What a request may hold. Sides are in pixels; max_aspect_ratio is long side by short side.
 
     A clip is bounded apart: its file, the pixels of one frame, its length in seconds and frames,
-    the bytes of all its frames decoded one after the other, and those of the frames kept from it,
-    which are made smaller to fit.
+    the bytes of all its frames decoded one after the other, those of the frames kept from it, which
+    are made smaller to fit, and how many frames a family may look at.
     """
 
     max_bytes: int = 20 * 2**20
@@ -48,6 +48,8 @@ class MediaLimits:
     max_clip_frames: int = 36_000
     max_clip_decoded_bytes: int = 128 * 2**30
     max_clip_kept_bytes: int = 256 * 2**20
+    max_shown_frames: int = 128
+    max_clips: int = 4
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -55,10 +57,12 @@ class MediaLimits:
             if value < 1:
                 raise InvalidSettings(f"media.{field.name}", f"got {value}", ">= 1")
 
-    def check_count(self, count: int) -> None:
-        """Raise InvalidMedia if a request holds too many pictures."""
+    def check_count(self, count: int, clip_count: int) -> None:
+        """Raise InvalidMedia if a request holds too many pictures and clips, or too many clips."""
         if count > self.max_items:
-            raise InvalidMedia("messages", f"{count} pictures", f"at most {self.max_items}")
+            raise InvalidMedia("messages", f"{count} pictures and clips", f"at most {self.max_items}")
+        if clip_count > self.max_clips:
+            raise InvalidMedia("messages", f"{clip_count} clips", f"at most {self.max_clips}")
 
 
 def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:

@@ -4,6 +4,7 @@ All count frames, not seconds, as the stock ones do: frames are spread evenly ov
 even where its rate varies. No rule asks for more frames than there are, where the stock ones raise.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,9 @@ class FrameSampling(Protocol):
 
     def choose(self, frame_count: int, rate: float) -> list[int]:
         """Indices of frames, ascending, at least one. rate: of the clip, in frames/s, above 0."""
+
+    def at_most(self, frame_count: int) -> "FrameSampling":
+        """The same rule, choosing no more than so many, or as few as it can."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class RateSampling:
         wanted = min(max(frame_count / rate * self.rate, self.min_frames), most)
         return _spread(frame_count, int(wanted // self.multiple) * self.multiple, 0.0)
 
+    def at_most(self, frame_count: int) -> "RateSampling":
+        most = max(self.multiple, min(frame_count, self.max_frames))
+        return dataclasses.replace(self, max_frames=most, min_frames=min(self.min_frames, most))
+
 
 @dataclass(frozen=True)
 class EvenSampling:
@@ -65,6 +73,9 @@ class EvenSampling:
         if self.middle:
             return _spread(frame_count, count, frame_count / count / 2)
         return [index * frame_count // count for index in range(count)]
+
+    def at_most(self, frame_count: int) -> "EvenSampling":
+        return dataclasses.replace(self, count=min(self.count, frame_count))
 
 
 def _spread(frame_count: int, count: int, start: float) -> list[int]:

@@ -6,7 +6,7 @@ this module and the registry. Only this package imports transformers.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Self
 
@@ -17,32 +17,40 @@ from torch import Tensor
 from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.chat import Message
 from luvc_core.config import OimSettings
+from luvc_core.errors import InvalidMedia
+from luvc_core.media.clips import Clip
+from luvc_core.media.sampling import FrameSampling
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.tokens import Grid, Identity, VisionTokens
+from luvc_core.tokens import ClipFrames, Grid, Identity, VisionTokens
 
 
 @dataclass(frozen=True)
 class Patches:
-    """A picture, resized and cut: `pixels` [patches, values], or [tiles, channels, height, width],
-    in the family's own order. A family may add what else it has to know of the picture.
+    """A picture or clip, resized and cut: `pixels` [patches, values], or [tiles, channels, height,
+    width], in the family's own order. A family may add what else it has to know of it.
 
     grid: of the patches, tiles counting as frames. The projector may reduce it to a smaller one.
+    clip: None for a picture.
     """
 
     pixels: Tensor
     grid: Grid
+    clip: ClipFrames | None = field(default=None, kw_only=True)
 
 
 class VisionHalf(ABC):
     """Vision tower and projector. Loads no tensor of the language model.
 
-    `preprocess` is pure and safe to call from several threads. `encode` uses the device: one call
-    at a time.
+    `preprocess` and `preprocess_clip` are pure and safe to call from several threads. `encode` uses
+    the device: one call at a time.
+
+    sampling: which frames of a clip the family looks at, None where it takes pictures only.
     """
 
     identity: Identity
     device: torch.device
     dtype: torch.dtype
+    sampling: FrameSampling | None = None
 
     @classmethod
     @abstractmethod
@@ -56,12 +64,16 @@ class VisionHalf(ABC):
         alone: it is the only one of its conversation. Some families then see it in more detail.
         """
 
+    def preprocess_clip(self, clip: Clip) -> Patches:
+        """The same for the frames of a clip. Only called where there is a `sampling`."""
+        raise InvalidMedia("media", "a clip", "pictures, for this family")
+
     @abstractmethod
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Tower with merging, then projector. One result a picture, in order, on the CPU.
+        """Tower with merging, then projector. One result a picture or clip, in order, on the CPU.
 
-        With `oim.is_off` the embeddings equal the stock model's. A picture's tokens do not depend
-        on the pictures beside it.
+        With `oim.is_off` the embeddings equal the stock model's. What one becomes does not depend
+        on those beside it. A clip merges each frame by itself, all to one grid.
         """
 
 
@@ -70,7 +82,8 @@ class Prompt:
     """A tokenised conversation with room for its visual tokens.
 
     ids: int64 [length], placeholders where visual tokens go. segment: int64 [length], which
-    picture a place belongs to, -1 for text. positions: float32 [length, axes], the rotary
+    picture or clip a place belongs to, -1 for text; a clip may stand in several runs with text
+    between them. positions: float32 [length, axes], the rotary
     position of each place (axes is 1, or 3 for M-RoPE). next_position: where the first generated
     token stands, on all axes. pictures: in the order of their segments. All on the CPU.
     """
@@ -92,7 +105,7 @@ class Prompt:
 
 
 def runs_of(segment: Tensor) -> list[tuple[int, int]]:
-    """Neighbouring places of one picture, or of text: (picture or -1, how many), in order."""
+    """Neighbouring places of one medium, or of text: (medium or -1, how many), in order."""
     return [(picture, len(list(run))) for picture, run in groupby(segment.tolist())]
 
 

@@ -19,14 +19,16 @@ from luvc_core.algorithms.blocks import project_blocks
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
 from luvc_core.errors import CheckpointError
+from luvc_core.media.clips import Clip
 from luvc_core.models.base import Patches, VisionHalf
+from luvc_core.models.clip_processing import ClipProcessor
 from luvc_core.models.layout import Layout
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
-from luvc_core.models.prompting import PictureMarks
+from luvc_core.models.prompting import ClipMarks, PictureMarks
 from luvc_core.models.resolve import Checkpoint
 from luvc_core.models.text_1d import Text1D
 from luvc_core.models.tower import MergePlan, one_piece, run_blocks, run_tiles
-from luvc_core.tokens import Grid, Identity, VisionTokens
+from luvc_core.tokens import ClipFrames, Grid, Identity, VisionTokens
 
 LAYOUT = Layout(
     family="internvl",
@@ -49,7 +51,8 @@ _OWN_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
 
 class InternVLVision(VisionHalf):
     """All tiles of all pictures are alike to the tower, the thumbnail too: each merges by itself,
-    to one common grid, so that those of a picture stay one piece whose frames they are."""
+    to one common grid, so that those of a picture stay one piece whose frames they are. A clip's
+    frame is one tile, never cut."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class InternVLVision(VisionHalf):
         tower: InternVLVisionModel,
         projector: InternVLMultiModalProjector,
         processor: GotOcr2ImageProcessorPil,
+        clips: ClipProcessor,
         block: int,
     ) -> None:
         self.identity = identity
@@ -65,7 +69,9 @@ class InternVLVision(VisionHalf):
         self._tower = tower
         self._projector = projector
         self._processor = processor
+        self._clips = clips
         self._block = block
+        self.sampling = clips.even_sampling(middle=True)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
@@ -81,18 +87,30 @@ class InternVLVision(VisionHalf):
         opened.weights.fill(projector, "visual.projector.", device, dtype)
         # Cutting into tiles is what the family's own processor asks of this one.
         processor = load_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
+        clips = ClipProcessor(checkpoint)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
-            preprocessing_sha256=preprocessing_sha256(processor, _OWN_SETTINGS),
+            preprocessing_sha256=preprocessing_sha256(
+                processor, _OWN_SETTINGS, clips.identifying("num_frames")
+            ),
         )
-        return cls(identity, tower, projector, processor, round(1 / config.downsample_ratio))
+        block = round(1 / config.downsample_ratio)
+        return cls(identity, tower, projector, processor, clips, block)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
-        tiles = self._processor.preprocess([image], return_tensors="pt")["pixel_values"]
+        return self._patches(
+            self._processor.preprocess([image], return_tensors="pt")["pixel_values"]
+        )
+
+    def preprocess_clip(self, clip: Clip) -> Patches:
+        tiles = self._clips.pixels(clip.frames, *self._clips.side)
+        return self._patches(tiles, ClipFrames(len(clip.frames), clip.interval))
+
+    def _patches(self, tiles: Tensor, clip: ClipFrames | None = None) -> Patches:
         height, width = self._tower.embeddings.patch_size
         grid = Grid(tiles.shape[0], tiles.shape[2] // height, tiles.shape[3] // width)
-        return Patches(tiles, grid)
+        return Patches(tiles, grid, clip=clip)
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
@@ -104,6 +122,7 @@ class InternVLVision(VisionHalf):
                 Grid(p.grid.frames, p.grid.rows // side, p.grid.columns // side),
                 self.identity,
                 oim,
+                p.clip,
             )
             for tiles, p in zip(pictures, patches, strict=True)
         ]
@@ -149,3 +168,4 @@ def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tens
 class InternVLLanguage(Text1D):
     layout = LAYOUT
     marks = PictureMarks("<IMG_CONTEXT>", before=("<img>",), after=("</img>",))
+    clip_marks = ClipMarks("<video>", "<IMG_CONTEXT>", frame="Frame{number}: <img>{token}</img>")

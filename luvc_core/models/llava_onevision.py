@@ -3,7 +3,7 @@
 from transformers import LlavaOnevisionConfig
 
 from luvc_core.models.layout import Layout
-from luvc_core.models.prompting import PictureMarks
+from luvc_core.models.prompting import ClipMarks, PictureMarks
 from luvc_core.models.text_1d import Text1D
 
 LAYOUT = Layout(
@@ -31,3 +31,4 @@ LAYOUT = Layout(
 class LlavaOnevisionLanguage(Text1D):
     layout = LAYOUT
     marks = PictureMarks("<image>")
+    clip_marks = ClipMarks("<video>", "<video>")

@@ -2,6 +2,7 @@
 
 A picture that is alone is shown twice: whole as one tile, and larger on a canvas of tiles whose
 padding is cut off again and whose rows end in a newline. One among several is shown whole only.
+Frames of a clip are shown whole, each shrunk to half its sides, with one newline after the last.
 """
 
 import dataclasses
@@ -26,13 +27,15 @@ from luvc_core.algorithms.canvas import frames, join_tiles, shrink, unpad
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
 from luvc_core.errors import CheckpointError
+from luvc_core.media.clips import Clip
 from luvc_core.models.base import Patches, VisionHalf
+from luvc_core.models.clip_processing import ClipProcessor
 from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.resolve import Checkpoint
 from luvc_core.models.tower import MergePlan, run_blocks, run_tiles
-from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens
+from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens
 
 _OWN_SETTINGS = ("image_grid_pinpoints", "do_center_crop", "crop_size")
 # The stock processor tells pictures that are alone from others by their number.
@@ -59,6 +62,7 @@ class LlavaOnevisionVision(VisionHalf):
         projector: LlavaOnevisionMultiModalProjector,
         newline: "_Newline",
         processor: LlavaOnevisionImageProcessorPil,
+        clips: ClipProcessor,
     ) -> None:
         config = opened.config
         self.identity = identity
@@ -68,6 +72,8 @@ class LlavaOnevisionVision(VisionHalf):
         self._projector = projector
         self._newline = newline
         self._processor = processor
+        self._clips = clips
+        self.sampling = clips.even_sampling(middle=False)
         layers = len(tower.encoder.layers)
         self._depth: int = config.vision_feature_layer % (layers + 1)
         self._side: int = config.vision_config.image_size // config.vision_config.patch_size
@@ -86,12 +92,15 @@ class LlavaOnevisionVision(VisionHalf):
         opened.weights.fill(projector, "visual.projector.mlp.", device, dtype)
         opened.weights.fill(newline, "visual.projector.newline.", device, dtype)
         processor = load_processor(LlavaOnevisionImageProcessorPil, checkpoint)
+        clips = ClipProcessor(checkpoint)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
-            preprocessing_sha256=preprocessing_sha256(processor, _OWN_SETTINGS),
+            preprocessing_sha256=preprocessing_sha256(
+                processor, _OWN_SETTINGS, clips.identifying("num_frames")
+            ),
         )
-        return cls(identity, opened, tower, projector, newline, processor)
+        return cls(identity, opened, tower, projector, newline, processor, clips)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         pictures = [image] if alone else [[image, _COMPANION]]
@@ -104,10 +113,18 @@ class LlavaOnevisionVision(VisionHalf):
             canvas = (height // tiles.shape[2], width // tiles.shape[3])
         return TiledPatches(tiles, grid, canvas, (image.height, image.width))
 
+    def preprocess_clip(self, clip: Clip) -> Patches:
+        pixels = self._clips.pixels(clip.frames, *self._clips.side)
+        shown = ClipFrames(len(clip.frames), clip.interval)
+        return Patches(pixels, Grid(shown.count, self._side, self._side), clip=shown)
+
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
-        return [self._picture(*one, oim) for one in zip(pictures, patches, strict=True)]
+        tiled = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        return [
+            self._tokens(self._clip(tiles) if p.clip else self._picture(tiles, p), p, oim)
+            for tiles, p in zip(tiled, patches, strict=True)
+        ]
 
     def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
@@ -121,16 +138,7 @@ class LlavaOnevisionVision(VisionHalf):
         state = run_blocks(layers, _vision_block, state, plan)
         return dataclasses.replace(state, hidden=self._projector(state.hidden))
 
-    def _picture(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> VisionTokens:
-        """tiles: of one picture, the whole of it first."""
-        assert isinstance(patches, TiledPatches)
-        whole = frames(tiles, 0, 1)
-        ends: Separators = "none" if patches.canvas else "piece"
-        packed = [self._pack(whole, Grid(1, self._side, self._side), ends)]
-        if patches.canvas:
-            shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size)
-            if source.token_count:
-                packed.append(self._pack(shown, source, "row"))
+    def _tokens(self, packed: list["_Packed"], patches: Patches, oim: OimSettings) -> VisionTokens:
         embeddings, positions, sizes = (
             torch.cat([part[i] for _, part in packed]).cpu() for i in range(3)
         )
@@ -142,7 +150,26 @@ class LlavaOnevisionVision(VisionHalf):
             identity=self.identity,
             merge_sha256=oim.sha256,
             source_positions=oim.llm_position == "source" and not oim.is_off,
+            clip=patches.clip,
         )
+
+    def _clip(self, tiles: TokenGrid) -> list["_Packed"]:
+        """tiles: the frames of one clip, which shrink to half their sides, merged or not."""
+        target, half = (-(-tiles.rows // 2), -(-tiles.columns // 2)), -(-self._side // 2)
+        shown = shrink(tiles, target, (self._side, self._side), (half, half))
+        return [self._pack(shown, Grid(len(tiles.hidden), half, half), "piece")]
+
+    def _picture(self, tiles: TokenGrid, patches: Patches) -> list["_Packed"]:
+        """tiles: of one picture, the whole of it first."""
+        assert isinstance(patches, TiledPatches)
+        whole = frames(tiles, 0, 1)
+        ends: Separators = "none" if patches.canvas else "piece"
+        packed = [self._pack(whole, Grid(1, self._side, self._side), ends)]
+        if patches.canvas:
+            shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size)
+            if source.token_count:
+                packed.append(self._pack(shown, source, "row"))
+        return packed
 
     def _on_canvas(
         self, tiles: TokenGrid, canvas: tuple[int, int], size: tuple[int, int]
@@ -164,27 +191,30 @@ class LlavaOnevisionVision(VisionHalf):
             state = shrink(state, target, (rows, columns), smaller)
         return state, Grid(1, *smaller)
 
-    def _pack(
-        self, state: TokenGrid, source: Grid, ends: Separators
-    ) -> tuple[Piece, tuple[Tensor, Tensor, Tensor]]:
-        """A piece with its newlines: embeddings, positions and sizes of its tokens."""
-        piece = Piece(Grid(1, state.rows, state.columns), source, ends)
-        hidden, places = state.hidden[0], F.pad(state.positions[0], (1, 0))
-        sizes = state.sizes[0] * (source.token_count / state.sizes.sum())
+    def _pack(self, state: TokenGrid, source: Grid, ends: Separators) -> "_Packed":
+        """A piece with its newlines."""
+        piece = Piece(Grid(source.frames, state.rows, state.columns), source, ends)
+        frame = torch.arange(source.frames, device=state.positions.device).float()
+        places = F.pad(state.positions, (1, 0))
+        places[..., 0] = frame.view(-1, 1, 1)
+        hidden = state.hidden
+        sizes = state.sizes * (source.token_count / state.sizes.sum())
         lines = {"none": 0, "row": state.rows, "piece": 1}[ends]
         if lines:
             length = piece.line_length
             # A newline stands where its row does, one column past the last of the source.
-            row = places.view(-1, state.columns, 3)[-lines:, :, 1].mean(1)
-            end = torch.stack(
-                (torch.zeros_like(row), row, torch.full_like(row, source.columns)), dim=1
-            )
+            end = places.view(-1, state.columns, 3)[-lines:].mean(1)
+            end[:, 2] = source.columns
             hidden = hidden.reshape(lines, length, -1)
             newline = self._newline.weight.expand(lines, 1, -1)
             hidden = torch.cat((hidden, newline), dim=1)
             places = torch.cat((places.reshape(lines, length, 3), end.unsqueeze(1)), dim=1)
             sizes = F.pad(sizes.reshape(lines, length), (0, 1))
         return piece, (hidden.reshape(-1, hidden.shape[-1]), places.reshape(-1, 3), sizes.flatten())
+
+
+# A piece, and the embeddings, positions and sizes of its tokens.
+_Packed = tuple[Piece, tuple[Tensor, Tensor, Tensor]]
 
 
 class _Newline(nn.Module):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luvc_core.errors import CheckpointError
@@ -22,8 +22,14 @@ def load_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any
         raise CheckpointError(f"{checkpoint.folder}: no image processor: {error}") from error
 
 
-def preprocessing_sha256(processor: Any, own: Sequence[str]) -> str:
-    """Digest of the settings that decide over pixels. own: those that only this kind has."""
+def preprocessing_sha256(
+    processor: Any, own: Sequence[str], clips: Mapping[str, Any] | None = None
+) -> str:
+    """Digest of the settings that decide over pixels. own: those that only this kind has. clips:
+    those for clips, where the family takes any."""
     settings = processor.to_dict()
-    text = json.dumps({name: settings.get(name) for name in (*_SETTINGS, *own)}, sort_keys=True)
+    chosen = {name: settings.get(name) for name in (*_SETTINGS, *own)}
+    if clips is not None:
+        chosen["clips"] = dict(clips)
+    text = json.dumps(chosen, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

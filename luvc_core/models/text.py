@@ -11,7 +11,7 @@ from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.errors import CheckpointError
 from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.models.layout import Layout, Opened
-from luvc_core.models.prompting import ChatTokenizer, PictureMarks
+from luvc_core.models.prompting import ChatTokenizer, ClipMarks, PictureMarks
 from luvc_core.models.resolve import Checkpoint
 
 
@@ -24,6 +24,7 @@ class TextHalf(LanguageHalf):
 
     layout: ClassVar[Layout]
     marks: ClassVar[PictureMarks]
+    clip_marks: ClassVar[ClipMarks | None] = None
     text_models: ClassVar[Mapping[str, Any]]
 
     def __init__(
@@ -61,7 +62,7 @@ class TextHalf(LanguageHalf):
             head.weight = text.embed_tokens.weight
         else:
             opened.weights.fill(head, "lm_head.", device, dtype)
-        tokenizer = ChatTokenizer(checkpoint, cls.marks)
+        tokenizer = ChatTokenizer(checkpoint, cls.marks, cls.clip_marks)
         return cls(opened, text, head.weight, tokenizer, tokenizer.stop_ids(checkpoint))
 
     def text_of(self, ids: Sequence[int]) -> str:

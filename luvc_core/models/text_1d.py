@@ -1,5 +1,6 @@
 """Language halves that count all tokens along one line, visual ones too: Qwen2 and Llama."""
 
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -27,13 +28,28 @@ def _line_positions(segment: Tensor, pictures: Sequence[VisionTokens]) -> tuple[
     """float32 [length, 1], and the position after the last."""
     parts: list[Tensor] = []
     start = 0
-    for picture, length in runs_of(segment):
+    runs = runs_of(segment)
+    run_counts = Counter(picture for picture, _ in runs)
+    source = {
+        number: deque(_source_runs(tokens, run_counts[number]))
+        for number, tokens in enumerate(pictures)
+        if tokens.source_positions
+    }
+    for picture, length in runs:
         places, room = torch.arange(length).float(), length
-        if picture != TEXT and pictures[picture].source_positions:
-            places, room = _source_places(pictures[picture]), pictures[picture].source_token_count
+        if picture != TEXT and picture in source:
+            places, room = source[picture].popleft()
         parts.append(places + start)
         start += room
     return torch.cat(parts).unsqueeze(1), float(start)
+
+
+def _source_runs(tokens: VisionTokens, count: int) -> list[tuple[Tensor, int]]:
+    """For each of `count` runs of equal length: the places of its tokens from the run's start, and
+    the room that they took unmerged."""
+    room = tokens.source_token_count // count
+    parts = _source_places(tokens).tensor_split(count)
+    return [(part - index * room, room) for index, part in enumerate(parts)]
 
 
 def _source_places(tokens: VisionTokens) -> Tensor:

@@ -10,7 +10,7 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 from luvc_core.chat import Message
 from luvc_core.errors import InvalidInput
 from luvc_core.models.base import Prompt, runs_of
-from luvc_core.models.prompting import TEXT, PictureMarks
+from luvc_core.models.prompting import TEXT, ClipMarks, PictureMarks
 from luvc_core.models.qwen2_vl import LAYOUT
 from luvc_core.models.text import TextHalf
 from luvc_core.tokens import Grid, VisionTokens
@@ -19,6 +19,7 @@ from luvc_core.tokens import Grid, VisionTokens
 class Qwen2VLLanguage(TextHalf):
     layout = LAYOUT
     marks = PictureMarks("<|image_pad|>")
+    clip_marks = ClipMarks("<|video_pad|>", "<|video_pad|>")
     text_models: ClassVar[dict[str, Any]] = {"qwen2_vl_text": Qwen2VLTextModel}
 
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
@@ -29,8 +30,9 @@ class Qwen2VLLanguage(TextHalf):
 
 
 def _mrope_positions(segment: Tensor, pictures: Sequence[VisionTokens]) -> Tensor:
-    """float32 [length, 3]: text counts on all axes; a picture starts where text left off, spreads
-    along its axes, and text goes on after its longer side."""
+    """float32 [length, 3]: text counts on all axes; a picture or clip starts where text left off,
+    spreads along its axes, and text goes on after its longer side, however many frames there are.
+    """
     parts: list[Tensor] = []
     start = 0
     for picture, length in runs_of(segment):

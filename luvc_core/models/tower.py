@@ -11,7 +11,7 @@ from luvc_core.algorithms.merging import TokenGrid, merge_grid, plan_targets
 from luvc_core.config import OimSettings
 from luvc_core.errors import InvalidSettings
 from luvc_core.models.base import Patches
-from luvc_core.tokens import Grid, Identity, Piece, VisionTokens
+from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, VisionTokens
 
 _TILES_AT_ONCE = 16
 
@@ -102,16 +102,27 @@ def run_tiles(patches: Sequence[Patches], encode: Callable[[Tensor], TokenGrid])
     """
     if not patches:
         return []
-    pixels = torch.cat([p.pixels for p in patches])
-    parts = [encode(part) for part in torch.split(pixels, _TILES_AT_ONCE)]
+    whole = run_parts(torch.cat([p.pixels for p in patches]), encode)
     shares = [p.grid.frames for p in patches]
-    fields = ([getattr(part, f.name) for part in parts] for f in dataclasses.fields(TokenGrid))
-    split = (torch.split(torch.cat(field), shares) for field in fields)
+    split = (torch.split(getattr(whole, f.name), shares) for f in dataclasses.fields(TokenGrid))
     return [TokenGrid(*own) for own in zip(*split, strict=True)]
 
 
-def one_piece(state: TokenGrid, source: Grid, identity: Identity, oim: OimSettings) -> VisionTokens:
-    """A picture whose frames, or tiles, are all it has. source: the grid it has unmerged."""
+def run_parts(pixels: Tensor, encode: Callable[[Tensor], TokenGrid]) -> TokenGrid:
+    """As `encode`, a few frames at a time: the memory of a long clip is that of a short one."""
+    parts = [encode(part) for part in torch.split(pixels, _TILES_AT_ONCE)]
+    fields = ([getattr(part, f.name) for part in parts] for f in dataclasses.fields(TokenGrid))
+    return TokenGrid(*(torch.cat(field) for field in fields))
+
+
+def one_piece(
+    state: TokenGrid,
+    source: Grid,
+    identity: Identity,
+    oim: OimSettings,
+    clip: ClipFrames | None = None,
+) -> VisionTokens:
+    """What has no more than its frames, or tiles. source: the grid it has unmerged."""
     frames, rows, columns = state.sizes.shape
     frame = torch.arange(frames).float().view(-1, 1, 1, 1).expand(-1, rows, columns, 1)
     return VisionTokens(
@@ -123,4 +134,5 @@ def one_piece(state: TokenGrid, source: Grid, identity: Identity, oim: OimSettin
         identity=identity,
         merge_sha256=oim.sha256,
         source_positions=oim.llm_position == "source" and not oim.is_off,
+        clip=clip,
     )

@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+)
 from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     Qwen2VisionTransformerPretrainedModel,
     Qwen2VLVisionRotaryEmbedding,
@@ -19,11 +22,13 @@ from luvc_core.algorithms.blocks import from_blocks, project_blocks
 from luvc_core.algorithms.canvas import frames
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
+from luvc_core.media.clips import Clip
 from luvc_core.models.base import Patches, Rotary, VisionHalf
+from luvc_core.models.clip_patches import ClipPatches
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.qwen2_vl import LAYOUT
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.models.tower import MergePlan, one_piece
+from luvc_core.models.tower import MergePlan, one_piece, run_parts
 from luvc_core.tokens import Grid, Identity, VisionTokens
 
 _OWN_SETTINGS = ("patch_size", "temporal_patch_size", "merge_size")
@@ -37,6 +42,7 @@ class Qwen2VLVision(VisionHalf):
         identity: Identity,
         tower: Qwen2VisionTransformerPretrainedModel,
         processor: Qwen2VLImageProcessorPil,
+        clips: ClipPatches,
         device: torch.device,
     ) -> None:
         self.identity = identity
@@ -44,6 +50,8 @@ class Qwen2VLVision(VisionHalf):
         self.dtype = tower.dtype
         self._tower = tower
         self._processor = processor
+        self._clips = clips
+        self.sampling = clips.sampling
         self._block: int = tower.spatial_merge_size
         self._patch_weight: Tensor = tower.patch_embed.proj.weight.flatten(1)
         self._rotary = Qwen2VLVisionRotaryEmbedding(tower.config).to(device)
@@ -55,39 +63,44 @@ class Qwen2VLVision(VisionHalf):
             tower = Qwen2VisionTransformerPretrainedModel._from_config(opened.config.vision_config)
         opened.weights.fill(tower, "visual.", device, dtype)
         processor = load_processor(Qwen2VLImageProcessorPil, checkpoint)
+        clips = ClipPatches(checkpoint, tower.config)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
-            preprocessing_sha256=preprocessing_sha256(processor, _OWN_SETTINGS),
+            preprocessing_sha256=preprocessing_sha256(
+                processor, _OWN_SETTINGS, clips.identifying()
+            ),
         )
-        return cls(identity, tower, processor, device)
+        return cls(identity, tower, processor, clips, device)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         batch = self._processor.preprocess([image], return_tensors="pt")
         return Patches(batch["pixel_values"], Grid(*batch["image_grid_thw"][0].tolist()))
 
+    def preprocess_clip(self, clip: Clip) -> Patches:
+        return self._clips.cut(clip)
+
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Pictures of one size share a batch."""
+        """Pictures of one size share a batch, and so do frames."""
         results: dict[int, VisionTokens] = {}
         for grid in dict.fromkeys(p.grid for p in patches):
             places = [i for i, p in enumerate(patches) if p.grid == grid]
             pixels = torch.stack([patches[i].pixels for i in places])
-            merged = self._run_tower(pixels.to(self.device, self.dtype), grid, oim)
+            by_frame = pixels.view(-1, grid.rows * grid.columns, pixels.shape[2])
+            merged = run_parts(by_frame, partial(self._run_tower, grid=grid, oim=oim))
             side = self._block
             source = Grid(grid.frames, grid.rows // side, grid.columns // side)
             state = project_blocks(merged, side, (source.rows, source.columns), self._tower.merger)
             for n, place in enumerate(places):
                 own = frames(state, n * grid.frames, (n + 1) * grid.frames)
-                results[place] = one_piece(own, source, self.identity, oim)
+                results[place] = one_piece(own, source, self.identity, oim, patches[place].clip)
         return [results[i] for i in range(len(patches))]
 
     def _run_tower(self, pixels: Tensor, grid: Grid, oim: OimSettings) -> TokenGrid:
-        """pixels: [pictures, patches, values]. Frames attend only within themselves, so each frame
+        """pixels: [frames, patches, values]. Frames attend only within themselves, so each frame
         of each picture is one frame of the TokenGrid, whose positions count patches."""
-        embedded = F.linear(pixels, self._patch_weight).view(
-            -1, grid.rows * grid.columns, self._patch_weight.shape[0]
-        )
+        embedded = F.linear(pixels.to(self.device, self.dtype), self._patch_weight)
         raster = from_blocks(embedded, grid.rows, grid.columns, self._block)
         state = TokenGrid.of_source(raster)
         blocks = self._tower.blocks

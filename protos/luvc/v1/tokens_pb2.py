@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14luvc/v1/tokens.proto\x12\x07luvc.v1\"D\n\x06Tensor\x12\x1d\n\x05\x64type\x18\x01 \x01(\x0e\x32\x0e.luvc.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"5\n\x04Grid\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\"q\n\x05Piece\x12\x1b\n\x04grid\x18\x01 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\'\n\nseparators\x18\x03 \x01(\x0e\x32\x13.luvc.v1.Separators\"\xaf\x01\n\rModelIdentity\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rvision_sha256\x18\x03 \x01(\t\x12\x18\n\x10projector_sha256\x18\x04 \x01(\t\x12\x1c\n\x14preprocessing_sha256\x18\x05 \x01(\t\x12\x13\n\x0bhidden_size\x18\x06 \x01(\r\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\"\xcb\x02\n\x0cVisionTokens\x12#\n\nembeddings\x18\x01 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1b\n\x04grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x03 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\tpositions\x18\x04 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1e\n\x05sizes\x18\x05 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x17\n\x0f\x63hecksum_sha256\x18\x06 \x01(\x0c\x12(\n\x08identity\x18\x07 \x01(\x0b\x32\x16.luvc.v1.ModelIdentity\x12\x14\n\x0cmerge_sha256\x18\x08 \x01(\t\x12\x18\n\x10source_positions\x18\t \x01(\x08\x12\x1e\n\x06pieces\x18\n \x03(\x0b\x32\x0e.luvc.v1.Piece*\\\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x02\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\x03*g\n\nSeparators\x12\x1a\n\x16SEPARATORS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEPARATORS_NONE\x10\x01\x12\x12\n\x0eSEPARATORS_ROW\x10\x02\x12\x14\n\x10SEPARATORS_PIECE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14luvc/v1/tokens.proto\x12\x07luvc.v1\"D\n\x06Tensor\x12\x1d\n\x05\x64type\x18\x01 \x01(\x0e\x32\x0e.luvc.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"5\n\x04Grid\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\"q\n\x05Piece\x12\x1b\n\x04grid\x18\x01 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\'\n\nseparators\x18\x03 \x01(\x0e\x32\x13.luvc.v1.Separators\"\xaf\x01\n\rModelIdentity\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rvision_sha256\x18\x03 \x01(\t\x12\x18\n\x10projector_sha256\x18\x04 \x01(\t\x12\x1c\n\x14preprocessing_sha256\x18\x05 \x01(\t\x12\x13\n\x0bhidden_size\x18\x06 \x01(\r\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\"5\n\nClipFrames\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"\xee\x02\n\x0cVisionTokens\x12#\n\nembeddings\x18\x01 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1b\n\x04grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x03 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\tpositions\x18\x04 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1e\n\x05sizes\x18\x05 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x17\n\x0f\x63hecksum_sha256\x18\x06 \x01(\x0c\x12(\n\x08identity\x18\x07 \x01(\x0b\x32\x16.luvc.v1.ModelIdentity\x12\x14\n\x0cmerge_sha256\x18\x08 \x01(\t\x12\x18\n\x10source_positions\x18\t \x01(\x08\x12\x1e\n\x06pieces\x18\n \x03(\x0b\x32\x0e.luvc.v1.Piece\x12!\n\x04\x63lip\x18\x0b \x01(\x0b\x32\x13.luvc.v1.ClipFrames*\\\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x02\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\x03*g\n\nSeparators\x12\x1a\n\x16SEPARATORS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEPARATORS_NONE\x10\x01\x12\x12\n\x0eSEPARATORS_ROW\x10\x02\x12\x14\n\x10SEPARATORS_PIECE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luvc.v1.tokens_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DTYPE']._serialized_start=785
-  _globals['_DTYPE']._serialized_end=877
-  _globals['_SEPARATORS']._serialized_start=879
-  _globals['_SEPARATORS']._serialized_end=982
+  _globals['_DTYPE']._serialized_start=875
+  _globals['_DTYPE']._serialized_end=967
+  _globals['_SEPARATORS']._serialized_start=969
+  _globals['_SEPARATORS']._serialized_end=1072
   _globals['_TENSOR']._serialized_start=33
   _globals['_TENSOR']._serialized_end=101
   _globals['_GRID']._serialized_start=103
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PIECE']._serialized_end=271
   _globals['_MODELIDENTITY']._serialized_start=274
   _globals['_MODELIDENTITY']._serialized_end=449
-  _globals['_VISIONTOKENS']._serialized_start=452
-  _globals['_VISIONTOKENS']._serialized_end=783
+  _globals['_CLIPFRAMES']._serialized_start=451
+  _globals['_CLIPFRAMES']._serialized_end=504
+  _globals['_VISIONTOKENS']._serialized_start=507
+  _globals['_VISIONTOKENS']._serialized_end=873
 # @@protoc_insertion_point(module_scope)

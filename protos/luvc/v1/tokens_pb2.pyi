@@ -77,8 +77,16 @@ class ModelIdentity(_message.Message):
     protocol_version: int
     def __init__(self, family: _Optional[str] = ..., revision: _Optional[str] = ..., vision_sha256: _Optional[str] = ..., projector_sha256: _Optional[str] = ..., preprocessing_sha256: _Optional[str] = ..., hidden_size: _Optional[int] = ..., protocol_version: _Optional[int] = ...) -> None: ...
 
+class ClipFrames(_message.Message):
+    __slots__ = ("count", "interval_seconds")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    interval_seconds: float
+    def __init__(self, count: _Optional[int] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
+
 class VisionTokens(_message.Message):
-    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces")
+    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces", "clip")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_GRID_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +97,7 @@ class VisionTokens(_message.Message):
     MERGE_SHA256_FIELD_NUMBER: _ClassVar[int]
     SOURCE_POSITIONS_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    CLIP_FIELD_NUMBER: _ClassVar[int]
     embeddings: Tensor
     grid: Grid
     source_grid: Grid
@@ -99,4 +108,5 @@ class VisionTokens(_message.Message):
     merge_sha256: str
     source_positions: bool
     pieces: _containers.RepeatedCompositeFieldContainer[Piece]
-    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ...) -> None: ...
+    clip: ClipFrames
+    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., clip: _Optional[_Union[ClipFrames, _Mapping]] = ...) -> None: ...

@@ -62,6 +62,13 @@ def qwen2_vl_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     }
 
 
+def qwen2_vl_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    return {
+        "pixel_values_videos": torch.cat([p.pixels for p in patches]),
+        "video_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
+    }
+
+
 def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
     vision = {
         "hidden_size": 64,
@@ -115,6 +122,10 @@ def llava_onevision_inputs(patches: list[Patches]) -> dict[str, Tensor]:
         "image_sizes": torch.tensor([p.size for p in patches]),
         "batch_num_images": torch.tensor([1] * len(patches) if all(cut) else [len(patches)]),
     }
+
+
+def llava_onevision_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    return {"pixel_values_videos": torch.stack([p.pixels for p in patches])}
 
 
 OLDER_HUB_NAMES = {

@@ -35,6 +35,7 @@ class Kit:
     stock: the whole model. config: from text settings and whether the head is tied. hub_names: from
     prefixes of transformers 5 to those of the hub, the first that fits applies. hub_config: the
     same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
+    clip_inputs: the same for clips; None where stock code takes both as one.
     processor: the stock one for text and pictures together, its picture half and its settings.
     token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
     where the picture is not cut.
@@ -44,11 +45,13 @@ class Kit:
     stock: Any
     config: Callable[[dict[str, Any], bool], Any]
     preprocessing: Mapping[str, Any]
+    clip_preprocessing: Mapping[str, Any]
     template: str
     placeholder: str
     hub_names: Mapping[str, str]
     hub_config: Callable[[dict[str, Any]], dict[str, Any]]
     inputs: Callable[[list[Patches]], dict[str, Tensor]]
+    clip_inputs: Callable[[list[Patches]], dict[str, Tensor]] | None
     layout: Layout
     processor: Any
     image_processor: Any
@@ -69,8 +72,27 @@ class Kit:
         """What the stock model's `generate` takes. ids: [length]"""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
         if self.name == "qwen2_vl":
-            inputs["mm_token_type_ids"] = (ids == token_id(self.placeholder)).int()[None]
-        return {**inputs, **(self.inputs(patches) if patches else {})}
+            of_pictures = (ids == token_id(self.placeholder)).int()
+            of_clips = (ids == token_id("<|video_pad|>")).int()
+            inputs["mm_token_type_ids"] = (of_pictures + 2 * of_clips)[None]
+        return inputs | self.media_inputs(patches)
+
+    def media_inputs(self, patches: list[Patches]) -> dict[str, Tensor]:
+        """patches: of pictures and clips, in the order of the prompt."""
+        if self.clip_inputs is None:
+            return self.inputs(patches) if patches else {}
+        pictures = [p for p in patches if not p.clip]
+        clips = [p for p in patches if p.clip]
+        return (self.inputs(pictures) if pictures else {}) | (
+            self.clip_inputs(clips) if clips else {}
+        )
+
+    @torch.no_grad()
+    def stock_clip_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
+        """As stock_tokens, for clips."""
+        if self.clip_inputs is None:
+            return self.stock_tokens(stock, patches)
+        return list(stock.model.get_video_features(**self.clip_inputs(patches)).pooler_output)
 
 
 KITS = {
@@ -88,6 +110,13 @@ KITS = {
                 "merge_size": 2,
                 "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
             },
+            clip_preprocessing=configs.NORMALIZED
+            | {
+                "fps": 2,
+                "min_frames": 4,
+                "max_frames": 8,
+                "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 12},
+            },
             template=templates.QWEN2_VL,
             placeholder="<|image_pad|>",
             hub_names={
@@ -97,6 +126,7 @@ KITS = {
             },
             hub_config=configs.flat,
             inputs=configs.qwen2_vl_inputs,
+            clip_inputs=configs.qwen2_vl_clip_inputs,
             layout=qwen2_vl.LAYOUT,
             processor=Qwen2VLProcessor,
             image_processor=Qwen2VLImageProcessorPil,
@@ -115,11 +145,14 @@ KITS = {
                 "min_patches": 1,
                 "max_patches": 6,
             },
+            clip_preprocessing=configs.NORMALIZED
+            | {"num_frames": 4, "size": {"height": 112, "width": 112}},
             template=templates.INTERNVL,
             placeholder="<IMG_CONTEXT>",
             hub_names=configs.OLDER_HUB_NAMES,
             hub_config=configs.same,
             inputs=lambda patches: {"pixel_values": torch.cat([p.pixels for p in patches])},
+            clip_inputs=None,
             layout=internvl.LAYOUT,
             processor=InternVLProcessor,
             image_processor=GotOcr2ImageProcessorPil,
@@ -143,6 +176,8 @@ KITS = {
                 "image_grid_pinpoints": configs.PINPOINTS,
                 "do_pad": True,
             },
+            clip_preprocessing=configs.NORMALIZED
+            | {"num_frames": 4, "size": {"height": 70, "width": 70}},
             template=templates.LLAVA_ONEVISION,
             placeholder="<image>",
             hub_names={
@@ -152,6 +187,7 @@ KITS = {
             },
             hub_config=configs.same,
             inputs=configs.llava_onevision_inputs,
+            clip_inputs=configs.llava_onevision_clip_inputs,
             layout=llava_onevision.LAYOUT,
             processor=LlavaOnevisionProcessor,
             image_processor=LlavaOnevisionImageProcessorPil,

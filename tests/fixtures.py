@@ -22,7 +22,7 @@ from tests.templates import SPECIALS, VOCABULARY, token_id
 
 def write_checkpoint(
     folder: Path,
-    family: str = "qwen2_vl",
+    family: str | Kit = "qwen2_vl",
     *,
     naming: str = "hub",
     shards: int = 1,
@@ -34,12 +34,13 @@ def write_checkpoint(
 
     text: the kind of LLM, where the family has a choice.
     """
-    kit = KITS[family]
+    kit = KITS[family] if isinstance(family, str) else family
     folder.mkdir(parents=True, exist_ok=True)
     model = random_model(kit, tied, layers, text)
     config = model.config.to_dict()
     _write_json(folder / "config.json", kit.hub_config(config) if naming == "hub" else config)
     _write_json(folder / "preprocessor_config.json", kit.preprocessing)
+    _write_json(folder / "video_preprocessor_config.json", kit.clip_preprocessing)
     ids = {"eos_token_id": [token_id("<|im_end|>"), token_id("<|endoftext|>")]}
     _write_json(folder / "generation_config.json", ids)
     write_tokenizer(folder)

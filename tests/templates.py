@@ -25,6 +25,8 @@ You are helpful.<|im_end|>
 {%- for part in message.content -%}
 {%- if part.type == 'image' -%}
 <|vision_start|><|image_pad|><|vision_end|>
+{%- elif part.type == 'video' -%}
+<|vision_start|><|video_pad|><|vision_end|>
 {%- else -%}
 {{ part.text }}
 {%- endif -%}
@@ -37,7 +39,7 @@ You are helpful.<|im_end|>
 {% endif -%}
 """
 
-# A line of its own for each picture; no default system message.
+# A line of its own for each picture or clip; no default system message.
 INTERNVL = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -47,6 +49,8 @@ INTERNVL = """\
 {%- for part in message.content -%}
 {%- if part.type == 'image' -%}
 {{ '<IMG_CONTEXT>\\n' }}
+{%- elif part.type == 'video' -%}
+{{ '<video>\\n' }}
 {%- else -%}
 {{ part.text }}
 {%- endif -%}
@@ -59,12 +63,16 @@ INTERNVL = """\
 {% endif -%}
 """
 
-# Takes no content that is a string, and shows the pictures of a message before its text.
+# Takes no content that is a string, and shows the pictures of a message, then its clips, before its
+# text.
 LLAVA_ONEVISION = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role + ' ' }}
 {%- for part in message.content | selectattr('type', 'equalto', 'image') -%}
 <image>
+{%- endfor -%}
+{%- for part in message.content | selectattr('type', 'equalto', 'video') -%}
+<video>
 {%- endfor -%}
 {%- for part in message.content | selectattr('type', 'equalto', 'text') -%}
 {{ '\\n' + part.text }}

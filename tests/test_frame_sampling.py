@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,20 +18,24 @@ from luvc_core.errors import InvalidSettings
 from luvc_core.media.sampling import EvenSampling, FrameSampling, RateSampling
 
 
-def stock(module: str) -> Callable[..., torch.Tensor]:
-    """`sample_frames` of a stock video processor, whose module wants torchvision to be imported."""
+def stock_function(module: str, function: str) -> Callable[..., Any]:
+    """A function of a stock video processor, whose module wants torchvision to be imported."""
     spec = find_spec(f"transformers.models.{module}")
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text())
-    method = next(
+    found = next(
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == "sample_frames"
+        if isinstance(node, ast.FunctionDef) and node.name == function
     )
-    names: dict[str, object] = {"torch": torch, "math": math, "VideoMetadata": VideoMetadata}
-    exec(compile(ast.Module([method], []), module, "exec"), names)
-    return names["sample_frames"]  # type: ignore[return-value]
+    names: dict[str, Any] = {"torch": torch, "math": math, "VideoMetadata": VideoMetadata}
+    exec(compile(ast.Module([found], []), module, "exec"), names)
+    return names[function]  # type: ignore[no-any-return]
+
+
+def stock(module: str) -> Callable[..., torch.Tensor]:
+    return stock_function(module, "sample_frames")
 
 
 def stock_indices(sampling: FrameSampling, metadata: VideoMetadata) -> list[int]:

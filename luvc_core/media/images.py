@@ -60,7 +60,9 @@ class MediaLimits:
     def check_count(self, count: int, clip_count: int) -> None:
         """Raise InvalidMedia if a request holds too many pictures and clips, or too many clips."""
         if count > self.max_items:
-            raise InvalidMedia("messages", f"{count} pictures and clips", f"at most {self.max_items}")
+            raise InvalidMedia(
+                "messages", f"{count} pictures and clips", f"at most {self.max_items}"
+            )
         if clip_count > self.max_clips:
             raise InvalidMedia("messages", f"{clip_count} clips", f"at most {self.max_clips}")
 

@@ -112,15 +112,24 @@ class Stack:
     back: decoder_pb2_grpc.DecoderServiceStub
 
 
+# Bounds that the pictures of the tests never meet, and clips can.
+CLIP_LIMITS = ("--max-clip-bytes", "100000", "--max-clip-pixels", "100000", "--max-clips", "2")
+
+
 @pytest.fixture(scope="session")
 def stack(
     checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    logs = tmp_path_factory.mktemp("logs")
-    checkpoint = checkpoints("qwen2_vl")
+    with both(checkpoints("qwen2_vl"), tmp_path_factory.mktemp("logs")) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def both(checkpoint: Path, logs: Path) -> Iterator[Stack]:
+    """The two halves of a checkpoint, ready."""
     with (
         decoder(checkpoint, logs, "--ray-cpus", "2") as back_service,
-        encoder(checkpoint, back_service.endpoint, logs) as front_service,
+        encoder(checkpoint, back_service.endpoint, logs, *CLIP_LIMITS) as front_service,
         grpc.insecure_channel(front_service.endpoint) as front,
         grpc.insecure_channel(back_service.endpoint) as back,
     ):

@@ -116,7 +116,7 @@ def grown(name: str, tokens: int, **vision: Any) -> Kit:
 
     def config(text: dict[str, Any], tied: bool) -> Any:
         settings = kit.config(text, tied).to_dict()
-        settings["vision_config"].update(vision)
+        settings["vision_config"] |= vision
         settings["image_seq_length"] = tokens
         return type(kit.config(text, tied)).from_dict(settings)
 
@@ -134,11 +134,11 @@ def grown(name: str, tokens: int, **vision: Any) -> Kit:
 @pytest.mark.parametrize(
     ("kit", "size", "plain", "merged"),
     [
-        (grown("internvl", 256, image_size=[448, 448]), (640, 360),
+        (grown("internvl", 256, image_size=[448, 448], num_hidden_layers=2), (640, 360),
          Grid(32, 16, 16), Grid(32, 8, 8)),
-        (grown("llava_onevision", 729, image_size=384), (640, 360),
+        (grown("llava_onevision", 729, image_size=384, num_hidden_layers=2), (640, 360),
          Grid(32, 14, 14), Grid(32, 7, 7)),
-        (grown("qwen2_vl", 0), (640, 360), Grid(16, 13, 23), Grid(16, 7, 12)),
+        (grown("qwen2_vl", 0, depth=2), (640, 360), Grid(16, 13, 23), Grid(16, 7, 12)),
     ],
     ids=lambda value: value.name if isinstance(value, Kit) else "",
 )  # fmt: skip

@@ -14,6 +14,7 @@ import pytest
 from luvc import AsyncClient, Client, InvalidArgument
 
 from tests.asking import PICTURES
+from tests.clips import film, moving_square
 from tests.services import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -76,6 +77,16 @@ def test_ask_streams_text_and_sums_up_for_people(endpoints: tuple[str, str], pic
     as_json = luvc_ask(endpoints[0], picture, "What is it?", "--json")
     assert plain.stdout.rstrip("\n") == json.loads(as_json.stdout)["answer"].rstrip("\n")
     assert "visual tokens: 36 in the picture" in plain.stderr
+
+
+def test_ask_takes_a_clip(endpoints: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(film(moving_square(24)))
+    plain = luvc_ask(endpoints[0], path, "What moves?")
+    assert plain.returncode == 0, plain.stderr
+    assert "in the media (6 frames)" in plain.stderr
+    as_json = luvc_ask(endpoints[0], path, "What moves?", "--json")
+    assert json.loads(as_json.stdout)["usage"]["frame_count"] == 6
 
 
 def test_ask_says_what_is_wrong(endpoints: tuple[str, str], picture: Path) -> None:

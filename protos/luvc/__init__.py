@@ -1,4 +1,4 @@
-"""Thin client of LUVC: ask questions about pictures over gRPC. Needs no torch.
+"""Thin client of LUVC: ask questions about pictures and clips over gRPC. Needs no torch.
 
 from luvc import Client
 

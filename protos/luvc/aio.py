@@ -21,7 +21,7 @@ class AsyncClient:
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)
 
     async def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
-        """The whole answer to a question about pictures."""
+        """The whole answer to a question about pictures and clips."""
         return await self.stream(question, *media, **options).answer()
 
     def stream(self, question: str, *media: MediaLike, **options: Any) -> "AsyncAnswerStream":

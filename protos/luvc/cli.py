@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   luvc serve                                   both services on this machine, until Ctrl-C
   luvc ask photo.jpg "What colour is the car?"
   luvc ask before.png after.png "What differs?" --json
+  luvc ask clip.mp4 "What moves?"
 """
 
 
@@ -21,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="luvc",
-        description="Questions about pictures, answered by a vision-language model whose visual "
-        "tokens are compressed on the way.",
+        description="Questions about pictures and clips, answered by a vision-language model "
+        "whose visual tokens are compressed on the way.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,9 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
-        "ask", help="ask a question about pictures", description="Ask a running service."
+        "ask", help="ask a question about pictures and clips", description="Ask a running service."
     )
-    parser.add_argument("files", nargs="*", metavar="FILE", help="JPEG, PNG or WebP pictures")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="pictures (JPEG, PNG, WebP) and clips (MP4, WebM, animated GIF, WebP, PNG)",
+    )
     parser.add_argument("question", help="what to ask, quoted")
     parser.add_argument(
         "--endpoint",
@@ -153,8 +159,9 @@ def _summary(answer: Answer) -> str:
     usage = answer.usage
     if not usage.source_visual_token_count:
         return f"[{usage.completion_token_count} tokens]"
+    shown = f"the media ({usage.frame_count} frames)" if usage.frame_count else "the picture"
     return (
-        f"[visual tokens: {usage.source_visual_token_count} in the picture, "
+        f"[visual tokens: {usage.source_visual_token_count} in {shown}, "
         f"{usage.merged_visual_token_count} sent, "
         f"{usage.layer_averaged_visual_token_count:.0f} in the average layer; "
         f"{usage.wire_byte_count / 1024:.0f} of {usage.uncompressed_byte_count / 1024:.0f} KiB; "

@@ -28,7 +28,7 @@ class Client:
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)
 
     def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
-        """The whole answer to a question about pictures."""
+        """The whole answer to a question about pictures and clips."""
         return self.stream(question, *media, **options).answer
 
     def stream(self, question: str, *media: MediaLike, **options: Any) -> "AnswerStream":

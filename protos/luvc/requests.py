@@ -13,7 +13,7 @@ from PIL import Image
 from luvc.v1 import chat_pb2, compression_pb2, encoder_pb2
 
 MediaLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
-"""A path, the bytes of a picture file, or a PIL picture."""
+"""A path or the bytes of a picture or clip file, or a PIL picture."""
 
 _ROLES = {
     "system": chat_pb2.ROLE_SYSTEM,
@@ -31,7 +31,8 @@ class Message:
 
 
 def media_of(source: MediaLike) -> chat_pb2.Media:
-    """The wire form of a picture. Raises OSError when a file cannot be read."""
+    """The wire form of a picture or clip; files are not looked into. Raises OSError when one cannot
+    be read."""
     if isinstance(source, bytes):
         return chat_pb2.Media(data=source)
     if isinstance(source, Image.Image):
@@ -43,7 +44,7 @@ def media_of(source: MediaLike) -> chat_pb2.Media:
 
 
 def question_about(question: str, media: Sequence[MediaLike]) -> list[chat_pb2.ChatMessage]:
-    """A one-turn conversation: the pictures first, then the question."""
+    """A one-turn conversation: the media first, then the question."""
     parts = [chat_pb2.ContentPart(media=media_of(m)) for m in media]
     parts.append(chat_pb2.ContentPart(text=question))
     return [chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=parts)]

@@ -29,7 +29,7 @@ class Service:
     process: "subprocess.Popen[bytes]"
     log: Path
 
-    def wait_ready(self, seconds: float = 120) -> "Service":
+    def wait_ready(self, seconds: float = 240) -> "Service":
         self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
         return self
 

@@ -19,6 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from luvc_core.errors import InvalidMedia, InvalidSettings
 
 _TYPES = "JPEG, PNG or WebP"
+CLIP_TYPES = "MP4, WebM, or animated GIF, WebP or PNG"
 # What Pillow raises for bytes that are not what they say. Readers that allocate when they open a
 # file, and frames that enlarge it, meet Pillow's own limit before ours.
 DECODING_ERRORS = (
@@ -79,7 +80,8 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
         raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_bytes} bytes")
     opener = opener_for(data)
     if opener is None:
-        raise InvalidMedia(field, f"unsupported type ({_what_it_looks_like(data)})", _TYPES)
+        problem = f"unsupported type ({_what_it_looks_like(data)})"
+        raise InvalidMedia(field, problem, f"{_TYPES}; for clips {CLIP_TYPES}")
     try:
         # Past Image.open, whose own bomb check warns or raises by a global limit.
         image = opener(io.BytesIO(data))

@@ -8,10 +8,8 @@ from luvc_core.media.animations import decode_animation, is_animation
 from luvc_core.media.clips import Clip, ClipRequest
 from luvc_core.media.containers import demuxer_for
 from luvc_core.media.films import decode_film
-from luvc_core.media.images import MediaLimits
+from luvc_core.media.images import CLIP_TYPES, MediaLimits
 from luvc_core.media.sampling import FrameSampling
-
-_TYPES = "MP4, WebM, or animated GIF, WebP or PNG"
 
 
 def kind_of(data: bytes) -> Literal["picture", "clip"]:
@@ -35,7 +33,7 @@ def decode_clip(
     InvalidMedia for anything that is no whole clip within the limits.
     """
     if not data:
-        raise InvalidMedia(field, "0 bytes", _TYPES)
+        raise InvalidMedia(field, "0 bytes", CLIP_TYPES)
     if len(data) > limits.max_clip_bytes:
         raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_clip_bytes} bytes")
     request = ClipRequest(data, field, limits, sampling, check)
@@ -43,4 +41,4 @@ def decode_clip(
         return decode_film(request)
     if is_animation(data):
         return decode_animation(request)
-    raise InvalidMedia(field, "no clip", _TYPES)
+    raise InvalidMedia(field, "no clip", CLIP_TYPES)

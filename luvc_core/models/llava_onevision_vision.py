@@ -32,10 +32,11 @@ from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.clip_processing import ClipProcessor
 from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
+from luvc_core.models.packing import Packed, in_a_row, pack
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.resolve import Checkpoint
 from luvc_core.models.tower import MergePlan, run_blocks, run_tiles
-from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens
+from luvc_core.tokens import ClipFrames, Grid, Identity, Separators, VisionTokens
 
 _OWN_SETTINGS = ("image_grid_pinpoints", "do_center_crop", "crop_size")
 # The stock processor tells pictures that are alone from others by their number.
@@ -122,7 +123,9 @@ class LlavaOnevisionVision(VisionHalf):
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         tiled = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
         return [
-            self._tokens(self._clip(tiles) if p.clip else self._picture(tiles, p), p, oim)
+            in_a_row(
+                self._clip(tiles) if p.clip else self._picture(tiles, p), self.identity, oim, p.clip
+            )
             for tiles, p in zip(tiled, patches, strict=True)
         ]
 
@@ -138,37 +141,22 @@ class LlavaOnevisionVision(VisionHalf):
         state = run_blocks(layers, _vision_block, state, plan)
         return dataclasses.replace(state, hidden=self._projector(state.hidden))
 
-    def _tokens(self, packed: list["_Packed"], patches: Patches, oim: OimSettings) -> VisionTokens:
-        embeddings, positions, sizes = (
-            torch.cat([part[i] for _, part in packed]).cpu() for i in range(3)
-        )
-        return VisionTokens(
-            embeddings=embeddings,
-            pieces=tuple(piece for piece, _ in packed),
-            positions=positions,
-            sizes=sizes,
-            identity=self.identity,
-            merge_sha256=oim.sha256,
-            source_positions=oim.llm_position == "source" and not oim.is_off,
-            clip=patches.clip,
-        )
-
-    def _clip(self, tiles: TokenGrid) -> list["_Packed"]:
+    def _clip(self, tiles: TokenGrid) -> list[Packed]:
         """tiles: the frames of one clip, which shrink to half their sides, merged or not."""
         target, half = (-(-tiles.rows // 2), -(-tiles.columns // 2)), -(-self._side // 2)
         shown = shrink(tiles, target, (self._side, self._side), (half, half))
-        return [self._pack(shown, Grid(len(tiles.hidden), half, half), "piece")]
+        return [pack(shown, Grid(len(tiles.hidden), half, half), "piece", self._newline.weight)]
 
-    def _picture(self, tiles: TokenGrid, patches: Patches) -> list["_Packed"]:
+    def _picture(self, tiles: TokenGrid, patches: Patches) -> list[Packed]:
         """tiles: of one picture, the whole of it first."""
         assert isinstance(patches, TiledPatches)
         whole = frames(tiles, 0, 1)
         ends: Separators = "none" if patches.canvas else "piece"
-        packed = [self._pack(whole, Grid(1, self._side, self._side), ends)]
+        packed = [pack(whole, Grid(1, self._side, self._side), ends, self._newline.weight)]
         if patches.canvas:
             shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size)
             if source.token_count:
-                packed.append(self._pack(shown, source, "row"))
+                packed.append(pack(shown, source, "row", self._newline.weight))
         return packed
 
     def _on_canvas(
@@ -190,31 +178,6 @@ class LlavaOnevisionVision(VisionHalf):
                 target = int(state.rows // ratio), int(state.columns // ratio)
             state = shrink(state, target, (rows, columns), smaller)
         return state, Grid(1, *smaller)
-
-    def _pack(self, state: TokenGrid, source: Grid, ends: Separators) -> "_Packed":
-        """A piece with its newlines."""
-        piece = Piece(Grid(source.frames, state.rows, state.columns), source, ends)
-        frame = torch.arange(source.frames, device=state.positions.device).float()
-        places = F.pad(state.positions, (1, 0))
-        places[..., 0] = frame.view(-1, 1, 1)
-        hidden = state.hidden
-        sizes = state.sizes * (source.token_count / state.sizes.sum())
-        lines = {"none": 0, "row": state.rows, "piece": 1}[ends]
-        if lines:
-            length = piece.line_length
-            # A newline stands where its row does, one column past the last of the source.
-            end = places.view(-1, state.columns, 3)[-lines:].mean(1)
-            end[:, 2] = source.columns
-            hidden = hidden.reshape(lines, length, -1)
-            newline = self._newline.weight.expand(lines, 1, -1)
-            hidden = torch.cat((hidden, newline), dim=1)
-            places = torch.cat((places.reshape(lines, length, 3), end.unsqueeze(1)), dim=1)
-            sizes = F.pad(sizes.reshape(lines, length), (0, 1))
-        return piece, (hidden.reshape(-1, hidden.shape[-1]), places.reshape(-1, 3), sizes.flatten())
-
-
-# A piece, and the embeddings, positions and sizes of its tokens.
-_Packed = tuple[Piece, tuple[Tensor, Tensor, Tensor]]
 
 
 class _Newline(nn.Module):

@@ -1,0 +1,98 @@
+"""Families x media x profiles, end to end: two real services a family, over gRPC."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luvc_core.chat import Message
+from luvc_core.encode import Encoder
+from luvc_core.models.base import LanguageHalf, VisionHalf
+from luvc_core.profiles import profile
+from tests.asking import TIMEOUT, ask, named
+from tests.clips import film, moving_square
+from tests.families import ALL_FAMILIES, Kit
+from tests.fixtures import encoded, noise_picture
+from tests.services import Stack, both
+from tests.test_families import OFF
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), ALL_FAMILIES]
+
+LAYERS = 5
+QUESTION = "What is it?"
+MEDIA = {
+    "picture": [encoded(noise_picture(112, 112))],
+    "odd": [encoded(noise_picture(300, 80))],
+    "two pictures": [encoded(noise_picture(112, 112)), encoded(noise_picture(60, 200))],
+    "clip": [film(moving_square(16))],
+}
+# Visual tokens of each medium: in the source, and with three quarters of rows and columns merged.
+COUNTS: dict[str, dict[str, tuple[list[int], list[int]]]] = {
+    "qwen2_vl": {
+        "picture": ([16], [9]),
+        "odd": ([33], [16]),
+        "two pictures": ([16, 14], [9, 10]),
+        "clip": ([12], [8]),
+    },
+    "internvl": {
+        "picture": ([16], [9]),
+        "odd": ([80], [45]),
+        "two pictures": ([16, 64], [9, 36]),
+        "clip": ([64], [36]),
+    },
+    "llava_onevision": {
+        "picture": ([81], [72]),
+        "odd": ([77], [68]),
+        "two pictures": ([26, 26], [17, 17]),
+        "clip": ([37], [17]),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def services(
+    family: Kit, checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    with both(checkpoints(family.name), tmp_path_factory.mktemp(family.name)) as running:
+        yield running
+
+
+def stock_answer(
+    media: list[bytes], family: Kit, stock: Any, vision: VisionHalf, language: LanguageHalf
+) -> str:
+    """What the whole model of transformers says, asked without any service."""
+    encoder = Encoder(vision)
+    patches = [encoder.prepare(data, "", alone=len(media) == 1) for data in media]
+    tokens = encoder.encode(patches, OFF)
+    ids = language.tokenize((Message("user", (*tokens, QUESTION)),)).ids
+    inputs = family.stock_inputs(ids, patches)
+    whole = stock.generate(**inputs, max_new_tokens=8, do_sample=False)
+    return language.text_of(whole[0, len(ids) :].tolist())
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_answers(
+    kind: str, services: Stack, family: Kit, stock: Any, vision: VisionHalf, language: LanguageHalf
+) -> None:
+    source, merged = COUNTS[family.name][kind]
+    for name in ("off", "lossless", "max"):
+        request = ask(*MEDIA[kind], QUESTION, settings=named(name))
+        pieces = list(services.front.Generate(request, timeout=TIMEOUT))
+        usage = pieces[-1].usage
+        sent = merged if name == "max" else source
+        spu = profile(name).spu
+        layers = [spu.layer_counts(LAYERS, count) if spu else (count,) * LAYERS for count in sent]
+        assert usage.profile == name
+        assert usage.source_visual_token_count == sum(source)
+        assert usage.merged_visual_token_count == sum(sent)
+        assert list(usage.layer_visual_token_counts) == [
+            sum(own) for own in zip(*layers, strict=True)
+        ]
+        assert usage.wire_byte_count == sum(sent) * 64 * 4
+        assert usage.frame_count == (4 if kind == "clip" else 0)
+        if name == "off":
+            expected = stock_answer(MEDIA[kind], family, stock, vision, language)
+            assert "".join(piece.text for piece in pieces) == expected
+        else:
+            assert usage.layer_visual_token_counts[-1] == 0

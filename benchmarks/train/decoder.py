@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel, apply_rotary_pos_emb
 
-from .packing import PADDING, Pack
+from .packing import Pack
+from .views import NEWLINE, PADDING, View
 
 AIMED_HEADS = 2
 SINK = 2.0
@@ -23,10 +24,10 @@ def decoder_forward(
     mask: torch.Tensor,
     asked: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x: [pictures, length, hidden] -> hidden states at the end and after a third of the layers,
+    """x: [samples, length, hidden] -> hidden states at the end and after a third of the layers,
     and log attention of the `asked` rows in the two layers above it, in the first two heads.
 
-    The latter two feed training-only losses. asked: [pictures, length], bool; the attention is
+    The latter two feed training-only losses. asked: [samples, length], bool; the attention is
     [layers, targets, heads, length].
     """
     picture = asked.nonzero()[:, 0]
@@ -60,13 +61,14 @@ def decoder_forward(
 class Heads(nn.Module):
     """Training-only readouts a third of the way up; they are not exported.
 
-    `place` tells where a visual token is; `query` tells what an answer's token must look for.
+    `place` tells a visual token's row, column and frame; `query` tells what an answer's token must
+    look for.
     Both circuits form in minutes with these, and hardly at all from answers alone.
     """
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.place = nn.Linear(hidden, 2)
+        self.place = nn.Linear(hidden, 3)
         self.query = nn.Linear(hidden, hidden)
         nn.init.eye_(self.query.weight)
 
@@ -75,30 +77,25 @@ class Losses:
     """Losses of one pack: the answers' cross-entropy and the heads' squared errors."""
 
     def __init__(
-        self,
-        model: Qwen2VLForConditionalGeneration,
-        heads: Heads,
-        pack: Pack,
-        features: torch.Tensor,
-        grid: tuple[int, int],
-    ) -> None:
-        """features: [pictures, cells, hidden], all cells of each picture in raster order."""
-        table = model.get_input_embeddings().weight
-        visual = pack.cells != PADDING
-        picture = torch.arange(len(pack.ids))[:, None].expand_as(pack.ids)
+        self, decoder: Qwen2VLTextModel, heads: Heads, pack: Pack, views: Sequence[View],
+        newline: torch.Tensor,
+    ) -> None:  # fmt: skip
+        """views: of one task and family, so of one shape; newline: [hidden]."""
+        table = decoder.embed_tokens.weight
+        features = torch.stack([view.features for view in views])
+        visual = pack.cells >= 0
+        sample = torch.arange(len(pack.ids))[:, None].expand_as(pack.ids)
         x = F.embedding(pack.ids, table)
-        x = torch.where(visual[..., None], features[picture, pack.cells.clamp(min=0)], x)
-        decoder = model.model.language_model
+        x = torch.where(visual[..., None], features[sample, pack.cells.clamp(min=0)], x)
+        x = torch.where((pack.cells == NEWLINE)[..., None], newline, x)
         self.pack, self.asked = pack, pack.targets != PADDING
         hidden, tapped, looks = decoder_forward(decoder, x, pack.positions, pack.mask(), self.asked)
         self.logits = hidden[self.asked] @ table.T
         self.targets = pack.targets[self.asked]
         self.answer = F.cross_entropy(self.logits, self.targets)
-        cells = pack.cells[visual]
-        place = torch.stack([cells // grid[1] / grid[0], cells % grid[1] / grid[1]], 1) - 0.5
+        place = _places(pack.cells[visual], views[0])
         self.place = F.mse_loss(heads.place(tapped[visual]), place) / 0.083
         self.query = F.mse_loss(heads.query(tapped[self.asked]), pack.queries) / 0.09
-
         self.look, self.tally = self._look(looks)
 
     def _look(self, looks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,7 +105,7 @@ class Losses:
         """
         cells = self.pack.cells[self.asked.nonzero()[:, 0]]
         index = cells.clamp(min=0)[:, None].expand(-1, AIMED_HEADS, -1)
-        aims = self.pack.aims.gather(2, index) & (cells != PADDING)[:, None]
+        aims = self.pack.aims.gather(2, index) & (cells >= 0)[:, None]
         aimed = looks.masked_fill(~aims, -1e4).logsumexp(-1)
         some = aims.any(-1) & ~self.pack.counted[:, None]
         found = -(aimed * some).sum() / (some.sum() * len(looks)).clamp(min=1)
@@ -145,3 +142,11 @@ class Losses:
                 count[1] += 1
                 good = True
         return {kind: (right, asked) for kind, (right, asked) in counts.items()}
+
+
+def _places(cells: torch.Tensor, view: View) -> torch.Tensor:
+    """Row, column and frame of visual tokens, each from -0.5 to 0.5: [tokens, 3]."""
+    frames, count, _ = view.hot.shape
+    rows, columns = view.grid
+    frame, own = cells // count, cells % count
+    return torch.stack([own // columns / rows, own % columns / columns, frame / frames], 1) - 0.5

@@ -1,11 +1,13 @@
 # Every command sets up what it needs; a fresh clone and Python 3.11 are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+FAMILY := qwen2-vl
 
 .PHONY: help setup demo serve test check bench-accuracy format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
+	@echo "                      (FAMILY=qwen2-vl, internvl or llava-ov)"
 	@echo "make test             all tests"
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make serve            both services, until Ctrl-C"
@@ -23,7 +25,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.demo --family $(FAMILY)
 
 serve: setup
 	$(BIN)/luvc serve

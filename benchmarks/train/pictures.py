@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
-from ..tasks import KINDS, SERIES_KINDS, make_series
+from ..tasks import KINDS, SERIES, SERIES_KINDS, make_series
 from .export import export
 from .labels import Student, choose, load_heads, new_student, optimizers_of
 from .model import FAMILIES, Family, build_config, fresh_model, grow
@@ -28,6 +29,9 @@ COUNTED_SCENES = 20
 FIRST = {"scene": 500, "chart": 200, "document": 200, "clip": 150, "pair": 200}
 FRESH = {"scene": 2, "chart": 1, "document": 1, "clip": 1, "pair": 1}
 """Samples drawn before the first step, and in each step; all are kept and come again."""
+
+FILED = 224
+"""Pixels on a side of the files of clips and pairs."""
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Trainee:
             patches = to_patches(frames, self.tower.side)
             patches = patches.unflatten(0, (-1, self.tower.temporal)).mean(1)
         else:
-            images = [sample.image for sample in samples if sample.image is not None]
+            images = [_as_filed(s.image, task) for s in samples if s.image is not None]
             patches = to_patches(images, self.tower.side)
         tokens = self.tower.forward(patches, samples[0].grid)
         view = self.student.viewers[self.family.name].view(task, samples, asked, tokens)
@@ -135,6 +139,14 @@ def save(trainee: Trainee) -> None:
     torch.save({"llm": student.llm.state_dict(), "heads": student.heads.state_dict()},
                path.with_suffix(".tmp"))  # fmt: skip
     path.with_suffix(".tmp").replace(path)
+
+
+def _as_filed(image: Image.Image, task: str) -> Image.Image:
+    """Frames and pairs come in small files, which the processors of tiles enlarge."""
+    if task not in SERIES or image.width == FILED:
+        return image
+    small = image.resize((FILED, FILED), Image.Resampling.BICUBIC)
+    return small.resize(image.size, Image.Resampling.BICUBIC)
 
 
 @torch.no_grad()

@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 
 from ..tasks import QA
-from ..tasks.words import PLURALS
+from ..tasks.words import COLORS, PLURALS, SHAPES
 from .atoms import PLACES, AtomTable
 
 WHICH = {"first": 0, "second": 1, "before": 0, "after": -1}
+
+
+EVENTS = ("left", "right", "up", "down", "color", "shape", "new")
+"""What may have become of an object since the first frame."""
+
+
+class Events(NamedTuple):
+    """Of objects behind the first frame: their cells [objects], the cell in the first frame that
+    shows them then or -1 [objects], what became of them [objects, EVENTS]."""
+
+    cells: torch.Tensor
+    origins: torch.Tensor
+    flags: torch.Tensor
+
+
+def events_of(hot: torch.Tensor, columns: int, names: Sequence[str]) -> Events:
+    """What a series' labels tell. hot: as View.hot."""
+    marked = hot[..., names.index("object")].gt(0).nonzero().tolist()
+    looks = [
+        (frame, cell, _one(hot[frame, cell], names, COLORS), _one(hot[frame, cell], names, SHAPES))
+        for frame, cell in marked
+    ]
+    first = [look for look in looks if look[0] == 0]
+    cells, origins, flags = [], [], []
+    for frame, cell, color, shape in looks:
+        if not frame:
+            continue
+        same = [o for o in first if o[2:] == (color, shape)]
+        akin = same or [o for o in first if (o[2] == color) != (o[3] == shape)]
+        known = akin[0] if len(akin) == 1 else None
+        down = right = 0
+        if known:
+            down = cell // columns - known[1] // columns
+            right = cell % columns - known[1] % columns
+        cells.append(frame * hot.shape[1] + cell)
+        origins.append(known[1] if known else -1)
+        flags.append(
+            [right < 0, right > 0, down < 0, down > 0, bool(known and known[2] != color),
+             bool(known and known[3] != shape), not akin]
+        )  # fmt: skip
+    return Events(
+        torch.tensor(cells, dtype=torch.long),
+        torch.tensor(origins, dtype=torch.long),
+        torch.tensor(flags, dtype=torch.float).reshape(-1, len(EVENTS)),
+    )
+
+
+def _one(hot: torch.Tensor, names: Sequence[str], words: Iterable[str]) -> str:
+    """The word of these that a cell says most of."""
+    return max(words, key=lambda word: float(hot[names.index(word)]))
 
 
 class Aims:

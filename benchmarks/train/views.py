@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from ..tasks import QA, SERIES, SPLITS, Sample, make_sample, make_series
 from ..tasks.words import COLORS
+from .aims import Events, events_of
 from .atoms import AtomTable, place_codes
 from .model import HIDDEN, SIDE, Family
 
@@ -26,7 +27,7 @@ class View(NamedTuple):
     """One sample with its questions.
 
     hot: what is true where, [frames, cells, atoms]; grid: rows and columns of a frame's cells;
-    features: the visual tokens of all cells, [frames * cells, hidden].
+    features: the visual tokens of all cells, [frames * cells, hidden]; events: of a series.
     """
 
     task: str
@@ -34,6 +35,7 @@ class View(NamedTuple):
     hot: torch.Tensor
     grid: tuple[int, int]
     features: torch.Tensor
+    events: Events | None
 
 
 class Prefix(NamedTuple):
@@ -106,7 +108,9 @@ class Viewer:
         if shape.pooled:
             hot, tokens = _pool(hot, F.max_pool2d), _pool(tokens, F.avg_pool2d)
             hot[..., 0] = (hot[..., 1:].sum(-1) == 0).float()
-        return View(task, tuple(asked), hot, shape.grid, tokens.flatten(0, 1))
+        columns, names = shape.grid[1], self.table.names
+        events = events_of(hot, columns, names) if task in SERIES else None
+        return View(task, tuple(asked), hot, shape.grid, tokens.flatten(0, 1), events)
 
     def from_labels(self, task: str, seed: int, level: float) -> View:
         samples, asked = draw(self.family, task, seed, paint=False)

@@ -120,7 +120,7 @@ def main() -> int:
     """Measure, draw, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--n", type=int, default=100, help="questions a kind (default: %(default)s)"
+        "--n", type=int, default=60, help="questions a kind (default: %(default)s)"
     )
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument(

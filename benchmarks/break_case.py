@@ -119,9 +119,7 @@ def show(rows: Sequence[Row]) -> None:
 def main() -> int:
     """Measure, draw, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--n", type=int, default=60, help="questions a kind (default: %(default)s)"
-    )
+    parser.add_argument("--n", type=int, default=60, help="questions a kind (default: %(default)s)")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from transformers import (
     InternVLProcessor,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionProcessor,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
 )
@@ -21,7 +24,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from luvc_core.models import internvl, llava_onevision, qwen2_vl
+from luvc_core.models import internvl, llava_onevision, qwen2_5_vl, qwen2_vl
 from luvc_core.models.base import Patches
 from luvc_core.models.layout import Layout
 from tests import configs, templates
@@ -37,7 +40,7 @@ class Kit:
     same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
     processor: the stock one for text and pictures together, its picture half and its settings.
     token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
-    where the picture is not cut.
+    where the picture is not cut. mrope: positions have three axes, in a text model of its own.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Kit:
     processor_settings: Mapping[str, Any]
     token_names: Mapping[str, str]
     side: int = 0
+    mrope: bool = False
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -68,40 +72,53 @@ class Kit:
     def stock_inputs(self, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
         """What the stock model's `generate` takes. ids: [length]"""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
-        if self.name == "qwen2_vl":
+        if self.mrope:
             inputs["mm_token_type_ids"] = (ids == token_id(self.placeholder)).int()[None]
         return {**inputs, **(self.inputs(patches) if patches else {})}
 
 
+# What the two families of Qwen have in common.
+qwen_kit = partial(
+    Kit,
+    preprocessing=configs.NORMALIZED
+    | {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
+    },
+    template=templates.QWEN2_VL,
+    placeholder="<|image_pad|>",
+    hub_names={
+        "model.visual.": "visual.",
+        "model.language_model.": "model.",
+        "lm_head.": "lm_head.",
+    },
+    hub_config=configs.flat,
+    inputs=configs.qwen2_vl_inputs,
+    image_processor=Qwen2VLImageProcessorPil,
+    processor_settings={},
+    token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+    mrope=True,
+)
+
 KITS = {
     kit.name: kit
     for kit in (
-        Kit(
+        qwen_kit(
             name="qwen2_vl",
             stock=Qwen2VLForConditionalGeneration,
             config=configs.qwen2_vl_config,
-            preprocessing=configs.NORMALIZED
-            | {
-                "image_processor_type": "Qwen2VLImageProcessor",
-                "patch_size": 14,
-                "temporal_patch_size": 2,
-                "merge_size": 2,
-                "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
-            },
-            template=templates.QWEN2_VL,
-            placeholder="<|image_pad|>",
-            hub_names={
-                "model.visual.": "visual.",
-                "model.language_model.": "model.",
-                "lm_head.": "lm_head.",
-            },
-            hub_config=configs.flat,
-            inputs=configs.qwen2_vl_inputs,
             layout=qwen2_vl.LAYOUT,
             processor=Qwen2VLProcessor,
-            image_processor=Qwen2VLImageProcessorPil,
-            processor_settings={},
-            token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+        ),
+        qwen_kit(
+            name="qwen2_5_vl",
+            stock=Qwen2_5_VLForConditionalGeneration,
+            config=configs.qwen2_5_vl_config,
+            layout=qwen2_5_vl.LAYOUT,
+            processor=Qwen2_5_VLProcessor,
         ),
         Kit(
             name="internvl",

@@ -120,7 +120,7 @@ def test_text_models_of_another_kind_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("internvl", {"vision_feature_layer": -2}, "only the tower's last layer without CLS"),
+        ("internvl", {"vision_feature_layer": -2}, "vision_feature_layer -2 .*supported: -1"),
         ("llava_onevision", {"vision_feature_layer": [-2, -1]}, "supported: one layer"),
         ("llava_onevision", {"vision_feature_select_strategy": "default"}, "supported: full"),
         ("llava_onevision", {"vision_aspect_ratio": "pad"}, "'pad' is not supported"),

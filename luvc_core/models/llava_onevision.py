@@ -2,12 +2,13 @@
 
 from transformers import LlavaOnevisionConfig
 
-from luvc_core.models.layout import Layout
+from luvc_core.models.layout import PICTURES, Layout
 from luvc_core.models.prompting import PictureMarks
 from luvc_core.models.text_1d import Text1D
 
 LAYOUT = Layout(
     family="llava_onevision",
+    title="LLaVA-OneVision",
     config_class=LlavaOnevisionConfig,
     # Names of transformers 5, then those of the hub.
     renames=(
@@ -25,6 +26,7 @@ LAYOUT = Layout(
         ("lm_head.", "lm_head."),
     ),
     projector="visual.projector.",
+    takes=(*PICTURES, "video"),
 )
 
 

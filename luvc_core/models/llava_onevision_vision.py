@@ -25,7 +25,6 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
 from luvc_core.algorithms.canvas import frames, join_tiles, shrink, unpad
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
-from luvc_core.errors import CheckpointError
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
@@ -77,7 +76,11 @@ class LlavaOnevisionVision(VisionHalf):
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
         opened = LAYOUT.open(checkpoint)
         config = opened.config
-        _check(checkpoint, config)
+        opened.require("vision_config.model_type", "siglip_vision_model")
+        opened.require("vision_feature_layer", "one layer", lambda value: isinstance(value, int))
+        opened.require("vision_feature_select_strategy", "full")
+        most_tiles = config.vision_aspect_ratio.removeprefix("anyres_max_")
+        opened.require("vision_aspect_ratio", "anyres_max_<number>", lambda _: most_tiles.isdigit())
         with torch.device("meta"):
             tower = SiglipVisionModel._from_config(config.vision_config)
             projector = LlavaOnevisionMultiModalProjector(config)
@@ -205,20 +208,3 @@ def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tens
     )
     hidden = hidden + attention.out_proj(mixed.transpose(1, 2).flatten(2))
     return hidden + layer.mlp(layer.layer_norm2(hidden)), keys.mean(2)
-
-
-def _check(checkpoint: Checkpoint, config: Any) -> None:
-    for name, value, fits, allowed in (
-        ("vision tower", config.vision_config.model_type,
-         config.vision_config.model_type == "siglip_vision_model", "siglip_vision_model"),
-        ("vision_feature_layer", config.vision_feature_layer,
-         isinstance(config.vision_feature_layer, int), "one layer"),
-        ("vision_feature_select_strategy", config.vision_feature_select_strategy,
-         config.vision_feature_select_strategy == "full", "full"),
-        ("vision_aspect_ratio", config.vision_aspect_ratio,
-         config.vision_aspect_ratio.removeprefix("anyres_max_").isdigit(), "anyres_max_<number>"),
-    ):  # fmt: skip
-        if not fits:
-            raise CheckpointError(
-                f"{checkpoint.folder}: {name} {value!r} is not supported; supported: {allowed}"
-            )

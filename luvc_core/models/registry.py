@@ -9,9 +9,9 @@ from luvc_core.models.devices import choose_device, choose_dtype
 from luvc_core.models.internvl import InternVLLanguage, InternVLVision
 from luvc_core.models.llava_onevision import LlavaOnevisionLanguage
 from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
+from luvc_core.models.qwen2_5_vl import Qwen25VLLanguage, Qwen25VLVision
+from luvc_core.models.qwen2_vl import Qwen2VLLanguage, Qwen2VLVision
 from luvc_core.models.resolve import Checkpoint, resolve
-from luvc_core.models.text_mrope import Qwen2VLLanguage
-from luvc_core.models.tower_rotary import Qwen2VLVision
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Family:
 # By `model_type` of config.json.
 FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": Family(Qwen2VLVision, Qwen2VLLanguage),
+    "qwen2_5_vl": Family(Qwen25VLVision, Qwen25VLLanguage),
     "internvl": Family(InternVLVision, InternVLLanguage),
     "llava_onevision": Family(LlavaOnevisionVision, LlavaOnevisionLanguage),
 }

@@ -19,7 +19,7 @@ from luvc_core.algorithms.blocks import project_blocks
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
 from luvc_core.models.base import Patches, VisionHalf
-from luvc_core.models.layout import PICTURES, Layout
+from luvc_core.models.layout import PICTURES, Layout, llava_renames
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.prompting import PictureMarks
 from luvc_core.models.resolve import Checkpoint
@@ -31,17 +31,7 @@ LAYOUT = Layout(
     family="internvl",
     title="InternVL",
     config_class=InternVLConfig,
-    # Names of transformers 5, then those of the hub.
-    renames=(
-        ("model.vision_tower.", "visual.tower."),
-        ("model.multi_modal_projector.", "visual.projector."),
-        ("model.language_model.", "language."),
-        ("vision_tower.", "visual.tower."),
-        ("multi_modal_projector.", "visual.projector."),
-        ("language_model.lm_head.", "lm_head."),
-        ("language_model.model.", "language."),
-        ("lm_head.", "lm_head."),
-    ),
+    renames=llava_renames(),
     projector="visual.projector.",
     multiple=2,
     takes=(*PICTURES, "video"),

@@ -15,6 +15,23 @@ Media = Literal["picture", "pictures", "video"]
 PICTURES: tuple[Media, ...] = ("picture", "pictures")
 
 
+def llava_renames(projector: str = "visual.projector.") -> Renames:
+    """Of all families whose parts are called as LLaVA's: the names of transformers 5, then those of
+    the hub. projector: canonical prefix of the module `multi_modal_projector`."""
+    return (
+        ("model.vision_tower.vision_model.", "visual.tower."),
+        ("model.vision_tower.", "visual.tower."),
+        ("model.multi_modal_projector.", projector),
+        ("model.language_model.", "language."),
+        ("vision_tower.vision_model.", "visual.tower."),
+        ("vision_tower.", "visual.tower."),
+        ("multi_modal_projector.", projector),
+        ("language_model.lm_head.", "lm_head."),
+        ("language_model.model.", "language."),
+        ("lm_head.", "lm_head."),
+    )
+
+
 @dataclass(frozen=True)
 class Opened:
     """A checkpoint whose settings fit. identity: without what only the vision half knows."""

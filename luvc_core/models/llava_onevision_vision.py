@@ -7,7 +7,7 @@ padding is cut off again and whose rows end in a newline. One among several is s
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from PIL import Image
@@ -30,7 +30,7 @@ from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.models.tower import MergePlan, run_blocks, run_tiles
+from luvc_core.models.tower import MergePlan, clip_block, run_blocks, run_tiles
 from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens
 
 _OWN_SETTINGS = ("image_grid_pinpoints", "do_center_crop", "crop_size")
@@ -121,7 +121,7 @@ class LlavaOnevisionVision(VisionHalf):
         state = TokenGrid.of_source(embedded.unflatten(1, (self._side, self._side)))
         layers = self._tower.encoder.layers[: self._depth]
         plan = MergePlan(oim, self._side, self._side, depth=len(layers), multiple=1)
-        state = run_blocks(layers, _vision_block, state, plan)
+        state = run_blocks(layers, clip_block, state, plan)
         return dataclasses.replace(state, hidden=self._projector(state.hidden))
 
     def _picture(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> VisionTokens:
@@ -194,17 +194,3 @@ class _Newline(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(hidden_size))
-
-
-def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As tower.Block."""
-    attention, x = layer.self_attn, layer.layer_norm1(hidden)
-    queries, keys, values = (
-        project(x).unflatten(-1, (attention.num_heads, -1))
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    mixed = F.scaled_dot_product_attention(
-        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=bias
-    )
-    hidden = hidden + attention.out_proj(mixed.transpose(1, 2).flatten(2))
-    return hidden + layer.mlp(layer.layer_norm2(hidden)), keys.mean(2)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from luvc_core.algorithms.merging import TokenGrid, merge_grid, plan_targets
 from luvc_core.config import OimSettings
@@ -91,8 +92,22 @@ def run_blocks(
         if plan.merges_after(index):
             state = plan.merge(index, state, keys[:, outside:])
             bias = plan.bias(state)
-            bias = None if bias is None else torch.nn.functional.pad(bias, (outside, 0))
+            bias = None if bias is None else F.pad(bias, (outside, 0))
     return state
+
+
+def clip_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A Block of towers of CLIP's kind, SigLIP among them."""
+    attention, x = layer.self_attn, layer.layer_norm1(hidden)
+    queries, keys, values = (
+        project(x).unflatten(-1, (attention.num_heads, -1))
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    mixed = F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=bias
+    )
+    hidden = hidden + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return hidden + layer.mlp(layer.layer_norm2(hidden)), keys.mean(2)
 
 
 def run_tiles(patches: Sequence[Patches], encode: Callable[[Tensor], TokenGrid]) -> list[TokenGrid]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     InternVLConfig,
+    LlavaConfig,
     LlavaOnevisionConfig,
     Qwen2_5_VLConfig,
     Qwen2VLConfig,
@@ -99,6 +100,28 @@ def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
         image_seq_length=16,
         tie_word_embeddings=tied,
     )
+
+
+def llava_config(text: dict[str, Any], tied: bool) -> LlavaConfig:
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 84,
+        "patch_size": 14,
+    }
+    return LlavaConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=token_id("<image>"),
+        tie_word_embeddings=tied,
+    )
+
+
+def tiles(patches: list[Patches]) -> dict[str, Tensor]:
+    return {"pixel_values": torch.cat([p.pixels for p in patches])}
 
 
 PINPOINTS = [

@@ -11,20 +11,23 @@ from torch import Tensor
 from transformers import (
     InternVLForConditionalGeneration,
     InternVLProcessor,
+    LlavaForConditionalGeneration,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionProcessor,
+    LlavaProcessor,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
     Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from luvc_core.models import internvl, llava_onevision, qwen2_5_vl, qwen2_vl
+from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from luvc_core.models.base import Patches
 from luvc_core.models.layout import Layout
 from tests import configs, templates
@@ -41,6 +44,7 @@ class Kit:
     processor: the stock one for text and pictures together, its picture half and its settings.
     token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
     where the picture is not cut. mrope: positions have three axes, in a text model of its own.
+    begin: what the tokenizer, not the template, begins every text with.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Kit:
     token_names: Mapping[str, str]
     side: int = 0
     mrope: bool = False
+    begin: str = ""
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -136,7 +141,7 @@ KITS = {
             placeholder="<IMG_CONTEXT>",
             hub_names=configs.OLDER_HUB_NAMES,
             hub_config=configs.same,
-            inputs=lambda patches: {"pixel_values": torch.cat([p.pixels for p in patches])},
+            inputs=configs.tiles,
             layout=internvl.LAYOUT,
             processor=InternVLProcessor,
             image_processor=GotOcr2ImageProcessorPil,
@@ -148,6 +153,36 @@ KITS = {
                 "video_token": "<video>",
             },
             side=4,
+        ),
+        Kit(
+            name="llava",
+            stock=LlavaForConditionalGeneration,
+            config=configs.llava_config,
+            preprocessing=configs.NORMALIZED
+            | {
+                "image_processor_type": "CLIPImageProcessor",
+                "size": {"shortest_edge": 84},
+                "crop_size": {"height": 84, "width": 84},
+                "do_center_crop": True,
+            },
+            template=templates.LLAVA,
+            placeholder="<image>",
+            hub_names={
+                **configs.OLDER_HUB_NAMES,
+                "model.vision_tower.": "vision_tower.vision_model.",
+            },
+            hub_config=configs.same,
+            inputs=configs.tiles,
+            layout=llava.LAYOUT,
+            processor=LlavaProcessor,
+            image_processor=LlavaImageProcessorPil,
+            processor_settings={
+                "patch_size": 14,
+                "vision_feature_select_strategy": "default",
+                "num_additional_image_tokens": 1,
+            },
+            token_names={},
+            begin="<s>",
         ),
         Kit(
             name="llava_onevision",

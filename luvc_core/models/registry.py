@@ -7,6 +7,7 @@ from luvc_core.errors import CheckpointError
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.devices import choose_device, choose_dtype
 from luvc_core.models.internvl import InternVLLanguage, InternVLVision
+from luvc_core.models.llava import LlavaLanguage, LlavaVision
 from luvc_core.models.llava_onevision import LlavaOnevisionLanguage
 from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
 from luvc_core.models.qwen2_5_vl import Qwen25VLLanguage, Qwen25VLVision
@@ -25,6 +26,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": Family(Qwen2VLVision, Qwen2VLLanguage),
     "qwen2_5_vl": Family(Qwen25VLVision, Qwen25VLLanguage),
     "internvl": Family(InternVLVision, InternVLLanguage),
+    "llava": Family(LlavaVision, LlavaLanguage),
     "llava_onevision": Family(LlavaOnevisionVision, LlavaOnevisionLanguage),
 }
 

@@ -87,7 +87,8 @@ def random_model(kit: Kit, tied: bool = False, layers: int = 5, text: str = "qwe
             norm = any(part in name for part in ("norm", "ln_q", "lambda"))
             scale = 0.1 if norm or parameter.ndim == 1 else parameter[0].numel() ** -0.5
             # Sharp attention that weighs more than the token itself: answers depend on the prompt.
-            scale *= 2.5 if "self_attn" in name and parameter.ndim == 2 else 1
+            sharp = "language_model" in name and "self_attn" in name and parameter.ndim == 2
+            scale *= 2.5 if sharp else 1
             parameter.copy_(noise * scale + (norm and not name.endswith("bias")))
     return model.eval()
 

@@ -5,14 +5,12 @@ padding is cut off again and whose rows end in a newline. One among several is s
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import SiglipVisionModel
 from transformers.image_processing_utils import select_best_resolution
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
@@ -22,7 +20,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
     LlavaOnevisionMultiModalProjector,
 )
 
-from luvc_core.algorithms.canvas import frames, join_tiles, shrink, unpad
+from luvc_core.algorithms.canvas import end_lines, fitted, frames, join_tiles, shrink, unpad
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
 from luvc_core.models.base import Patches, VisionHalf
@@ -30,7 +28,7 @@ from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.models.tower import MergePlan, clip_block, run_blocks, run_tiles
+from luvc_core.models.tower import MergePlan, clip_block, merge_rest, run_blocks, run_tiles
 from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens
 
 _OWN_SETTINGS = ("image_grid_pinpoints", "do_center_crop", "crop_size")
@@ -127,11 +125,11 @@ class LlavaOnevisionVision(VisionHalf):
     def _picture(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> VisionTokens:
         """tiles: of one picture, the whole of it first."""
         assert isinstance(patches, TiledPatches)
-        whole = frames(tiles, 0, 1)
+        whole = Grid(1, self._side, self._side)
         ends: Separators = "none" if patches.canvas else "piece"
-        packed = [self._pack(whole, Grid(1, self._side, self._side), ends)]
+        packed = [self._pack(frames(tiles, 0, 1), whole, ends)]
         if patches.canvas:
-            shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size)
+            shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size, oim)
             if source.token_count:
                 packed.append(self._pack(shown, source, "row"))
         embeddings, positions, sizes = (
@@ -148,46 +146,30 @@ class LlavaOnevisionVision(VisionHalf):
         )
 
     def _on_canvas(
-        self, tiles: TokenGrid, canvas: tuple[int, int], size: tuple[int, int]
+        self, tiles: TokenGrid, canvas: tuple[int, int], size: tuple[int, int], oim: OimSettings
     ) -> tuple[TokenGrid, Grid]:
-        """The picture on its canvas without the padding, and the grid it has unmerged. Both shrink
-        to what the LLM is to see at most: what is merged enough already keeps its tokens."""
-        state = join_tiles(tiles, canvas, self._side)
+        """The picture on its canvas without the padding, and the grid it has unmerged: what the LLM
+        is to see at most. The share that merging is to keep is a share of that."""
         rows, columns = canvas[0] * self._side, canvas[1] * self._side
-        state, rows, columns = unpad(state, rows, columns, size)
-        smaller = rows, columns
-        if rows * columns:
-            ratio = math.sqrt(rows * columns / self._most_tokens)
-            if ratio > 1.1:
-                smaller = int(rows // ratio), int(columns // ratio)
-            ratio = math.sqrt(state.rows * state.columns / self._most_tokens)
-            target = (state.rows, state.columns)
-            if ratio > 1.1:
-                target = int(state.rows // ratio), int(state.columns // ratio)
-            state = shrink(state, target, (rows, columns), smaller)
-        return state, Grid(1, *smaller)
+        state, rows, columns = unpad(join_tiles(tiles, canvas, self._side), rows, columns, size)
+        if not rows * columns:
+            return state, Grid(1, rows, columns)
+        seen = fitted(rows, columns, self._most_tokens)
+        target = min(state.rows, seen[0]), min(state.columns, seen[1])
+        state = merge_rest(shrink(state, target, (rows, columns), seen), oim, seen)
+        return state, Grid(1, *seen)
 
     def _pack(
         self, state: TokenGrid, source: Grid, ends: Separators
     ) -> tuple[Piece, tuple[Tensor, Tensor, Tensor]]:
         """A piece with its newlines: embeddings, positions and sizes of its tokens."""
-        piece = Piece(Grid(1, state.rows, state.columns), source, ends)
-        hidden, places = state.hidden[0], F.pad(state.positions[0], (1, 0))
-        sizes = state.sizes[0] * (source.token_count / state.sizes.sum())
+        # What was cut off or made smaller took some of the sizes with it.
+        sizes = state.sizes * (source.token_count / state.sizes.sum())
         lines = {"none": 0, "row": state.rows, "piece": 1}[ends]
-        if lines:
-            length = piece.line_length
-            # A newline stands where its row does, one column past the last of the source.
-            row = places.view(-1, state.columns, 3)[-lines:, :, 1].mean(1)
-            end = torch.stack(
-                (torch.zeros_like(row), row, torch.full_like(row, source.columns)), dim=1
-            )
-            hidden = hidden.reshape(lines, length, -1)
-            newline = self._newline.weight.expand(lines, 1, -1)
-            hidden = torch.cat((hidden, newline), dim=1)
-            places = torch.cat((places.reshape(lines, length, 3), end.unsqueeze(1)), dim=1)
-            sizes = F.pad(sizes.reshape(lines, length), (0, 1))
-        return piece, (hidden.reshape(-1, hidden.shape[-1]), places.reshape(-1, 3), sizes.flatten())
+        sequence = end_lines(
+            dataclasses.replace(state, sizes=sizes), lines, self._newline.weight, source.columns
+        )
+        return Piece(Grid(1, state.rows, state.columns), source, ends), sequence
 
 
 class _Newline(nn.Module):

@@ -52,20 +52,37 @@ class MergePlan:
     def merge(self, block: int, state: TokenGrid, keys: Tensor) -> TokenGrid:
         """keys: [frames, tokens, dim]"""
         metric = keys.view(*state.sizes.shape, -1) if self._oim.metric == "keys" else state.hidden
-        return merge_grid(
-            state,
-            *self._targets[block],
-            metric,
-            window=self._oim.window,
-            alignment=self._oim.alignment,
-            position=self._oim.position,
-        )
+        return _merge(state, self._targets[block], metric, self._oim)
 
     def bias(self, state: TokenGrid) -> Tensor | None:
         """What proportional attention adds to the logits of each token, [frames, 1, 1, tokens]."""
         if not self._oim.proportional_attention:
             return None
         return state.sizes.flatten(1)[:, None, None].log().to(state.hidden.dtype)
+
+
+def merge_rest(state: TokenGrid, oim: OimSettings, source: tuple[int, int]) -> TokenGrid:
+    """Merge on, where more is left than the share that was named of `source` (rows, columns).
+
+    Padding merges in the picture's stead, and is cut off after the tower: without this, more of
+    the picture would be left, the more the padding was.
+    """
+    rows, columns = plan_targets(*source, oim.keep_rows, oim.keep_columns, len(oim.blocks), 1)[-1]
+    target = min(rows, state.rows), min(columns, state.columns)
+    return _merge(state, target, state.hidden, oim)
+
+
+def _merge(
+    state: TokenGrid, target: tuple[int, int], metric: Tensor, oim: OimSettings
+) -> TokenGrid:
+    return merge_grid(
+        state,
+        *target,
+        metric,
+        window=oim.window,
+        alignment=oim.alignment,
+        position=oim.position,
+    )
 
 
 def run_blocks(

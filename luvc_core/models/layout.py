@@ -11,8 +11,8 @@ from luvc_core.models.loading import Renames, Weights
 from luvc_core.models.resolve import Checkpoint
 from luvc_core.tokens import Identity
 
-Media = Literal["picture", "pictures", "video"]
-PICTURES: tuple[Media, ...] = ("picture", "pictures")
+Media = Literal["picture", "several pictures", "video"]
+PICTURES: tuple[Media, ...] = ("picture", "several pictures")
 
 
 def llava_renames(projector: str = "visual.projector.") -> Renames:

@@ -19,14 +19,12 @@ class TextHalf(LanguageHalf):
     """What all language halves share whose text model is of the Llama kind: a decoder layer takes
     rotary tables and a cache. A family adds its names and `tokenize`.
 
-    text_models: those it may have, by `model_type` of the text settings. positions: how visual
-    tokens are counted, in words.
+    text_models: those it may have, by `model_type` of the text settings.
     """
 
     layout: ClassVar[Layout]
     marks: ClassVar[PictureMarks]
     text_models: ClassVar[Mapping[str, Any]]
-    positions: ClassVar[str]
 
     def __init__(
         self,

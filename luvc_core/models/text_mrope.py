@@ -1,7 +1,6 @@
 """Language halves whose positions have three axes: frame, row and column (M-RoPE)."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from luvc_core.tokens import Grid, VisionTokens
 
 
 class TextMrope(TextHalf):
-    positions: ClassVar[str] = "M-RoPE"
+    positions = "M-RoPE"
 
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
         ids, segment, pictures = self._tokenizer.ids_of(messages)

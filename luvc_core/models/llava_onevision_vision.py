@@ -118,7 +118,7 @@ class LlavaOnevisionVision(VisionHalf):
         embedded = embedded.flatten(2).transpose(1, 2) + embeddings.position_embedding.weight
         state = TokenGrid.of_source(embedded.unflatten(1, (self._side, self._side)))
         layers = self._tower.encoder.layers[: self._depth]
-        plan = MergePlan(oim, self._side, self._side, depth=len(layers), multiple=1)
+        plan = MergePlan(oim, self._side, self._side, depth=len(layers), multiple=LAYOUT.multiple)
         state = run_blocks(layers, clip_block, state, plan)
         return dataclasses.replace(state, hidden=self._projector(state.hidden))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,18 +11,23 @@ from torch import Tensor
 from transformers import (
     InternVLForConditionalGeneration,
     InternVLProcessor,
+    LlavaForConditionalGeneration,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionProcessor,
+    LlavaProcessor,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from luvc_core.models import internvl, llava_onevision, qwen2_vl
+from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from luvc_core.models.base import Patches
 from luvc_core.models.layout import Layout
 from tests import configs, templates
@@ -37,7 +43,8 @@ class Kit:
     same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
     processor: the stock one for text and pictures together, its picture half and its settings.
     token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
-    where the picture is not cut.
+    where the picture is not cut. mrope: positions have three axes, in a text model of its own.
+    begin: what the tokenizer, not the template, begins every text with.
     """
 
     name: str
@@ -55,6 +62,8 @@ class Kit:
     processor_settings: Mapping[str, Any]
     token_names: Mapping[str, str]
     side: int = 0
+    mrope: bool = False
+    begin: str = ""
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -68,40 +77,53 @@ class Kit:
     def stock_inputs(self, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
         """What the stock model's `generate` takes. ids: [length]"""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
-        if self.name == "qwen2_vl":
+        if self.mrope:
             inputs["mm_token_type_ids"] = (ids == token_id(self.placeholder)).int()[None]
         return {**inputs, **(self.inputs(patches) if patches else {})}
 
 
+# What the two families of Qwen have in common.
+qwen_kit = partial(
+    Kit,
+    preprocessing=configs.NORMALIZED
+    | {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
+    },
+    template=templates.QWEN2_VL,
+    placeholder="<|image_pad|>",
+    hub_names={
+        "model.visual.": "visual.",
+        "model.language_model.": "model.",
+        "lm_head.": "lm_head.",
+    },
+    hub_config=configs.flat,
+    inputs=configs.qwen2_vl_inputs,
+    image_processor=Qwen2VLImageProcessorPil,
+    processor_settings={},
+    token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+    mrope=True,
+)
+
 KITS = {
     kit.name: kit
     for kit in (
-        Kit(
+        qwen_kit(
             name="qwen2_vl",
             stock=Qwen2VLForConditionalGeneration,
             config=configs.qwen2_vl_config,
-            preprocessing=configs.NORMALIZED
-            | {
-                "image_processor_type": "Qwen2VLImageProcessor",
-                "patch_size": 14,
-                "temporal_patch_size": 2,
-                "merge_size": 2,
-                "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
-            },
-            template=templates.QWEN2_VL,
-            placeholder="<|image_pad|>",
-            hub_names={
-                "model.visual.": "visual.",
-                "model.language_model.": "model.",
-                "lm_head.": "lm_head.",
-            },
-            hub_config=configs.flat,
-            inputs=configs.qwen2_vl_inputs,
             layout=qwen2_vl.LAYOUT,
             processor=Qwen2VLProcessor,
-            image_processor=Qwen2VLImageProcessorPil,
-            processor_settings={},
-            token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+        ),
+        qwen_kit(
+            name="qwen2_5_vl",
+            stock=Qwen2_5_VLForConditionalGeneration,
+            config=configs.qwen2_5_vl_config,
+            layout=qwen2_5_vl.LAYOUT,
+            processor=Qwen2_5_VLProcessor,
         ),
         Kit(
             name="internvl",
@@ -119,7 +141,7 @@ KITS = {
             placeholder="<IMG_CONTEXT>",
             hub_names=configs.OLDER_HUB_NAMES,
             hub_config=configs.same,
-            inputs=lambda patches: {"pixel_values": torch.cat([p.pixels for p in patches])},
+            inputs=configs.tiles,
             layout=internvl.LAYOUT,
             processor=InternVLProcessor,
             image_processor=GotOcr2ImageProcessorPil,
@@ -131,6 +153,36 @@ KITS = {
                 "video_token": "<video>",
             },
             side=4,
+        ),
+        Kit(
+            name="llava",
+            stock=LlavaForConditionalGeneration,
+            config=configs.llava_config,
+            preprocessing=configs.NORMALIZED
+            | {
+                "image_processor_type": "CLIPImageProcessor",
+                "size": {"shortest_edge": 84},
+                "crop_size": {"height": 84, "width": 84},
+                "do_center_crop": True,
+            },
+            template=templates.LLAVA,
+            placeholder="<image>",
+            hub_names={
+                **configs.OLDER_HUB_NAMES,
+                "model.vision_tower.": "vision_tower.vision_model.",
+            },
+            hub_config=configs.same,
+            inputs=configs.tiles,
+            layout=llava.LAYOUT,
+            processor=LlavaProcessor,
+            image_processor=LlavaImageProcessorPil,
+            processor_settings={
+                "patch_size": 14,
+                "vision_feature_select_strategy": "default",
+                "num_additional_image_tokens": 1,
+            },
+            token_names={},
+            begin="<s>",
         ),
         Kit(
             name="llava_onevision",

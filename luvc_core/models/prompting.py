@@ -96,7 +96,9 @@ class ChatTokenizer:
         ids: list[int] = []
         segment: list[int] = []
         numbers = itertools.count()
-        for token in self._tokenizer(text, add_special_tokens=False).input_ids:
+        # As stock: what a tokenizer begins every text with comes once, template or not.
+        begun = text.startswith(self._tokenizer.bos_token or _PROBE)
+        for token in self._tokenizer(text, add_special_tokens=not begun).input_ids:
             if token != self._placeholder_id:
                 ids.append(token)
                 segment.append(TEXT)

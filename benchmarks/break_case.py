@@ -22,6 +22,7 @@ from benchmarks.break_case_picture import Panel, draw
 from benchmarks.flat import Recorder, displacement, merge_flat
 from benchmarks.seams import Merge, merging_by
 from benchmarks.tasks import KINDS, questions
+from benchmarks.tasks.files import file_questions, png
 from luvc_core.algorithms.merging import merge_grid
 from luvc_core.config import OimSettings
 from luvc_core.profiles import PROFILES
@@ -65,13 +66,13 @@ def measure(asker: Asker, kind: str, n: int, split: str = "test") -> list[Row]:
     """All ways of merging on `n` held-out questions of a kind, without pruning."""
     ways = [("none", 1.0), *((name, keep) for keep in KEPT for name in WAYS)]
     right, same, tokens = ([0] * len(ways) for _ in range(3))
-    for image, question, truth in questions(kind, n, split):
+    for files, question, truth in file_questions(kind, n, split):
         plain = ""
         for i, (name, keep) in enumerate(ways):
             merge, window = WAYS.get(name, (merge_grid, 0))
             with merging_by(merge):
-                visual = asker.encode(image, settings(keep, window))
-            answer, _ = asker.ask(visual, question, None)
+                (visual,) = asker.encode(files, settings(keep, window))
+            answer, _ = asker.ask([visual], question, None)
             plain = plain if i else answer
             right[i] += answer == truth
             same[i] += answer == plain
@@ -96,7 +97,7 @@ def picture(kind: str = "relation") -> dict[str, float]:
     for name, (merge, window) in WAYS.items():
         recorder = Recorder(merge)
         with merging_by(recorder):
-            tokens = asker.encode(image, settings(SHOWN, window))
+            (tokens,) = asker.encode([png(image)], settings(SHOWN, window))
         owners, grid = recorder.owners(side=2), tokens.pieces[0].grid
         away = displacement(owners, grid.rows, grid.columns)
         panels[name] = Panel(name, owners.tolist(), grid.rows, grid.columns, away)

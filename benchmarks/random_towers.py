@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from luvc_core.models.qwen2_vl_vision import Qwen2VLVision
 from torch import nn
 from transformers import (
     InternVLConfig,
@@ -27,7 +28,6 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransforme
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.internvl import InternVLVision
 from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision, TiledPatches
-from luvc_core.models.qwen2_vl_vision import Qwen2VLVision
 from luvc_core.tokens import Grid, Identity
 
 PATCH = 14  # pixels, in every family

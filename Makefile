@@ -1,15 +1,21 @@
 # Every command sets up what it needs; a fresh clone and Python 3.11 are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+FAMILY := qwen2-vl
 
-.PHONY: help setup demo serve test check bench-accuracy format protos release-protos clean
+.PHONY: help setup demo serve test check bench-accuracy bench-towers bench-wire \
+	bench-break-case format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
+	@echo "                      (FAMILY=qwen2-vl, internvl or llava-ov)"
 	@echo "make test             all tests"
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make bench-towers     time of real vision towers, with merging and without"
+	@echo "make bench-wire       tokens and bytes of a video between the halves"
+	@echo "make bench-break-case merging rows and columns against merging one line"
 	@echo "make format           rewrite the code the way 'make check' wants it"
 	@echo "make protos           generate the Python stubs again"
 
@@ -23,7 +29,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.demo --family $(FAMILY)
 
 serve: setup
 	$(BIN)/luvc serve
@@ -43,6 +49,15 @@ check: setup
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-towers: setup
+	$(BIN)/python -m benchmarks.towers
+
+bench-wire: setup
+	$(BIN)/python -m benchmarks.wire
+
+bench-break-case: setup
+	$(BIN)/python -m benchmarks.break_case
 
 format: setup
 	$(BIN)/ruff format .

@@ -2,11 +2,11 @@
 
 `make bench-accuracy`, or `python -m benchmarks.accuracy`. Writes `results/accuracy.json`: rows with
 checkpoint, profile, task, n, accuracy, retention (accuracy over that of `off`), loyalty
-(share of answers equal to those of `off`), layer_averaged_tokens (share of the source tokens).
+(share of answers equal to those of `off`), sent_tokens and layer_averaged_tokens (shares of the
+source tokens). What has been measured before and is not again stays in the file.
 """
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -18,9 +18,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from benchmarks.tasks import KINDS, questions
+from benchmarks.tasks.files import ALL_KINDS, file_questions
 from luvc_core.chat import Message, Sampling
 from luvc_core.config import Compression, OimSettings, SpuSettings
 from luvc_core.encode import Encoder
@@ -29,6 +28,7 @@ from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import PROFILES
 from luvc_core.tokens import VisionTokens
 
+MODELS = ["luvc-tiny-qwen2vl", "luvc-tiny-internvl", "luvc-tiny-llava-ov"]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
 
@@ -43,6 +43,7 @@ class Row:
     accuracy: float
     retention: float
     loyalty: float
+    sent_tokens: float
     layer_averaged_tokens: float
 
 
@@ -53,16 +54,16 @@ class Asker:
         self.encoder = Encoder(load_vision(model))
         self.engine = Engine(load_language(model))
 
-    def encode(self, image: Image.Image, oim: OimSettings) -> VisionTokens:
-        """The picture's visual tokens, by way of a picture file."""
-        (tokens,) = self.encoder.encode([self.encoder.prepare(png(image), "image")], oim)
-        return tokens
+    def encode(self, files: Sequence[bytes], oim: OimSettings) -> list[VisionTokens]:
+        """The visual tokens of what one question is about."""
+        alone = len(files) == 1
+        return self.encoder.encode([self.encoder.prepare(f, "file", alone) for f in files], oim)
 
     def ask(
-        self, tokens: VisionTokens, question: str, spu: SpuSettings | None
+        self, tokens: Sequence[VisionTokens], question: str, spu: SpuSettings | None
     ) -> tuple[str, Result]:
         """The greedy answer and its accounts."""
-        request = Request((Message("user", (tokens, question)),), Sampling(max_tokens=16), spu)
+        request = Request((Message("user", (*tokens, question)),), Sampling(max_tokens=16), spu)
         session = self.engine.start(request)
         text = ""
         while (event := session.step()) is not None:
@@ -70,13 +71,6 @@ class Asker:
             if event.result is not None:
                 return text.strip(), event.result
         raise AssertionError("an answer ends with a result")
-
-
-def png(image: Image.Image) -> bytes:
-    """The bytes of a picture's file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def measure(
@@ -87,11 +81,12 @@ def measure(
     compressions = {"off": PROFILES["off"], **profiles}
     right: Counter[str] = Counter()
     same: Counter[str] = Counter()
-    share: defaultdict[str, float] = defaultdict(float)
-    for image, question, truth in questions(kind, n, split):
+    sent: defaultdict[str, float] = defaultdict(float)
+    averaged: defaultdict[str, float] = defaultdict(float)
+    for files, question, truth in file_questions(kind, n, split):
         # Profiles that merge alike share the tower's work.
         merges = dict.fromkeys(c.oim for c in compressions.values())
-        tokens = {oim: asker.encode(image, oim) for oim in merges}
+        tokens = {oim: asker.encode(files, oim) for oim in merges}
         plain = ""
         for name, compression in compressions.items():
             answer, result = asker.ask(tokens[compression.oim], question, compression.spu)
@@ -99,24 +94,28 @@ def measure(
             right[name] += answer == truth
             same[name] += answer == plain
             source = result.source_visual_token_count
-            share[name] += result.layer_averaged_visual_token_count / source
+            sent[name] += result.merged_visual_token_count / source
+            averaged[name] += result.layer_averaged_visual_token_count / source
     return [
         Row(checkpoint, name, kind, n, right[name] / n, right[name] / max(1, right["off"]),
-            same[name] / n, share[name] / n)
+            same[name] / n, sent[name] / n, averaged[name] / n)
         for name in compressions
     ]  # fmt: skip
 
 
-def measure_kind(checkpoint: str, kind: str, n: int, profiles: Sequence[str]) -> list[Row]:
+def measure_kind(
+    checkpoint: str, kind: str, n: int, profiles: Sequence[str], split: str
+) -> list[Row]:
     """`measure` in a process of its own, on one thread: small models gain nothing from more."""
     torch.set_num_threads(1)
-    return measure(Asker(checkpoint), checkpoint, kind, n, {p: PROFILES[p] for p in profiles})
+    chosen = {p: PROFILES[p] for p in profiles}
+    return measure(Asker(checkpoint), Path(checkpoint).name, kind, n, chosen, split)
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(checkpoint: str, rows: Sequence[Row]) -> None:
     """A table: a line for each kind, a column for each profile."""
     profiles = list(dict.fromkeys(row.profile for row in rows))
-    print("accuracy % (loyalty %, visual tokens in the average layer %)")
+    print(f"\n{checkpoint}: accuracy % (loyalty %, visual tokens in the average layer %)")
     print(f"{'':10}" + "".join(f"{name:>22}" for name in profiles))
     for task in dict.fromkeys(row.task for row in rows):
         cells = {row.profile: row for row in rows if row.task == task}
@@ -128,31 +127,45 @@ def show(rows: Sequence[Row]) -> None:
         print(f"{task:10}{line}")
 
 
+def keep(rows: Sequence[Row]) -> None:
+    """Write rows to the results, in the place of older ones of the same name."""
+    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    by_name = {(row["checkpoint"], row["task"], row["profile"]): row for row in old}
+    by_name |= {(row.checkpoint, row.task, row.profile): asdict(row) for row in rows}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(list(by_name.values()), indent=1) + "\n")
+
+
 def main() -> int:
     """Measure, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="luvc-tiny-qwen2vl", help="default: %(default)s")
+    parser.add_argument("--models", nargs="*", default=MODELS, help="default: %(default)s")
     parser.add_argument(
         "--n", type=int, default=500, help="questions a kind (default: %(default)s)"
     )
     parser.add_argument("--profiles", nargs="*", default=list(PROFILES), choices=list(PROFILES))
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", default=list(ALL_KINDS), choices=list(ALL_KINDS))
+    parser.add_argument("--split", default="test", choices=("test", "validation"))
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)"
     )
     options = parser.parse_args()
-    rows: list[Row] = []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(measure_kind, options.model, kind, options.n, options.profiles)
-            for kind in options.kinds
-        ]
-        for kind, job in zip(options.kinds, jobs, strict=True):
-            rows += job.result()
-            print(f"{kind}: done", file=sys.stderr)
-    show(rows)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        jobs = {
+            model: [
+                pool.submit(measure_kind, model, kind, options.n, options.profiles, options.split)
+                for kind in options.kinds
+            ]
+            for model in options.models
+        }
+        for model, own in jobs.items():
+            rows: list[Row] = []
+            for job in own:
+                rows += job.result()
+                print(f"{model}: {rows[-1].task} done", file=sys.stderr)
+                if options.split == "test":
+                    keep(rows)
+            show(model, rows)
     return 0
 
 

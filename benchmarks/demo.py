@@ -1,6 +1,6 @@
-"""Both services on this machine, real questions about held-out pictures, and a report.
+"""Both services on this machine, real questions about held-out pictures and clips, and a report.
 
-`python -m benchmarks.demo`, or `make demo`. Exits 0 only if every answer came and at least five of
+`make demo`, or `make demo FAMILY=internvl`. Exits 0 only if every answer came and at least five of
 six are right.
 """
 
@@ -17,9 +17,16 @@ from pathlib import Path
 from luvc import Answer, Client, LuvcError
 from luvc.launch import Stack, StartFailed
 
-from benchmarks.tasks import questions
+from benchmarks.tasks.files import file_questions
 
-KINDS = ("presence", "colour", "count", "relation", "chart", "document")
+KINDS = (
+    "presence", "colour", "count", "relation", "chart", "document", "movement", "change", "more",
+)  # fmt: skip
+MODELS = {
+    "qwen2-vl": "luvc-tiny-qwen2vl",
+    "internvl": "luvc-tiny-internvl",
+    "llava-ov": "luvc-tiny-llava-ov",
+}
 RIGHT_AT_LEAST = 5 / 6
 ROUNDS = 3
 
@@ -44,16 +51,17 @@ class Asked:
 def main() -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--model", default="luvc-tiny-qwen2vl", help="default: %(default)s")
+    parser.add_argument("--family", default="qwen2-vl", choices=MODELS, help="default: %(default)s")
     parser.add_argument("--profile", default="lossless", help="default: %(default)s")
     options = parser.parse_args()
+    model = MODELS[options.family]
     pictures = Path(tempfile.mkdtemp(prefix="luvc-demo-"))
-    stack = Stack(options.model, port=_free_port(), decoder_port=_free_port())
-    print(f"Starting the encoder service and Ray with the decoder service ({options.model}) ...")
+    stack = Stack(model, port=_free_port(), decoder_port=_free_port())
+    print(f"Starting the encoder service and Ray with the decoder service ({model}) ...")
     started = time.monotonic()
     try:
         with stack.running(start_timeout=180), Client(stack.endpoint) as client:
-            print(f"Ready after {time.monotonic() - started:.0f} s. Pictures: {pictures}\n")
+            print(f"Ready after {time.monotonic() - started:.0f} s. Files: {pictures}\n")
             asked = list(_ask_all(client, options.profile, pictures))
     except (StartFailed, LuvcError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
@@ -64,23 +72,27 @@ def main() -> int:
 
 def _ask_all(client: Client, profile: str, folder: Path) -> Iterator[Asked]:
     for kind in KINDS:
-        image, question, truth = next(questions(kind, 1))
-        path = folder / f"{kind}.png"
-        image.save(path)
-        client.ask(question, path, profile=profile)  # warm up
+        about = next(file_questions(kind, 1))
+        paths = []
+        for number, data in enumerate(about.files):
+            mark = f"-{number + 1}" if len(about.files) > 1 else ""
+            paths.append(folder / f"{kind}{mark}.{about.suffix}")
+            paths[-1].write_bytes(data)
+        client.ask(about.question, *paths, profile=profile)  # warm up
         answers: dict[str, list[Answer]] = {profile: [], "off": []}
         for _ in range(ROUNDS):
             for name, collected in answers.items():
-                collected.append(client.ask(question, path, profile=name))
+                collected.append(client.ask(about.question, *paths, profile=name))
         medians = {
             name: statistics.median(
                 a.usage.times.time_to_first_token.ToNanoseconds() / 1e6 for a in collected
             )
             for name, collected in answers.items()
         }
-        asked = Asked(question, truth, answers[profile][0], medians)
-        print(f"{path.name:13} {question}")
-        print(f"{'':13} {asked.answer.text}  ({'right' if asked.is_right else 'truth: ' + truth})")
+        asked = Asked(about.question, about.answer, answers[profile][0], medians)
+        verdict = "right" if asked.is_right else f"truth: {about.answer}"
+        print(f"{paths[0].name:13} {about.question}")
+        print(f"{'':13} {asked.answer.text}  ({verdict})")
         yield asked
 
 

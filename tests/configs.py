@@ -6,7 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import InternVLConfig, LlavaOnevisionConfig, Qwen2VLConfig
+from transformers import (
+    InternVLConfig,
+    LlavaConfig,
+    LlavaOnevisionConfig,
+    Qwen2_5_VLConfig,
+    Qwen2VLConfig,
+)
 
 from luvc_core.models.base import Patches
 from tests.templates import token_id
@@ -28,30 +34,57 @@ NORMALIZED = {
 }
 
 
+QWEN2_VL_CLIPS = NORMALIZED | {
+    "fps": 2,
+    "min_frames": 4,
+    "max_frames": 8,
+    "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 12},
+}
+
+
+def clips_of_tiles(side: int) -> dict[str, Any]:
+    return NORMALIZED | {"num_frames": 4, "size": {"height": side, "width": side}}
+
+
 def qwen2_vl_config(text: dict[str, Any], tied: bool) -> Qwen2VLConfig:
-    rope = {**text["rope_parameters"], "mrope_section": [2, 3, 3]}
-    text = {**text, "model_type": "qwen2_vl_text", "rope_parameters": rope}
     vision = {"depth": 4, "embed_dim": 64, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
-    return Qwen2VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=token_id("<|image_pad|>"),
-        video_token_id=token_id("<|video_pad|>"),
-        vision_start_token_id=token_id("<|vision_start|>"),
-        vision_end_token_id=token_id("<|vision_end|>"),
-        tie_word_embeddings=tied,
-    )
+    return Qwen2VLConfig(**_qwen_parts("qwen2_vl", text, vision), tie_word_embeddings=tied)
+
+
+def qwen2_5_vl_config(text: dict[str, Any], tied: bool) -> Qwen2_5_VLConfig:
+    vision = {
+        "depth": 4,
+        "hidden_size": 64,
+        "out_hidden_size": 64,
+        "intermediate_size": 96,
+        "num_heads": 2,
+        "window_size": 56,
+        "fullatt_block_indexes": [1, 3],
+    }
+    return Qwen2_5_VLConfig(**_qwen_parts("qwen2_5_vl", text, vision), tie_word_embeddings=tied)
+
+
+def _qwen_parts(family: str, text: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
+    rope = {**text["rope_parameters"], "mrope_section": [2, 3, 3]}
+    return {
+        "text_config": {**text, "model_type": f"{family}_text", "rope_parameters": rope},
+        "vision_config": vision,
+        "image_token_id": token_id("<|image_pad|>"),
+        "video_token_id": token_id("<|video_pad|>"),
+        "vision_start_token_id": token_id("<|vision_start|>"),
+        "vision_end_token_id": token_id("<|vision_end|>"),
+    }
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """As hub checkpoints of Qwen2-VL write it: the text settings at the top level."""
+    """As hub checkpoints of Qwen2-VL and 2.5 write it: the text settings at the top level."""
     whole = dict(config)
     text = whole.pop("text_config")
     text.pop("model_type")
     rope = text.pop("rope_parameters")
     text["rope_theta"] = rope["rope_theta"]
     text["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
-    whole["vision_config"]["model_type"] = "qwen2_vl"
+    whole["vision_config"]["model_type"] = whole["model_type"]
     return {**text, **whole}
 
 
@@ -86,6 +119,28 @@ def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
         image_seq_length=16,
         tie_word_embeddings=tied,
     )
+
+
+def llava_config(text: dict[str, Any], tied: bool) -> LlavaConfig:
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 84,
+        "patch_size": 14,
+    }
+    return LlavaConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=token_id("<image>"),
+        tie_word_embeddings=tied,
+    )
+
+
+def tiles(patches: list[Patches]) -> dict[str, Tensor]:
+    return {"pixel_values": torch.cat([p.pixels for p in patches])}
 
 
 PINPOINTS = [

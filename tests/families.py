@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,18 +11,23 @@ from torch import Tensor
 from transformers import (
     InternVLForConditionalGeneration,
     InternVLProcessor,
+    LlavaForConditionalGeneration,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionProcessor,
+    LlavaProcessor,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2VLForConditionalGeneration,
     Qwen2VLProcessor,
 )
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from luvc_core.models import internvl, llava_onevision, qwen2_vl
+from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from luvc_core.models.base import Patches
 from luvc_core.models.layout import Layout
 from tests import configs, templates
@@ -35,29 +41,33 @@ class Kit:
     stock: the whole model. config: from text settings and whether the head is tied. hub_names: from
     prefixes of transformers 5 to those of the hub, the first that fits applies. hub_config: the
     same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
-    clip_inputs: the same for clips; None where stock code takes both as one.
     processor: the stock one for text and pictures together, its picture half and its settings.
     token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
-    where the picture is not cut.
+    where the picture is not cut. mrope: positions have three axes, in a text model of its own.
+    begin: what the tokenizer, not the template, begins every text with. clip_preprocessing: of the
+    video processor, None where the family takes no clips. clip_inputs: as inputs, for clips; None
+    where stock code takes both as one.
     """
 
     name: str
     stock: Any
     config: Callable[[dict[str, Any], bool], Any]
     preprocessing: Mapping[str, Any]
-    clip_preprocessing: Mapping[str, Any]
     template: str
     placeholder: str
     hub_names: Mapping[str, str]
     hub_config: Callable[[dict[str, Any]], dict[str, Any]]
     inputs: Callable[[list[Patches]], dict[str, Tensor]]
-    clip_inputs: Callable[[list[Patches]], dict[str, Tensor]] | None
     layout: Layout
     processor: Any
     image_processor: Any
     processor_settings: Mapping[str, Any]
     token_names: Mapping[str, str]
     side: int = 0
+    mrope: bool = False
+    begin: str = ""
+    clip_preprocessing: Mapping[str, Any] | None = None
+    clip_inputs: Callable[[list[Patches]], dict[str, Tensor]] | None = None
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -71,7 +81,7 @@ class Kit:
     def stock_inputs(self, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
         """What the stock model's `generate` takes. ids: [length]"""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
-        if self.name == "qwen2_vl":
+        if self.mrope:
             of_pictures = (ids == token_id(self.placeholder)).int()
             of_clips = (ids == token_id("<|video_pad|>")).int()
             inputs["mm_token_type_ids"] = (of_pictures + 2 * of_clips)[None]
@@ -81,11 +91,9 @@ class Kit:
         """patches: of pictures and clips, in the order of the prompt."""
         if self.clip_inputs is None:
             return self.inputs(patches) if patches else {}
-        pictures = [p for p in patches if not p.clip]
-        clips = [p for p in patches if p.clip]
-        return (self.inputs(pictures) if pictures else {}) | (
-            self.clip_inputs(clips) if clips else {}
-        )
+        clips, pictures = [p for p in patches if p.clip], [p for p in patches if not p.clip]
+        inputs = self.inputs(pictures) if pictures else {}
+        return inputs | (self.clip_inputs(clips) if clips else {})
 
     @torch.no_grad()
     def stock_clip_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -95,43 +103,50 @@ class Kit:
         return list(stock.model.get_video_features(**self.clip_inputs(patches)).pooler_output)
 
 
+# What the two families of Qwen have in common.
+qwen_kit = partial(
+    Kit,
+    preprocessing=configs.NORMALIZED
+    | {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
+    },
+    template=templates.QWEN2_VL,
+    placeholder="<|image_pad|>",
+    hub_names={
+        "model.visual.": "visual.",
+        "model.language_model.": "model.",
+        "lm_head.": "lm_head.",
+    },
+    hub_config=configs.flat,
+    inputs=configs.qwen2_vl_inputs,
+    image_processor=Qwen2VLImageProcessorPil,
+    processor_settings={},
+    token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+    mrope=True,
+)
+
 KITS = {
     kit.name: kit
     for kit in (
-        Kit(
+        qwen_kit(
             name="qwen2_vl",
             stock=Qwen2VLForConditionalGeneration,
             config=configs.qwen2_vl_config,
-            preprocessing=configs.NORMALIZED
-            | {
-                "image_processor_type": "Qwen2VLImageProcessor",
-                "patch_size": 14,
-                "temporal_patch_size": 2,
-                "merge_size": 2,
-                "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
-            },
-            clip_preprocessing=configs.NORMALIZED
-            | {
-                "fps": 2,
-                "min_frames": 4,
-                "max_frames": 8,
-                "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 12},
-            },
-            template=templates.QWEN2_VL,
-            placeholder="<|image_pad|>",
-            hub_names={
-                "model.visual.": "visual.",
-                "model.language_model.": "model.",
-                "lm_head.": "lm_head.",
-            },
-            hub_config=configs.flat,
-            inputs=configs.qwen2_vl_inputs,
+            clip_preprocessing=configs.QWEN2_VL_CLIPS,
             clip_inputs=configs.qwen2_vl_clip_inputs,
             layout=qwen2_vl.LAYOUT,
             processor=Qwen2VLProcessor,
-            image_processor=Qwen2VLImageProcessorPil,
-            processor_settings={},
-            token_names={"image_token": "<|image_pad|>", "video_token": "<|video_pad|>"},
+        ),
+        qwen_kit(
+            name="qwen2_5_vl",
+            stock=Qwen2_5_VLForConditionalGeneration,
+            config=configs.qwen2_5_vl_config,
+            layout=qwen2_5_vl.LAYOUT,
+            processor=Qwen2_5_VLProcessor,
         ),
         Kit(
             name="internvl",
@@ -145,13 +160,12 @@ KITS = {
                 "min_patches": 1,
                 "max_patches": 6,
             },
-            clip_preprocessing=configs.NORMALIZED
-            | {"num_frames": 4, "size": {"height": 112, "width": 112}},
+            clip_preprocessing=configs.clips_of_tiles(112),
             template=templates.INTERNVL,
             placeholder="<IMG_CONTEXT>",
             hub_names=configs.OLDER_HUB_NAMES,
             hub_config=configs.same,
-            inputs=lambda patches: {"pixel_values": torch.cat([p.pixels for p in patches])},
+            inputs=configs.tiles,
             clip_inputs=None,
             layout=internvl.LAYOUT,
             processor=InternVLProcessor,
@@ -166,6 +180,36 @@ KITS = {
             side=4,
         ),
         Kit(
+            name="llava",
+            stock=LlavaForConditionalGeneration,
+            config=configs.llava_config,
+            preprocessing=configs.NORMALIZED
+            | {
+                "image_processor_type": "CLIPImageProcessor",
+                "size": {"shortest_edge": 84},
+                "crop_size": {"height": 84, "width": 84},
+                "do_center_crop": True,
+            },
+            template=templates.LLAVA,
+            placeholder="<image>",
+            hub_names={
+                **configs.OLDER_HUB_NAMES,
+                "model.vision_tower.": "vision_tower.vision_model.",
+            },
+            hub_config=configs.same,
+            inputs=configs.tiles,
+            layout=llava.LAYOUT,
+            processor=LlavaProcessor,
+            image_processor=LlavaImageProcessorPil,
+            processor_settings={
+                "patch_size": 14,
+                "vision_feature_select_strategy": "default",
+                "num_additional_image_tokens": 1,
+            },
+            token_names={},
+            begin="<s>",
+        ),
+        Kit(
             name="llava_onevision",
             stock=LlavaOnevisionForConditionalGeneration,
             config=configs.llava_onevision_config,
@@ -176,8 +220,7 @@ KITS = {
                 "image_grid_pinpoints": configs.PINPOINTS,
                 "do_pad": True,
             },
-            clip_preprocessing=configs.NORMALIZED
-            | {"num_frames": 4, "size": {"height": 70, "width": 70}},
+            clip_preprocessing=configs.clips_of_tiles(70),
             template=templates.LLAVA_ONEVISION,
             placeholder="<image>",
             hub_names={
@@ -203,3 +246,5 @@ KITS = {
 }
 
 ALL_FAMILIES = pytest.mark.parametrize("family", KITS, indirect=True, scope="session")
+WITH_CLIPS = [name for name, kit in KITS.items() if kit.clip_preprocessing]
+CLIP_FAMILIES = pytest.mark.parametrize("family", WITH_CLIPS, indirect=True, scope="session")

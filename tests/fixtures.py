@@ -10,7 +10,15 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from tokenizers.models import BPE
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
@@ -40,10 +48,11 @@ def write_checkpoint(
     config = model.config.to_dict()
     _write_json(folder / "config.json", kit.hub_config(config) if naming == "hub" else config)
     _write_json(folder / "preprocessor_config.json", kit.preprocessing)
-    _write_json(folder / "video_preprocessor_config.json", kit.clip_preprocessing)
+    if kit.clip_preprocessing:
+        _write_json(folder / "video_preprocessor_config.json", kit.clip_preprocessing)
     ids = {"eos_token_id": [token_id("<|im_end|>"), token_id("<|endoftext|>")]}
     _write_json(folder / "generation_config.json", ids)
-    write_tokenizer(folder)
+    write_tokenizer(folder, kit.begin)
     (folder / "chat_template.jinja").write_text(kit.template)
     state = {k: v.contiguous() for k, v in model.state_dict().items()}
     if tied:
@@ -80,13 +89,14 @@ def random_model(kit: Kit, tied: bool = False, layers: int = 5, text: str = "qwe
             norm = any(part in name for part in ("norm", "ln_q", "lambda"))
             scale = 0.1 if norm or parameter.ndim == 1 else parameter[0].numel() ** -0.5
             # Sharp attention that weighs more than the token itself: answers depend on the prompt.
-            scale *= 2.5 if "self_attn" in name and parameter.ndim == 2 else 1
+            sharp = "language_model" in name and "self_attn" in name and parameter.ndim == 2
+            scale *= 2.5 if sharp else 1
             parameter.copy_(noise * scale + (norm and not name.endswith("bias")))
     return model.eval()
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Byte-level: one token a byte, and the special ones."""
+def write_tokenizer(folder: Path, begin: str = "") -> None:
+    """Byte-level: one token a byte, and the special ones. begin: one that begins every text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     tokenizer.normalizer = normalizers.NFC()
@@ -98,8 +108,13 @@ def write_tokenizer(folder: Path) -> None:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIALS])
+    if begin:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{begin} $A", special_tokens=[(begin, token_id(begin))]
+        )
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
+        "bos_token": begin or None,
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",

@@ -4,6 +4,7 @@
 SPECIALS = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<image>", "<video>",
+    "<s>",
 )  # fmt: skip
 VOCABULARY = 272  # 256 bytes, the specials, and a few rows to spare as in real checkpoints
 
@@ -82,4 +83,20 @@ LLAVA_ONEVISION = """\
 {%- if add_generation_prompt -%}
 <|im_start|>assistant
 {% endif -%}
+"""
+
+# Roles in plain text, pictures first; what begins a text is the tokenizer's to add.
+LLAVA = """\
+{%- for message in messages -%}
+{{ message.role.upper() + ': ' }}
+{%- for part in message.content | selectattr('type', 'equalto', 'image') -%}
+{{ '<image>\\n' }}
+{%- endfor -%}
+{%- for part in message.content | selectattr('type', 'equalto', 'text') -%}
+{{ part.text + ' ' }}
+{%- endfor -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+ASSISTANT:
+{%- endif -%}
 """

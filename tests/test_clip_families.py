@@ -19,12 +19,12 @@ from luvc_core.media.clips import Clip
 from luvc_core.models.base import LanguageHalf, Patches, VisionHalf
 from luvc_core.models.registry import load_language
 from luvc_core.tokens import ClipFrames, VisionTokens
-from tests.families import ALL_FAMILIES, Kit
+from tests.families import CLIP_FAMILIES, Kit
 from tests.fixtures import ask, noise_picture
 from tests.test_families import OFF, patches_of, run
 from tests.test_frame_sampling import stock_function
 
-pytestmark = ALL_FAMILIES
+pytestmark = CLIP_FAMILIES
 
 CONVERSATIONS = ["one clip", "among pictures", "two clips", "several turns"]
 
@@ -54,7 +54,7 @@ def conversation(
                 *ask("And ", c, "?")), [first, other, second]  # fmt: skip
     a, b = vision.encode([one, other], OFF)
     if kind == "two clips":
-        return ask("First ", a, b, " differ how?"), [one, other]
+        return ask("Compare ", a, b, " well."), [one, other]
     answer = Message[VisionTokens]("assistant", ("It falls.",))
     return (*ask(a, "What?"), answer, *ask("Sure?"), answer, *ask("And ", b, "?")), [one, other]
 

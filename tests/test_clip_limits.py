@@ -16,7 +16,7 @@ from luvc_core.media.sampling import EvenSampling, RateSampling
 from luvc_core.models.base import VisionHalf
 from luvc_core.tokens import ClipFrames
 from tests.clips import FIELD, FRAMES, animation, film
-from tests.families import ALL_FAMILIES
+from tests.families import CLIP_FAMILIES, KITS, Kit
 from tests.test_codec import IDENTITY, received, sent, tokens
 
 GIF = animation(FRAMES)
@@ -42,7 +42,7 @@ def test_a_wrong_field_of_a_clip_is_named(name: str, value: float) -> None:
     assert caught.value.field == f"vision_tokens[0].clip.{name}"
 
 
-@ALL_FAMILIES
+@CLIP_FAMILIES
 def test_no_family_looks_at_more_frames_than_allowed(vision: VisionHalf) -> None:
     for most in (2, 3):
         patches = Encoder(vision, MediaLimits(max_shown_frames=most)).prepare(GIF, FIELD)
@@ -71,12 +71,16 @@ def test_the_earlier_deadline_wins() -> None:
     assert whole.within(1, "decoding").purpose == "decoding"
 
 
-def test_a_family_of_pictures_refuses_clips_by_name(
-    vision: VisionHalf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(vision, "sampling", None)
-    with pytest.raises(InvalidMedia, match="a clip; allowed: pictures: qwen2_vl takes no clips"):
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"], indirect=True, scope="session")
+def test_a_family_of_pictures_refuses_clips_by_name(vision: VisionHalf, family: Kit) -> None:
+    with pytest.raises(InvalidMedia, match=f"a clip; allowed: pictures: {family.name} takes no"):
         Encoder(vision).prepare(GIF, FIELD)
+
+
+def test_families_take_the_clips_that_they_declare() -> None:
+    assert {name: "video" in kit.layout.takes for name, kit in KITS.items()} == {
+        name: kit.clip_preprocessing is not None for name, kit in KITS.items()
+    }
 
 
 @pytest.mark.parametrize(

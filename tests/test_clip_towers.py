@@ -16,7 +16,7 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_vision
 from luvc_core.tokens import Grid, VisionTokens
 from tests import configs
-from tests.families import ALL_FAMILIES, KITS, Kit
+from tests.families import CLIP_FAMILIES, KITS, Kit
 from tests.fixtures import ask, write_checkpoint
 from tests.test_clip_families import clips_of, noise_clip
 from tests.test_families import HALF, OFF, patches_of, run
@@ -32,7 +32,7 @@ def mixed(vision: VisionHalf) -> tuple[Message[VisionTokens], ...]:
     return (*ask("Look: ", clip, " What?"), answer, *ask("And ", picture, "?"))
 
 
-@ALL_FAMILIES
+@CLIP_FAMILIES
 def test_each_frame_merges_by_itself_to_half_its_sides(vision: VisionHalf) -> None:
     patches = clips_of(vision, (140, 140))[0]
     plain, merged = (vision.encode([patches], oim)[0] for oim in (OFF, HALF))
@@ -56,7 +56,7 @@ def test_each_frame_merges_by_itself_to_half_its_sides(vision: VisionHalf) -> No
     assert not torch.allclose(merged.embeddings[kept:], other.embeddings[kept:])
 
 
-@ALL_FAMILIES
+@CLIP_FAMILIES
 def test_clips_do_not_depend_on_media_beside_them(vision: VisionHalf) -> None:
     patches = [*clips_of(vision, (112, 112), (84, 140)), *patches_of(vision, (112, 112))]
     patches.append(vision.preprocess_clip(noise_clip(6, (112, 112), 7)))
@@ -67,14 +67,14 @@ def test_clips_do_not_depend_on_media_beside_them(vision: VisionHalf) -> None:
         assert tokens.pieces == alone.pieces
 
 
-@ALL_FAMILIES
+@CLIP_FAMILIES
 def test_what_a_tower_cannot_reach_is_refused_by_name(vision: VisionHalf) -> None:
     settings = dataclasses.replace(HALF, keep_rows=0.3, blocks=(0.5, 0.6))
     with pytest.raises(InvalidSettings, match=r"oim\.keep_rows.*allowed: \[0\.5, 1\]"):
         vision.encode(clips_of(vision, (112, 112)), settings)
 
 
-@ALL_FAMILIES
+@CLIP_FAMILIES
 @pytest.mark.parametrize("axis", ["grid", "raster"])
 def test_pruning_takes_visual_tokens_and_no_text(
     axis: str, vision: VisionHalf, language: LanguageHalf
@@ -92,7 +92,7 @@ def test_pruning_takes_visual_tokens_and_no_text(
     assert len(session.tokens) > 1
 
 
-@ALL_FAMILIES
+@CLIP_FAMILIES
 def test_text_goes_on_as_if_nothing_had_been_merged(
     vision: VisionHalf, language: LanguageHalf, family: Kit
 ) -> None:

@@ -72,3 +72,16 @@ def test_thin_pictures_can_be_encoded(
     assert tokens.sizes.sum().item() == pytest.approx(
         sum(piece.source_grid.token_count for piece in tokens.pieces)
     )
+
+
+@pytest.mark.parametrize("size", [(640, 480), (300, 80), (60, 200), (140, 140)])
+@pytest.mark.parametrize("keep", [(0.5, 0.5), (0.75, 1.0), (1.0, 0.3)])
+def test_the_share_that_is_kept_is_one_of_the_picture_without_its_padding(
+    size: tuple[int, int], keep: tuple[float, float], half: VisionHalf
+) -> None:
+    oim = OimSettings(keep_rows=keep[0], keep_columns=keep[1])
+    (tokens,) = half.encode(patches_of(half, size), oim)
+    for piece in tokens.pieces:
+        source, grid = piece.source_grid, piece.grid
+        assert abs(grid.rows - keep[0] * source.rows) <= 0.5
+        assert abs(grid.columns - keep[1] * source.columns) <= 0.5

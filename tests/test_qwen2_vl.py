@@ -1,4 +1,4 @@
-"""What only Qwen2-VL does: rotary positions with axes, in its tower and in its LLM, and frames."""
+"""What only the families of Qwen do: positions with axes, in tower and LLM, and frames."""
 
 import dataclasses
 from typing import Any
@@ -13,6 +13,10 @@ from luvc_core.tokens import Grid, Piece
 from tests.families import Kit
 from tests.fixtures import ask
 from tests.test_families import CONVERSATIONS, conversation, patches_of
+
+pytestmark = pytest.mark.parametrize(
+    "family", ["qwen2_vl", "qwen2_5_vl"], indirect=True, scope="session"
+)
 
 HALF = OimSettings(keep_rows=0.5, keep_columns=0.5)
 

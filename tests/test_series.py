@@ -105,11 +105,8 @@ def test_what_moves_moves_that_way() -> None:
             assert len(moved) <= 1
             ways[name] = moved[0] if moved else None
         names = wanted(qa.question)
-        if qa.question.startswith("How many"):
-            assert int(qa.answer) == sum(way is not None for way in ways.values())
-        elif len(names) == 2:
-            (way,) = (way for name, way in ways.items() if set(name) == names)
-            assert qa.answer == way or qa.answer == ("yes" if way else "no")
+        if len(names) == 2:
+            assert [qa.answer] == [way for name, way in ways.items() if set(name) == names]
         else:
             (said,) = set(words(qa.question)) & set(DIRECTIONS)
             (name,) = (name for name, way in ways.items() if way == said)
@@ -130,11 +127,7 @@ def test_what_comes_or_goes_does_so_in_that_order() -> None:
             order = [set(name) for name in ranked]
             assert qa.answer == ("yes" if order.index(one) < order.index(two) else "no")
             continue
-        if not coming and "stays" not in qa.question:
-            ranked = [name for name in ranked if event[name] < len(frames)]
-        ordinals = {"first": 0, "second": 1, "third": 2, "last": -1}
-        (ordinal,) = ordinals.keys() & set(words(qa.question))
-        assert qa.answer in ranked[ordinals[ordinal]]
+        assert qa.answer in ranked[0 if coming else -1]
 
 
 def test_what_changes_is_as_said() -> None:
@@ -149,10 +142,8 @@ def test_what_changes_is_as_said() -> None:
         elif qa.question.startswith("What"):
             assert wanted(qa.question) == {old[own]}
             assert qa.answer == (old if "before" in qa.question else new)[other]
-        elif qa.question.startswith("Does"):
-            assert qa.answer == ("yes" if wanted(qa.question) == {old[own]} else "no")
         else:
-            assert qa.answer == what
+            assert qa.answer == ("yes" if wanted(qa.question) == {old[own]} else "no")
 
 
 def test_one_picture_has_more_than_the_other() -> None:
@@ -184,9 +175,7 @@ def test_pictures_differ_as_said() -> None:
             truth = "color" if old[1] == new[1] else "shape"
         else:
             truth = "gone" if old else "new"
-        if qa.question.startswith("What is different"):
-            assert qa.answer == truth
-        elif " in the first picture" in qa.question:
+        if " in the first picture" in qa.question:
             assert old is not None
             assert qa.answer in old
         elif truth in ("color", "shape") and qa.question.startswith("What"):
@@ -220,7 +209,7 @@ def test_no_answer_can_be_guessed(kind: str) -> None:
                 form = " ".join("_" if wanted(word) else word for word in words(qa.question))
                 forms.setdefault(form, Counter())[qa.answer] += 1
     for form, answers in forms.items():
-        if answers.total() >= 100 and "How many" not in form:
+        if answers.total() >= 100:
             assert max(answers.values()) / answers.total() < 1 / len(answers) + 0.16, (
                 form,
                 answers,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .canvas import Canvas, Color, jitter
-from .scenes import MAX_SIDE, MIN_SIDE, Thing, label, painter
+from .scenes import MAX_SIDE, MIN_SIDE, Thing, centre, label, painter
 from .words import COLORS, SHAPES
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -100,6 +100,9 @@ def _put(rng: random.Random, actor: Actor, size: tuple[int, int], others: Sequen
 def _way(rng: random.Random, margin: float, edge: int, travel: float) -> tuple[float, float]:
     """From where to where, along one edge, of which `travel` is a share; negative goes back."""
     low, high = margin, edge - margin
+    if not travel:
+        start = centre(rng, low, high)
+        return start, start
     way = max(low - high, min(high - low, travel * edge))
     start = rng.uniform(low - min(0.0, way), high - max(0.0, way))
     return start, start + way

@@ -93,14 +93,12 @@ def difference(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
 
 def _differ(rng: random.Random, actors: Sequence[Actor], what: str) -> list[QA]:
     one = actors[0]
-    asked = [QA("difference", "What is different in the second picture?", what)]
     if what in ("gone", "new"):
         if what == "gone":
             one.leaves = 1
         else:
             one.enters = 1
         return [
-            *asked,
             QA("difference", f"Which shape is {what} in the second picture?", one.shape),
             QA("difference", f"What color is {what} in the second picture?", one.color),
         ]
@@ -109,12 +107,12 @@ def _differ(rng: random.Random, actors: Sequence[Actor], what: str) -> list[QA]:
         free = [color for color in COLORS if color not in {a.color for a in actors}]
         one.becomes = (rng.choice(free), one.shape)
         own, states = one.shape, (one.color, one.becomes[0])
-        asked.append(QA("difference", "Which shape has a different color?", own))
+        asked = [QA("difference", "Which shape has a different color?", own)]
     else:
         free = [shape for shape in SHAPES if shape not in {a.shape for a in actors}]
         one.becomes = (one.color, rng.choice(free))
         own, states = f"{one.color} object", (one.shape, one.becomes[1])
-        asked.append(QA("difference", "Which color has a different shape?", one.color))
+        asked = [QA("difference", "Which color has a different shape?", one.color)]
     for which, state in zip(WHICH, states, strict=True):
         asked.append(QA("difference", f"What {what} is the {own} in the {which} picture?", state))
     return asked

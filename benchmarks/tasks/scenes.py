@@ -52,7 +52,7 @@ def place(canvas: Canvas) -> list[Thing]:
     largest = min(MAX_SIDE, 0.4 * min(width, height))
     for _ in range(wanted * 12):
         side = rng.uniform(MIN_SIDE, largest)
-        x, y = (_centre(rng, side / 2 + 2, edge - side / 2 - 2) for edge in (width, height))
+        x, y = (centre(rng, side / 2 + 2, edge - side / 2 - 2) for edge in (width, height))
         thing = Thing(rng.choice(colors), rng.choice(shapes), x, y, side)
         clear = 1.0 if rng.random() < 0.85 else 0.85
         if all(math.hypot(t.x - x, t.y - y) > clear * (t.side + side) / 2 for t in things):
@@ -62,7 +62,7 @@ def place(canvas: Canvas) -> list[Thing]:
     return things
 
 
-def _centre(rng: random.Random, low: float, high: float) -> float:
+def centre(rng: random.Random, low: float, high: float) -> float:
     """Off the cells' borders, where nobody can say which cell an object belongs to."""
     cell = rng.randint(math.ceil(low / CELL - 0.2), math.floor(high / CELL - 0.8))
     return min(max((cell + rng.uniform(0.2, 0.8)) * CELL, low), high)

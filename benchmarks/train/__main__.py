@@ -7,28 +7,33 @@ from functools import partial
 from pathlib import Path
 
 from .labels import train_labels
-from .model import LLM_LAYERS, SHALLOW
+from .model import FAMILIES, LLM_LAYERS
 from .pictures import train_pictures
 from .tower import train_tower
 
 STAGES = {
     "tower": train_tower,
     "labels": train_labels,
-    "swap": partial(train_pictures, layers=SHALLOW, scale=0.7),
-    "grow": partial(train_pictures, layers=LLM_LAYERS, scale=0.25),
+    "grow": partial(train_pictures, layers=LLM_LAYERS, scale=0.3),
     "finish": partial(train_pictures, layers=LLM_LAYERS, scale=0.15, sparse=0.0),
 }
+OF_ALL = ("labels",)
+"""Stages that serve all families at once."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=tuple(STAGES))
+    parser.add_argument("--family", choices=tuple(FAMILIES), help="needed but for: labels")
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"))
-    parser.add_argument("--minutes", type=float, default=55.0)
+    parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    if args.stage not in OF_ALL and args.family is None:
+        parser.error(f"{args.stage} needs --family")
     args.run.mkdir(parents=True, exist_ok=True)
-    STAGES[args.stage](args.run, args.minutes, args.threads)
+    options = {} if args.stage in OF_ALL else {"name": args.family}
+    STAGES[args.stage](args.run, minutes=args.minutes, threads=args.threads, **options)
 
 
 if __name__ == "__main__":

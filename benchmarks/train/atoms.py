@@ -6,6 +6,7 @@ which nothing is true is taught the `blank` vector.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,22 @@ class AtomTable:
             hot[cells, [index[label.atom] for label in sample.labels]] = 1.0
         hot[:, 0] = (hot.sum(1) == 0).float()
         return hot
+
+
+def place_codes(hidden: int, side: int = 16, seed: int = 1) -> torch.Tensor:
+    """What a visual token carries of its row and column where positions do not tell: [side, side,
+    hidden]. Smooth, so that a token merged from neighbours lies between them."""
+    dice = torch.Generator().manual_seed(seed)
+    basis = 0.5 * STD * torch.randn(2, 4, hidden, generator=dice)
+    at = math.pi * (torch.arange(side) + 0.5) / side
+    waves = torch.stack([at.cos(), at.sin(), (4 * at).cos(), (4 * at).sin()], 1)
+    rows, columns = waves @ basis[0], waves @ basis[1]
+    return rows[:, None] + columns[None]
+
+
+def newline_vector(hidden: int, seed: int = 2) -> torch.Tensor:
+    """What ends a row of visual tokens where the family has such a token: [hidden]."""
+    return STD * torch.randn(hidden, generator=torch.Generator().manual_seed(seed))
 
 
 def build_table(tokenizer: Qwen2Tokenizer, hidden: int, seed: int = 0) -> AtomTable:

@@ -1,6 +1,6 @@
-"""Many questions about one picture in one sequence, each blind to the others.
+"""Many questions about one sample in one sequence, each blind to the others.
 
-All questions see the prefix and the picture; positions restart after the picture for each, so
+All questions see the prefix and the visual tokens; positions restart after those for each, so
 every question computes exactly what it would alone.
 """
 
@@ -15,19 +15,9 @@ import torch
 from transformers import Qwen2Tokenizer
 
 from ..tasks import QA
-from ..tasks.words import PLURALS
-from .atoms import PLACES, AtomTable
-
-PADDING = -1
-
-
-class Picture(NamedTuple):
-    """Questions; indices of the kept cells; rows and columns; labels [cells, atoms]."""
-
-    asked: Sequence[QA]
-    kept: torch.Tensor
-    grid: tuple[int, int]
-    hot: torch.Tensor
+from .aims import Aims
+from .atoms import AtomTable
+from .views import PADDING, Prefix, View
 
 
 class Turn(NamedTuple):
@@ -39,14 +29,14 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Pack:
-    """`ids`, `cells`, `blocks`, `targets`: [pictures, length]; `positions`: [3, pictures, length].
+    """`ids`, `cells`, `blocks`, `targets`: [samples, length]; `positions`: [3, samples, length].
 
-    `cells` is a visual token's cell, else PADDING; `blocks` is 0 for the shared prefix, the
+    `cells` is a visual token's cell as in Prefix; `blocks` is 0 for the shared prefix, the
     question's number from 1, PADDING behind the end; `targets` is the next token where it belongs
     to an answer, else PADDING; `queries` [targets, hidden] holds for each of those, row by row,
-    what to look for and `aims` [targets, 2, cells] where it is (see `Packer.query`, `Packer.aims`);
-    `counted` [targets] marks those that tell how many aims there are; `kinds` names each picture's
-    questions in order.
+    what to look for and `aims` [targets, 2, frames * cells] where it is (see Aims); `counted`
+    [targets] marks those that tell how many aims there are; `kinds` names each sample's questions
+    in order.
     """
 
     ids: torch.Tensor
@@ -60,7 +50,7 @@ class Pack:
     kinds: tuple[tuple[str, ...], ...]
 
     def mask(self) -> torch.Tensor:
-        """True where a token may look: [pictures, 1, length, length]."""
+        """True where a token may look: [samples, 1, length, length]."""
         own, other = self.blocks[:, :, None], self.blocks[:, None, :]
         length = self.ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
@@ -72,54 +62,14 @@ class Packer:
 
     def __init__(self, tokenizer: Qwen2Tokenizer, table: AtomTable) -> None:
         self._tokenizer = tokenizer
-        self._vectors = table.vectors
-        self._atoms = {name: index for index, name in enumerate(table.names)}
-        self._atoms |= {many: self._atoms[one] for one, many in PLURALS.items()}
-        self._atoms |= {"objects": self._atoms["object"], "bars": self._atoms["bar"]}
+        self._aims = Aims(table)
         self._ids: dict[str, list[int]] = {}
-        self.image_id = tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self.end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
 
     def encode(self, text: str) -> list[int]:
         if text not in self._ids:
             self._ids[text] = self._tokenizer(text).input_ids
         return self._ids[text]
-
-    def query(self, qa: QA, place: int) -> torch.Tensor:
-        """What to look for when predicting an answer's token: the question's atoms, its place.
-
-        It is the sum of their vectors, as a visual token would carry them: [hidden].
-        """
-        place_atom = self._atoms[f"#{min(place, PLACES - 1)}"]
-        return self._vectors[[*self._found(qa), place_atom]].sum(0)
-
-    def aims(self, qa: QA, place: int, hot: torch.Tensor) -> torch.Tensor:
-        """The cells that answer: those that match most of what is asked. [2, cells], bool.
-
-        The second row differs for relations only, where it holds the second object's cells.
-        hot: [cells, atoms].
-        """
-        found = self._found(qa)
-        if found and self.is_counted(qa, place):
-            # One marked cell an object or bar, so that as many cells match as there are.
-            mark = self._atoms["bar" if qa.kind == "chart" else "object"]
-            matches = hot[:, list({*found, mark})].all(1)
-            return matches.expand(2, -1)
-        if not found:
-            return torch.zeros(2, len(hot), dtype=torch.bool)
-        extra = [self._atoms["value"], self._atoms[f"#{min(place, PLACES - 1)}"]]
-        parts = [found[:2], found[2:]] if qa.kind == "relation" else [[*found, *extra]] * 2
-        matches = torch.stack([hot[:, part].sum(1) for part in parts])
-        return (matches == matches.amax(1, keepdim=True)) & (matches > 0)
-
-    @staticmethod
-    def is_counted(qa: QA, place: int) -> bool:
-        """The answer's token at `place` is a number of things."""
-        return place == 0 and qa.question.startswith("How many")
-
-    def _found(self, qa: QA) -> list[int]:
-        words = qa.question.rstrip("?").lower().split()
-        return [self._atoms[word] for word in words if word in self._atoms]
 
     def turn(self, qa: QA, follows: bool) -> Turn:
         opening = self.encode("\n<|im_start|>user\n") if follows else []
@@ -131,59 +81,67 @@ class Packer:
 
     def pack(
         self,
-        pictures: Sequence[Picture],
+        views: Sequence[View],
+        prefixes: Sequence[Prefix],
         rng: random.Random,
         second_turns: float = 0.2,
     ) -> Pack:
-        """Each picture's questions become rows; kept cells stay at their place in the grid."""
-        rows = [self._row(picture, rng, second_turns) for picture in pictures]
-        length = max(len(row[0]) for row in rows)
-        packed = []
-        for part, empty in enumerate((self.end_id, PADDING, PADDING, PADDING)):
-            values = [[*row[part], *[empty] * (length - len(row[part]))] for row in rows]
-            packed.append(torch.tensor(values))
-        places = torch.zeros(3, len(rows), length, dtype=torch.long)
+        """Each sample's questions become a row behind what is shown of it."""
+        rows = [_Row(prefix) for prefix in prefixes]
+        for row, view in zip(rows, views, strict=True):
+            for qa in view.asked:
+                follows = row.block > 0 and rng.random() < second_turns
+                row.ask(self.turn(qa, follows), follows)
+                for place in range(len(row.answer)):
+                    row.queries.append(self._aims.query(qa, place))
+                    row.aims.append(self._aims.cells(qa, place, view.hot))
+                    row.counted.append(self._aims.is_counted(qa, place))
+        length = max(len(row.ids) for row in rows)
+        padded = [
+            torch.tensor([[*part, *[empty] * (length - len(part))] for part in parts])
+            for parts, empty in (
+                ([row.ids for row in rows], self.end_id),
+                ([row.cells for row in rows], PADDING),
+                ([row.blocks for row in rows], PADDING),
+                ([row.targets for row in rows], PADDING),
+            )
+        ]
+        positions = torch.zeros(3, len(rows), length, dtype=torch.long)
         for i, row in enumerate(rows):
-            places[:, i, : len(row[0])] = row[4]
-        kinds = tuple(tuple(qa.kind for qa in picture.asked) for picture in pictures)
-        queries = torch.cat([row[5] for row in rows])
-        aims = torch.cat([row[6] for row in rows])
-        counted = torch.tensor([flag for row in rows for flag in row[7]])
+            seen = torch.cat([row.prefix.positions, torch.tensor(row.places).expand(3, -1)], 1)
+            positions[:, i, : seen.shape[1]] = seen
         return Pack(
-            packed[0], packed[1], packed[2], packed[3], places, queries, aims, counted, kinds
-        )
-
-    def _row(
-        self, picture: Picture, rng: random.Random, second_turns: float
-    ) -> tuple[
-        list[int], list[int], list[int], list[int],
-        torch.Tensor, torch.Tensor, torch.Tensor, list[bool],
-    ]:  # fmt: skip
-        asked, kept, grid, hot = picture
-        prefix = self.encode("<|im_start|>user\n<|vision_start|>")
-        start, after = len(prefix), len(prefix) + max(grid)
-        ids = [*prefix, *[self.image_id] * len(kept), *self.encode("<|vision_end|>")]
-        cells = [*[PADDING] * start, *kept.tolist(), PADDING]
-        blocks, targets = [0] * len(ids), [PADDING] * len(ids)
-        seen = torch.stack([torch.zeros_like(kept), kept // grid[1], kept % grid[1]]) + start
-        places = [torch.arange(start).expand(3, -1), seen, torch.full((3, 1), after)]
-        block, queries, aims, counted = 0, [], [], []
-        for number, qa in enumerate(asked):
-            follows = number > 0 and blocks[-1] > 0 and rng.random() < second_turns
-            if not follows:
-                block, place = block + 1, after + 1
-            turn = self.turn(qa, follows)
-            tokens = [*turn.asked, *turn.answer]
-            ids += tokens
-            cells += [PADDING] * len(tokens)
-            blocks += [block] * len(tokens)
-            targets += [PADDING] * (len(turn.asked) - 1) + turn.answer + [PADDING]
-            places.append(torch.arange(place, place + len(tokens)).expand(3, -1))
-            place += len(tokens)
-            queries += [self.query(qa, index) for index in range(len(turn.answer))]
-            aims += [self.aims(qa, index, hot) for index in range(len(turn.answer))]
-            counted += [self.is_counted(qa, index) for index in range(len(turn.answer))]
-        seen_at = torch.cat(places, dim=1)
-        return (
-            ids, cells, blocks, targets, seen_at, torch.stack(queries), torch.stack(aims), counted
+            padded[0], padded[1], padded[2], padded[3], positions,
+            torch.stack([q for row in rows for q in row.queries]),
+            torch.stack([a for row in rows for a in row.aims]),
+            torch.tensor([flag for row in rows for flag in row.counted]),
+            tuple(tuple(qa.kind for qa in view.asked) for view in views),
         )  # fmt: skip
+
+
+class _Row:
+    """One sample's sequence as it grows."""
+
+    def __init__(self, prefix: Prefix) -> None:
+        self.prefix = prefix
+        self.ids, self.cells = [*prefix.ids], [*prefix.cells]
+        self.blocks, self.targets = [0] * len(self.ids), [PADDING] * len(self.ids)
+        self.places: list[int] = []
+        self.block = 0
+        self.answer: list[int] = []
+        self.queries: list[torch.Tensor] = []
+        self.aims: list[torch.Tensor] = []
+        self.counted: list[bool] = []
+
+    def ask(self, turn: Turn, follows: bool) -> None:
+        """A turn that follows the last one goes on in its block; another restarts."""
+        if not follows:
+            self.block += 1
+        start = self.places[-1] + 1 if follows else self.prefix.end
+        self.answer = turn.answer
+        tokens = [*turn.asked, *turn.answer]
+        self.ids += tokens
+        self.cells += [PADDING] * len(tokens)
+        self.blocks += [self.block] * len(tokens)
+        self.targets += [PADDING] * (len(turn.asked) - 1) + turn.answer + [PADDING]
+        self.places += range(start, start + len(tokens))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
@@ -13,16 +12,16 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from ..tasks.words import all_words
 
-SPECIALS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-    "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
-
-CHAT_TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text()
+CHAT = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+QWEN2_VL_MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """Merges run until no pair is left, so each word ends as one token, spaced or not."""
+def build_tokenizer(marks: tuple[str, ...] = QWEN2_VL_MARKS) -> Qwen2Tokenizer:
+    """Merges run until no pair is left, so each word ends as one token, spaced or not.
+
+    marks: special tokens for visual tokens; their ids come last and are the same for all families.
+    """
+    specials = (*CHAT, *marks)
     trainee = Tokenizer(BPE())
     trainee.normalizer = normalizers.NFC()
     trainee.pre_tokenizer = pre_tokenizers.Sequence(
@@ -41,7 +40,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
     words = all_words()
     trainee.train_from_iterator([*words, *(f" {word}" for word in words)], trainer)
     trainee.add_special_tokens(
-        [AddedToken(text, special=True, normalized=False) for text in SPECIALS]
+        [AddedToken(text, special=True, normalized=False) for text in specials]
     )
     tokenizer = Qwen2Tokenizer(
         tokenizer_object=trainee,
@@ -49,10 +48,10 @@ def build_tokenizer() -> Qwen2Tokenizer:
         merges=_merges(trainee),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=list(SPECIALS[1:]),
+        extra_special_tokens=list(specials[1:]),
         model_max_length=4096,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+
     return tokenizer
 
 

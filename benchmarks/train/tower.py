@@ -1,22 +1,23 @@
-"""Stage A: the tower learns, from dense labels, to put true words into visual tokens."""
+"""First stage: a tower learns, from dense labels, to put true words into visual tokens."""
 
 from __future__ import annotations
 
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from ..tasks import SPLITS, make_sample
-from .atoms import AtomTable, build_table
-from .model import HIDDEN, build_config, fresh_model
+from ..tasks import SERIES, SPLITS, make_sample, make_series
+from .atoms import AtomTable, build_table, place_codes
+from .model import FAMILIES, HIDDEN, build_config, fresh_model
 from .optim import Optimizers
 from .tokenizer import build_tokenizer
-from .vision import to_patches, tower_forward, whiten_patch_embedding
+from .vision import TOWERS, WHOLE, start_from_qwen2_vl, to_patches, whiten_patch_embedding
 
-TASK_SHARES = {"document": 0.3, "chart": 0.28, "scene": 0.42}
+TASK_SHARES = {"document": 0.29, "chart": 0.27, "scene": 0.34, "clip": 0.05, "pair": 0.05}
 SIZES = (
     (0.0, ((224, 224),)),
     (0.40, ((224, 224), (336, 224), (448, 224), (224, 336))),
@@ -25,7 +26,55 @@ SIZES = (
 )
 """From which progress on, which picture sizes (width, height)."""
 
-PATCHES_PER_STEP = 4096
+CELLS_PER_STEP = {"qwen2-vl": 1024, "internvl": 1024, "llava-ov": 2048}
+"""A step of the wider tower costs more beside what it learns from."""
+
+
+class TowerRun:
+    """One family's tower, what it is to say, and its optimizers."""
+
+    def __init__(self, name: str, scale: float) -> None:
+        family = FAMILIES[name]
+        tokenizer = build_tokenizer(family.marks)
+        self.table = build_table(tokenizer, HIDDEN)
+        model = fresh_model(build_config(family, tokenizer, 1), family, self.table.embedding)
+        self.tower: Any = TOWERS[name](model)
+        self.codes = place_codes(HIDDEN) * (not family.has_rows)
+        self.optimizers = Optimizers(self.tower.modules.named_parameters(), scale)
+
+    def draw(
+        self, seeds: random.Random, size: tuple[int, int], count: int, split: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches [pictures, patches, values] and multi-hot labels [pictures, cells, atoms]."""
+        tasks = seeds.choices(list(TASK_SHARES), list(TASK_SHARES.values()), k=count)
+        pool, patches, labels = SPLITS[split], [], []
+        for task in tasks:
+            seed = seeds.randrange(pool.start, pool.stop)
+            if task not in SERIES:
+                shown = [make_sample(task, seed, size)]
+            else:
+                # What a temporal patch holds: as many neighbouring frames.
+                frames = make_series(task, seed, size).frames
+                at = seeds.randrange(0, len(frames), self.tower.temporal)
+                moving = self.tower.temporal if task == "clip" else 1
+                shown = list(frames[at : at + moving])
+            images = [one.image for one in shown if one.image is not None]
+            patches.append(to_patches(images, self.tower.side).mean(0))
+            labels.append(self.table.multi_hot(shown[-1]))
+        return torch.stack(patches), torch.stack(labels)
+
+    def loss(
+        self,
+        patches: torch.Tensor,
+        hot: torch.Tensor,
+        size: tuple[int, int],
+        corner: tuple[int, int],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, and the tokens without what they say of their place [cells, hidden]."""
+        grid = size[1] // 28, size[0] // 28
+        codes = self.codes[corner[0] :, corner[1] :][: grid[0], : grid[1]].flatten(0, 1)
+        out = (self.tower.forward(patches, grid, corner) - codes).flatten(0, 1)
+        return tower_loss(out, hot.flatten(0, 1), self.table.vectors), out
 
 
 def tower_loss(out: torch.Tensor, hot: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
@@ -61,64 +110,56 @@ def f1_by_group(out: torch.Tensor, hot: torch.Tensor, table: AtomTable) -> dict[
     return result
 
 
-def draw_batch(
-    seeds: random.Random, size: tuple[int, int], count: int, table: AtomTable, split: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patches [pictures, patches, 588] and multi-hot labels [pictures * cells, atoms]."""
-    tasks = seeds.choices(list(TASK_SHARES), list(TASK_SHARES.values()), k=count)
-    pool = SPLITS[split]
-    samples = [make_sample(task, seeds.randrange(pool.start, pool.stop), size) for task in tasks]
-    images = [sample.image for sample in samples if sample.image is not None]
-    return to_patches(images), torch.cat([table.multi_hot(sample) for sample in samples])
+def train_tower(run: Path, name: str, minutes: float, threads: int, scale: float = 1.0) -> None:
+    """Train for `minutes` of wall clock, resuming from `run`/NAME/tower.pt where it exists.
 
-
-def train_tower(run: Path, minutes: float, threads: int) -> None:
-    """Train for `minutes` of wall clock, resuming from `run`/tower.pt where it exists."""
+    InternVL's tower starts from Qwen2-VL's where that has been trained before.
+    """
     torch.set_num_threads(threads)
-    tokenizer = build_tokenizer()
-    table = build_table(tokenizer, HIDDEN)
-    tower = fresh_model(build_config(tokenizer), table.embedding).model.visual
-    optimizers = Optimizers(tower.named_parameters())
-    sample, _ = draw_batch(random.Random(0), (448, 448), 48, table, "train")
-    whiten_patch_embedding(tower, sample.flatten(0, 1))
-    spent, step, save = 0.0, 0, run / "tower.pt"
+    trainee, save = TowerRun(name, scale), run / name / "tower.pt"
+    save.parent.mkdir(parents=True, exist_ok=True)
+    spent, step = 0.0, 0
+    elder = run / "qwen2-vl" / "tower.pt"
     if save.exists():
         state = torch.load(save, weights_only=True)
-        tower.load_state_dict(state["tower"])
-        optimizers.load_state_dict(state["optimizers"])
+        trainee.tower.modules.load_state_dict(state["tower"])
+        trainee.optimizers.load_state_dict(state["optimizers"])
         spent, step = state["spent"], state["step"]
+    elif name == "internvl" and elder.exists():
+        start_from_qwen2_vl(trainee.tower, torch.load(elder, weights_only=True)["tower"])
+    else:
+        sample, _ = trainee.draw(random.Random(0), (448, 448), 48, "train")
+        whiten_patch_embedding(trainee.tower.patch_weight(), sample.flatten(0, 1))
     seeds, losses = random.Random(f"tower/{step}"), []
     last_save = last_log = time.monotonic()
     while spent < 60 * minutes:
         start, progress = time.monotonic(), spent / (60 * minutes)
         size = seeds.choice([sizes for at, sizes in SIZES if progress >= at][-1])
-        count = max(1, PATCHES_PER_STEP // (size[0] * size[1] // 196))
-        patches, hot = draw_batch(seeds, size, count, table, "train")
-        out = tower_forward(tower, patches, (size[1] // 28, size[0] // 28))
-        loss = tower_loss(out.flatten(0, 1), hot, table.vectors)
+        count = max(1, CELLS_PER_STEP[name] // (size[0] * size[1] // 784))
+        patches, hot = trainee.draw(seeds, size, count, "train")
+        corner = seeds.randint(0, WHOLE - size[1] // 28), seeds.randint(0, WHOLE - size[0] // 28)
+        loss, _ = trainee.loss(patches, hot, size, corner)
         loss.backward()
-        optimizers.step(progress)
+        trainee.optimizers.step(progress)
         losses.append(loss.item())
         step, now = step + 1, time.monotonic()
         spent += now - start
         if now - last_log > 60:
             last_log = now
-            _report(tower, table, size, step, spent, sum(losses) / len(losses))
+            _report(trainee, size, step, spent, sum(losses) / len(losses))
             losses = []
         if now - last_save > 180 or spent >= 60 * minutes:
             last_save = now
-            torch.save({"tower": tower.state_dict(), "optimizers": optimizers.state_dict(),
-                        "spent": spent, "step": step}, save.with_suffix(".tmp"))  # fmt: skip
+            torch.save({"tower": trainee.tower.modules.state_dict(),
+                        "optimizers": trainee.optimizers.state_dict(), "spent": spent,
+                        "step": step}, save.with_suffix(".tmp"))  # fmt: skip
             save.with_suffix(".tmp").replace(save)
 
 
 @torch.no_grad()
-def _report(
-    tower: torch.nn.Module, table: AtomTable, size: tuple[int, int], step: int, spent: float,
-    loss: float,
-) -> None:  # fmt: skip
-    patches, hot = draw_batch(random.Random(1), size, 8, table, "validation")
-    out = tower_forward(tower, patches, (size[1] // 28, size[0] // 28)).flatten(0, 1)
-    mse = F.mse_loss(out, hot @ table.vectors).item() / 0.09
-    f1 = " ".join(f"{k}={v:.2f}" for k, v in f1_by_group(out, hot, table).items())
-    print(f"tower {step} {spent / 60:.1f}min {size} loss={loss:.3f} mse={mse:.3f} {f1}", flush=True)
+def _report(trainee: TowerRun, size: tuple[int, int], step: int, spent: float, loss: float) -> None:
+    patches, hot = trainee.draw(random.Random(1), size, 8, "validation")
+    _, out = trainee.loss(patches, hot, size, (0, 0))
+    f1 = f1_by_group(out, hot.flatten(0, 1), trainee.table)
+    said = " ".join(f"{k}={v:.2f}" for k, v in f1.items())
+    print(f"tower {step} {spent / 60:.1f}min {size} loss={loss:.3f} {said}", flush=True)

@@ -1,4 +1,6 @@
-"""Tiles joined to one large raster, its padding cut off, and the rest made smaller."""
+"""Tiles joined to one large raster, its padding cut off, the rest made smaller, its lines ended."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -90,3 +92,32 @@ def shrink(
         places = ((places + 0.5) * scale - 0.5).clamp(min=torch.zeros_like(last), max=last)
     sizes = resized(state.sizes.unsqueeze(-1)).squeeze(-1)
     return TokenGrid(resized(state.hidden), sizes, places)
+
+
+def fitted(rows: int, columns: int, most: int) -> tuple[int, int]:
+    """The sides of a grid that is to have about `most` tokens at most; a little more is let be."""
+    ratio = math.sqrt(rows * columns / most)
+    return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
+
+
+def end_lines(
+    state: TokenGrid, lines: int, ending: Tensor, column: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All frames as a sequence, the last `lines` rows with an ending [dim] after them: embeddings
+    [tokens, dim], positions [tokens, 3] and sizes [tokens].
+
+    lines: none, all rows, or one ending for all of them. column: where an ending stands, in the
+    row that its own are in on average. Its size is 0.
+    """
+    frame = torch.arange(len(state.hidden), device=state.positions.device).float()
+    frame = frame.view(-1, 1, 1, 1).expand(*state.sizes.shape, 1)
+    places = torch.cat((frame, state.positions), dim=-1).flatten(0, 1)
+    hidden, sizes = state.hidden.flatten(0, 1), state.sizes.flatten(0, 1)
+    if lines:
+        ends = places[-lines:].mean(1)
+        ends[:, 2] = column
+        hidden, places = (x.reshape(lines, -1, x.shape[-1]) for x in (hidden, places))
+        hidden = torch.cat((hidden, ending.expand(lines, 1, -1)), dim=1)
+        places = torch.cat((places, ends.unsqueeze(1)), dim=1)
+        sizes = F.pad(sizes.reshape(lines, -1), (0, 1))
+    return hidden.flatten(0, 1), places.flatten(0, 1), sizes.flatten()

@@ -82,13 +82,13 @@ class Pairs:
         keeps its bits, and so does one that its equals merge into.
         """
         share = sizes.gather(2, self.removed) / self.merge_sizes(sizes).gather(2, self._slot)
-        values = x.float()
-        difference = _take(values, self.removed) - _take(values, self.into)
+        # Once, not for each of the takes: half of the calls come with a transposed grid.
+        x = x.contiguous()
+        difference = _take(x, self.removed).float() - _take(x, self.into).float()
         # A matrix product rather than scatter_add, whose order of summation varies on CUDA.
-        spread = torch.zeros(
-            *self.kept.shape, self.removed.shape[2], dtype=values.dtype, device=x.device
-        ).scatter(2, self._slot.unsqueeze(2), share.unsqueeze(2))
-        return (_take(values, self.kept) + spread @ difference).to(x.dtype)
+        spread = difference.new_zeros(*self.kept.shape, self.removed.shape[2])
+        spread.scatter_(2, self._slot.unsqueeze(2), share.unsqueeze(2))
+        return _take(x, self.kept).float().add_(spread @ difference).to(x.dtype)
 
     def merge_sizes(self, sizes: Tensor) -> Tensor:
         """[frames, lines, tokens] -> [frames, lines, tokens - pairs], the sums."""
@@ -237,7 +237,10 @@ def _plan_side(side: int, keep: float, steps: int, multiple: int) -> list[int]:
 
 def _take(x: Tensor, places: Tensor) -> Tensor:
     """x: [frames, lines, tokens, dim] at places [frames, lines, n] -> [frames, lines, n, dim]"""
-    return x.gather(2, places.unsqueeze(3).expand(*places.shape, x.shape[3]))
+    # Whole tokens at a time: several times faster on a CPU than to gather their elements.
+    frames, lines, tokens, dim = x.shape
+    start = torch.arange(frames * lines, device=x.device).view(frames, lines, 1) * tokens
+    return x.flatten(0, 2).index_select(0, (places + start).flatten()).view(*places.shape, dim)
 
 
 def _spread_ranks(count: int) -> Tensor:

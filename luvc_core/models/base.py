@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from PIL import Image
@@ -116,8 +116,10 @@ class LanguageHalf(ABC):
     """Token embedding, decoder layers and head. Loads no tensor of the vision tower.
 
     Stateless: whatever a request accumulates lives in its own caches, so requests may interleave.
+    positions: whether a place has one, or three axes.
     """
 
+    positions: ClassVar[Literal["1-D", "M-RoPE"]]
     identity: Identity
     layer_count: int
     context_length: int

@@ -18,11 +18,10 @@ from transformers.models.internvl.modeling_internvl import InternVLMultiModalPro
 from luvc_core.algorithms.blocks import project_blocks
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
-from luvc_core.errors import CheckpointError
 from luvc_core.media.clips import Clip
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.clip_processing import ClipProcessor
-from luvc_core.models.layout import Layout
+from luvc_core.models.layout import PICTURES, Layout, llava_renames
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.prompting import ClipMarks, PictureMarks
 from luvc_core.models.resolve import Checkpoint
@@ -32,19 +31,12 @@ from luvc_core.tokens import ClipFrames, Grid, Identity, VisionTokens
 
 LAYOUT = Layout(
     family="internvl",
+    title="InternVL",
     config_class=InternVLConfig,
-    # Names of transformers 5, then those of the hub.
-    renames=(
-        ("model.vision_tower.", "visual.tower."),
-        ("model.multi_modal_projector.", "visual.projector."),
-        ("model.language_model.", "language."),
-        ("vision_tower.", "visual.tower."),
-        ("multi_modal_projector.", "visual.projector."),
-        ("language_model.lm_head.", "lm_head."),
-        ("language_model.model.", "language."),
-        ("lm_head.", "lm_head."),
-    ),
+    renames=llava_renames(),
     projector="visual.projector.",
+    multiple=2,
+    takes=(*PICTURES, "video"),
 )
 _OWN_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
 
@@ -61,7 +53,6 @@ class InternVLVision(VisionHalf):
         projector: InternVLMultiModalProjector,
         processor: GotOcr2ImageProcessorPil,
         clips: ClipProcessor,
-        block: int,
     ) -> None:
         self.identity = identity
         self.device = tower.device
@@ -70,16 +61,15 @@ class InternVLVision(VisionHalf):
         self._projector = projector
         self._processor = processor
         self._clips = clips
-        self._block = block
         self.sampling = clips.even_sampling(middle=True)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
         opened = LAYOUT.open(checkpoint)
         config = opened.config
-        if (config.vision_feature_layer, config.vision_feature_select_strategy) != (-1, "default"):
-            problem = "only the tower's last layer without CLS is supported"
-            raise CheckpointError(f"{checkpoint.folder}: {problem}")
+        opened.require("vision_feature_layer", -1)
+        opened.require("vision_feature_select_strategy", "default")
+        opened.require("downsample_ratio", 1 / LAYOUT.multiple)
         with torch.device("meta"):
             tower = InternVLVisionModel._from_config(config.vision_config)
             projector = InternVLMultiModalProjector(config)
@@ -95,8 +85,7 @@ class InternVLVision(VisionHalf):
                 processor, _OWN_SETTINGS, clips.identifying("num_frames")
             ),
         )
-        block = round(1 / config.downsample_ratio)
-        return cls(identity, tower, projector, processor, clips, block)
+        return cls(identity, tower, projector, processor, clips)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         return self._patches(
@@ -114,7 +103,7 @@ class InternVLVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        side = self._block
+        side = LAYOUT.multiple
         pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
         return [
             one_piece(
@@ -129,7 +118,7 @@ class InternVLVision(VisionHalf):
 
     def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
-        side, tower = self._block, self._tower
+        side, tower = LAYOUT.multiple, self._tower
         embedded = tower.embeddings(pixels.to(self.device, self.dtype))
         rows, columns = (
             length // patch

@@ -6,14 +6,12 @@ Frames of a clip are shown whole, each shrunk to half its sides, with one newlin
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import SiglipVisionModel
 from transformers.image_processing_utils import select_best_resolution
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
@@ -23,20 +21,18 @@ from transformers.models.llava_onevision.modeling_llava_onevision import (
     LlavaOnevisionMultiModalProjector,
 )
 
-from luvc_core.algorithms.canvas import frames, join_tiles, shrink, unpad
+from luvc_core.algorithms.canvas import end_lines, fitted, frames, join_tiles, shrink, unpad
 from luvc_core.algorithms.merging import TokenGrid
 from luvc_core.config import OimSettings
-from luvc_core.errors import CheckpointError
 from luvc_core.media.clips import Clip
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.clip_processing import ClipProcessor
 from luvc_core.models.layout import Opened
 from luvc_core.models.llava_onevision import LAYOUT
-from luvc_core.models.packing import Packed, in_a_row, pack
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
 from luvc_core.models.resolve import Checkpoint
-from luvc_core.models.tower import MergePlan, run_blocks, run_tiles
-from luvc_core.tokens import ClipFrames, Grid, Identity, Separators, VisionTokens
+from luvc_core.models.tower import MergePlan, clip_block, merge_rest, run_blocks, run_tiles
+from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens
 
 _OWN_SETTINGS = ("image_grid_pinpoints", "do_center_crop", "crop_size")
 # The stock processor tells pictures that are alone from others by their number.
@@ -84,7 +80,11 @@ class LlavaOnevisionVision(VisionHalf):
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
         opened = LAYOUT.open(checkpoint)
         config = opened.config
-        _check(checkpoint, config)
+        opened.require("vision_config.model_type", "siglip_vision_model")
+        opened.require("vision_feature_layer", "one layer", lambda value: isinstance(value, int))
+        opened.require("vision_feature_select_strategy", "full")
+        most_tiles = config.vision_aspect_ratio.removeprefix("anyres_max_")
+        opened.require("vision_aspect_ratio", "anyres_max_<number>", lambda _: most_tiles.isdigit())
         with torch.device("meta"):
             tower = SiglipVisionModel._from_config(config.vision_config)
             projector = LlavaOnevisionMultiModalProjector(config)
@@ -123,9 +123,7 @@ class LlavaOnevisionVision(VisionHalf):
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         tiled = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
         return [
-            in_a_row(
-                self._clip(tiles) if p.clip else self._picture(tiles, p), self.identity, oim, p.clip
-            )
+            self._tokens(self._clip(tiles) if p.clip else self._picture(tiles, p, oim), p, oim)
             for tiles, p in zip(tiled, patches, strict=True)
         ]
 
@@ -137,81 +135,73 @@ class LlavaOnevisionVision(VisionHalf):
         embedded = embedded.flatten(2).transpose(1, 2) + embeddings.position_embedding.weight
         state = TokenGrid.of_source(embedded.unflatten(1, (self._side, self._side)))
         layers = self._tower.encoder.layers[: self._depth]
-        plan = MergePlan(oim, self._side, self._side, depth=len(layers), multiple=1)
-        state = run_blocks(layers, _vision_block, state, plan)
+        plan = MergePlan(oim, self._side, self._side, depth=len(layers), multiple=LAYOUT.multiple)
+        state = run_blocks(layers, clip_block, state, plan)
         return dataclasses.replace(state, hidden=self._projector(state.hidden))
 
-    def _clip(self, tiles: TokenGrid) -> list[Packed]:
+    def _tokens(self, packed: list["_Packed"], patches: Patches, oim: OimSettings) -> VisionTokens:
+        embeddings, positions, sizes = (
+            torch.cat([part[i] for _, part in packed]).cpu() for i in range(3)
+        )
+        return VisionTokens(
+            embeddings=embeddings,
+            pieces=tuple(piece for piece, _ in packed),
+            positions=positions,
+            sizes=sizes,
+            identity=self.identity,
+            merge_sha256=oim.sha256,
+            source_positions=oim.llm_position == "source" and not oim.is_off,
+            clip=patches.clip,
+        )
+
+    def _clip(self, tiles: TokenGrid) -> list["_Packed"]:
         """tiles: the frames of one clip, which shrink to half their sides, merged or not."""
         target, half = (-(-tiles.rows // 2), -(-tiles.columns // 2)), -(-self._side // 2)
         shown = shrink(tiles, target, (self._side, self._side), (half, half))
-        return [pack(shown, Grid(len(tiles.hidden), half, half), "piece", self._newline.weight)]
+        return [self._pack(shown, Grid(len(tiles.hidden), half, half), "piece")]
 
-    def _picture(self, tiles: TokenGrid, patches: Patches) -> list[Packed]:
+    def _picture(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> list["_Packed"]:
         """tiles: of one picture, the whole of it first."""
         assert isinstance(patches, TiledPatches)
-        whole = frames(tiles, 0, 1)
+        whole = Grid(1, self._side, self._side)
         ends: Separators = "none" if patches.canvas else "piece"
-        packed = [pack(whole, Grid(1, self._side, self._side), ends, self._newline.weight)]
+        packed = [self._pack(frames(tiles, 0, 1), whole, ends)]
         if patches.canvas:
-            shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size)
+            shown, source = self._on_canvas(frames(tiles, 1), patches.canvas, patches.size, oim)
             if source.token_count:
-                packed.append(pack(shown, source, "row", self._newline.weight))
+                packed.append(self._pack(shown, source, "row"))
         return packed
 
     def _on_canvas(
-        self, tiles: TokenGrid, canvas: tuple[int, int], size: tuple[int, int]
+        self, tiles: TokenGrid, canvas: tuple[int, int], size: tuple[int, int], oim: OimSettings
     ) -> tuple[TokenGrid, Grid]:
-        """The picture on its canvas without the padding, and the grid it has unmerged. Both shrink
-        to what the LLM is to see at most: what is merged enough already keeps its tokens."""
-        state = join_tiles(tiles, canvas, self._side)
+        """The picture on its canvas without the padding, and the grid it has unmerged: what the LLM
+        is to see at most. The share that merging is to keep is a share of that."""
         rows, columns = canvas[0] * self._side, canvas[1] * self._side
-        state, rows, columns = unpad(state, rows, columns, size)
-        smaller = rows, columns
-        if rows * columns:
-            ratio = math.sqrt(rows * columns / self._most_tokens)
-            if ratio > 1.1:
-                smaller = int(rows // ratio), int(columns // ratio)
-            ratio = math.sqrt(state.rows * state.columns / self._most_tokens)
-            target = (state.rows, state.columns)
-            if ratio > 1.1:
-                target = int(state.rows // ratio), int(state.columns // ratio)
-            state = shrink(state, target, (rows, columns), smaller)
-        return state, Grid(1, *smaller)
+        state, rows, columns = unpad(join_tiles(tiles, canvas, self._side), rows, columns, size)
+        if not rows * columns:
+            return state, Grid(1, rows, columns)
+        seen = fitted(rows, columns, self._most_tokens)
+        target = min(state.rows, seen[0]), min(state.columns, seen[1])
+        state = merge_rest(shrink(state, target, (rows, columns), seen), oim, seen)
+        return state, Grid(1, *seen)
+
+    def _pack(self, state: TokenGrid, source: Grid, ends: Separators) -> "_Packed":
+        """A piece with its newlines."""
+        # What was cut off or made smaller took some of the sizes with it.
+        sizes = state.sizes * (source.token_count / state.sizes.sum())
+        lines = {"none": 0, "row": state.rows, "piece": 1}[ends]
+        sequence = end_lines(
+            dataclasses.replace(state, sizes=sizes), lines, self._newline.weight, source.columns
+        )
+        return Piece(Grid(source.frames, state.rows, state.columns), source, ends), sequence
+
+
+# A piece, and the embeddings, positions and sizes of its tokens.
+_Packed = tuple[Piece, tuple[Tensor, Tensor, Tensor]]
 
 
 class _Newline(nn.Module):
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(hidden_size))
-
-
-def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As tower.Block."""
-    attention, x = layer.self_attn, layer.layer_norm1(hidden)
-    queries, keys, values = (
-        project(x).unflatten(-1, (attention.num_heads, -1))
-        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    mixed = F.scaled_dot_product_attention(
-        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=bias
-    )
-    hidden = hidden + attention.out_proj(mixed.transpose(1, 2).flatten(2))
-    return hidden + layer.mlp(layer.layer_norm2(hidden)), keys.mean(2)
-
-
-def _check(checkpoint: Checkpoint, config: Any) -> None:
-    for name, value, fits, allowed in (
-        ("vision tower", config.vision_config.model_type,
-         config.vision_config.model_type == "siglip_vision_model", "siglip_vision_model"),
-        ("vision_feature_layer", config.vision_feature_layer,
-         isinstance(config.vision_feature_layer, int), "one layer"),
-        ("vision_feature_select_strategy", config.vision_feature_select_strategy,
-         config.vision_feature_select_strategy == "full", "full"),
-        ("vision_aspect_ratio", config.vision_aspect_ratio,
-         config.vision_aspect_ratio.removeprefix("anyres_max_").isdigit(), "anyres_max_<number>"),
-    ):  # fmt: skip
-        if not fits:
-            raise CheckpointError(
-                f"{checkpoint.folder}: {name} {value!r} is not supported; supported: {allowed}"
-            )

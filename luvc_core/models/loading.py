@@ -5,6 +5,7 @@ map to one set of canonical names; everything here, digests included, speaks tho
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ class Weights:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{path}: tensor {stored} cannot be read: {error}") from error
         return tensor
+
+    def parameter_count(self) -> int:
+        """Of all tensors, from the headers of the shards."""
+        slices = (self._open(path).get_slice(stored) for path, stored in self._places.values())
+        return sum(math.prod(part.get_shape()) for part in slices)
 
     def sha256(self, prefix: str) -> str:
         """Digest of the tensors under a prefix, one in memory at a time.

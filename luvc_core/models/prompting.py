@@ -150,7 +150,9 @@ class ChatTokenizer:
         ids: list[int] = []
         segment: list[int] = []
         following = iter(runs)
-        for token in self._tokenizer(text, add_special_tokens=False).input_ids:
+        # As stock: what a tokenizer begins every text with comes once, template or not.
+        begun = text.startswith(self._tokenizer.bos_token or _PROBE)
+        for token in self._tokenizer(text, add_special_tokens=not begun).input_ids:
             number, count = next(following) if token in self._visual_ids else (TEXT, 1)
             ids += [token] * count
             segment += [number] * count

@@ -4,27 +4,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from luvc_core.errors import CheckpointError
+from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.devices import choose_device, choose_dtype
-from luvc_core.models.internvl import InternVLLanguage, InternVLVision
-from luvc_core.models.llava_onevision import LlavaOnevisionLanguage
+from luvc_core.models.layout import Layout
 from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
 from luvc_core.models.resolve import Checkpoint, resolve
-from luvc_core.models.text_mrope import Qwen2VLLanguage
-from luvc_core.models.tower_rotary import Qwen2VLVision
 
 
 @dataclass(frozen=True)
 class Family:
+    layout: Layout
     vision: type[VisionHalf]
     language: type[LanguageHalf]
 
 
 # By `model_type` of config.json.
 FAMILIES: Mapping[str, Family] = {
-    "qwen2_vl": Family(Qwen2VLVision, Qwen2VLLanguage),
-    "internvl": Family(InternVLVision, InternVLLanguage),
-    "llava_onevision": Family(LlavaOnevisionVision, LlavaOnevisionLanguage),
+    family.layout.family: family
+    for family in (
+        Family(qwen2_vl.LAYOUT, qwen2_vl.Qwen2VLVision, qwen2_vl.Qwen2VLLanguage),
+        Family(qwen2_5_vl.LAYOUT, qwen2_5_vl.Qwen25VLVision, qwen2_5_vl.Qwen25VLLanguage),
+        Family(internvl.LAYOUT, internvl.InternVLVision, internvl.InternVLLanguage),
+        Family(llava.LAYOUT, llava.LlavaVision, llava.LlavaLanguage),
+        Family(
+            llava_onevision.LAYOUT, LlavaOnevisionVision, llava_onevision.LlavaOnevisionLanguage
+        ),
+    )
 }
 
 

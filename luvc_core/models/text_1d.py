@@ -16,6 +16,7 @@ from luvc_core.tokens import VisionTokens
 
 
 class Text1D(TextHalf):
+    positions = "1-D"
     text_models: ClassVar[dict[str, Any]] = {"qwen2": Qwen2Model, "llama": LlamaModel}
 
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:

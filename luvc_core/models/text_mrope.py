@@ -1,26 +1,20 @@
-"""Qwen2-VL's decoder, whose positions have three axes: frame, row and column."""
+"""Language halves whose positions have three axes: frame, row and column (M-RoPE)."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLTextModel
 
 from luvc_core.chat import Message
 from luvc_core.errors import InvalidInput
 from luvc_core.models.base import Prompt, runs_of
-from luvc_core.models.prompting import TEXT, ClipMarks, PictureMarks
-from luvc_core.models.qwen2_vl import LAYOUT
+from luvc_core.models.prompting import TEXT
 from luvc_core.models.text import TextHalf
 from luvc_core.tokens import Grid, VisionTokens
 
 
-class Qwen2VLLanguage(TextHalf):
-    layout = LAYOUT
-    marks = PictureMarks("<|image_pad|>")
-    clip_marks = ClipMarks("<|video_pad|>", "<|video_pad|>")
-    text_models: ClassVar[dict[str, Any]] = {"qwen2_vl_text": Qwen2VLTextModel}
+class TextMrope(TextHalf):
+    positions = "M-RoPE"
 
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
         ids, segment, pictures = self._tokenizer.ids_of(messages)

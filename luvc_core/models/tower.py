@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from luvc_core.algorithms.merging import TokenGrid, merge_grid, plan_targets
 from luvc_core.config import OimSettings
@@ -51,20 +52,37 @@ class MergePlan:
     def merge(self, block: int, state: TokenGrid, keys: Tensor) -> TokenGrid:
         """keys: [frames, tokens, dim]"""
         metric = keys.view(*state.sizes.shape, -1) if self._oim.metric == "keys" else state.hidden
-        return merge_grid(
-            state,
-            *self._targets[block],
-            metric,
-            window=self._oim.window,
-            alignment=self._oim.alignment,
-            position=self._oim.position,
-        )
+        return _merge(state, self._targets[block], metric, self._oim)
 
     def bias(self, state: TokenGrid) -> Tensor | None:
         """What proportional attention adds to the logits of each token, [frames, 1, 1, tokens]."""
         if not self._oim.proportional_attention:
             return None
         return state.sizes.flatten(1)[:, None, None].log().to(state.hidden.dtype)
+
+
+def merge_rest(state: TokenGrid, oim: OimSettings, source: tuple[int, int]) -> TokenGrid:
+    """Merge on, where more is left than the share that was named of `source` (rows, columns).
+
+    Padding merges in the picture's stead, and is cut off after the tower: without this, more of
+    the picture would be left, the more the padding was.
+    """
+    rows, columns = plan_targets(*source, oim.keep_rows, oim.keep_columns, len(oim.blocks), 1)[-1]
+    target = min(rows, state.rows), min(columns, state.columns)
+    return _merge(state, target, state.hidden, oim)
+
+
+def _merge(
+    state: TokenGrid, target: tuple[int, int], metric: Tensor, oim: OimSettings
+) -> TokenGrid:
+    return merge_grid(
+        state,
+        *target,
+        metric,
+        window=oim.window,
+        alignment=oim.alignment,
+        position=oim.position,
+    )
 
 
 def run_blocks(
@@ -91,8 +109,22 @@ def run_blocks(
         if plan.merges_after(index):
             state = plan.merge(index, state, keys[:, outside:])
             bias = plan.bias(state)
-            bias = None if bias is None else torch.nn.functional.pad(bias, (outside, 0))
+            bias = None if bias is None else F.pad(bias, (outside, 0))
     return state
+
+
+def clip_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A Block of towers of CLIP's kind, SigLIP among them."""
+    attention, x = layer.self_attn, layer.layer_norm1(hidden)
+    queries, keys, values = (
+        project(x).unflatten(-1, (attention.num_heads, -1))
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    mixed = F.scaled_dot_product_attention(
+        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=bias
+    )
+    hidden = hidden + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return hidden + layer.mlp(layer.layer_norm2(hidden)), keys.mean(2)
 
 
 def run_tiles(patches: Sequence[Patches], encode: Callable[[Tensor], TokenGrid]) -> list[TokenGrid]:

@@ -1,22 +1,20 @@
-"""Qwen2-VL's vision tower with merging between its blocks, and its projector."""
+"""Vision halves whose tower rotates queries and keys by the row and column of each patch.
+
+Modules and weights are those of transformers. The loop over them is our own: stock code runs one
+picture after another.
+"""
 
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
-    Qwen2VLImageProcessorPil,
-)
-from transformers.models.qwen2_vl.modeling_qwen2_vl import (
-    Qwen2VisionTransformerPretrainedModel,
-    Qwen2VLVisionRotaryEmbedding,
-    apply_rotary_pos_emb_vision,
-)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from luvc_core.algorithms.blocks import from_blocks, project_blocks
 from luvc_core.algorithms.canvas import frames
@@ -25,8 +23,8 @@ from luvc_core.config import OimSettings
 from luvc_core.media.clips import Clip
 from luvc_core.models.base import Patches, Rotary, VisionHalf
 from luvc_core.models.clip_patches import ClipPatches
+from luvc_core.models.layout import Layout
 from luvc_core.models.preprocessing import load_processor, preprocessing_sha256
-from luvc_core.models.qwen2_vl import LAYOUT
 from luvc_core.models.resolve import Checkpoint
 from luvc_core.models.tower import MergePlan, one_piece, run_parts
 from luvc_core.tokens import Grid, Identity, VisionTokens
@@ -34,13 +32,17 @@ from luvc_core.tokens import Grid, Identity, VisionTokens
 _OWN_SETTINGS = ("patch_size", "temporal_patch_size", "merge_size")
 
 
-class Qwen2VLVision(VisionHalf):
-    """A frame's tokens stay in raster order until the projector, which takes 2x2 blocks."""
+class RotaryVision(VisionHalf):
+    """A frame's tokens stay in raster order until the projector, which takes square blocks. A
+    family adds its names, and how its blocks attend where that is not to the whole frame."""
+
+    layout: ClassVar[Layout]
+    tower_class: ClassVar[Any]
 
     def __init__(
         self,
         identity: Identity,
-        tower: Qwen2VisionTransformerPretrainedModel,
+        tower: Any,
         processor: Qwen2VLImageProcessorPil,
         clips: ClipPatches,
         device: torch.device,
@@ -51,16 +53,19 @@ class Qwen2VLVision(VisionHalf):
         self._tower = tower
         self._processor = processor
         self._clips = clips
-        self.sampling = clips.sampling
-        self._block: int = tower.spatial_merge_size
+        if "video" in self.layout.takes:
+            self.sampling = clips.sampling
+        self._block: int = self.layout.multiple
         self._patch_weight: Tensor = tower.patch_embed.proj.weight.flatten(1)
-        self._rotary = Qwen2VLVisionRotaryEmbedding(tower.config).to(device)
+        # A new one: what it computes when made is no part of a checkpoint.
+        self._rotary = type(tower.rotary_pos_emb)(tower.config).to(device)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
-        opened = LAYOUT.open(checkpoint)
+        opened = cls.layout.open(checkpoint)
+        opened.require("vision_config.spatial_merge_size", cls.layout.multiple)
         with torch.device("meta"):
-            tower = Qwen2VisionTransformerPretrainedModel._from_config(opened.config.vision_config)
+            tower = cls.tower_class._from_config(opened.config.vision_config)
         opened.weights.fill(tower, "visual.", device, dtype)
         processor = load_processor(Qwen2VLImageProcessorPil, checkpoint)
         clips = ClipPatches(checkpoint, tower.config)
@@ -107,12 +112,19 @@ class Qwen2VLVision(VisionHalf):
         plan = MergePlan(oim, grid.rows, grid.columns, depth=len(blocks), multiple=self._block)
         rotary, bias = self._vision_rotary(state.positions), None
         for index, block in enumerate(blocks):
-            hidden, keys = _vision_block(block, state.hidden.flatten(1, 2), rotary, bias)
-            state = dataclasses.replace(state, hidden=hidden.view_as(state.hidden))
+            hidden, keys = self._run_block(index, block, state.hidden, rotary, bias)
+            state = dataclasses.replace(state, hidden=hidden)
             if plan.merges_after(index):
                 state = plan.merge(index, state, keys)
                 rotary, bias = self._vision_rotary(state.positions), plan.bias(state)
         return state
+
+    def _run_block(
+        self, index: int, block: Any, hidden: Tensor, rotary: Rotary, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """hidden: [frames, rows, columns, dim], also what comes back. The rest: rotary_block."""
+        tokens, keys = rotary_block(block, hidden.flatten(1, 2), rotary, bias)
+        return tokens.view_as(hidden), keys
 
     def _vision_rotary(self, positions: Tensor) -> Rotary:
         """[frames, rows, columns, 2] -> (cos, sin), each [frames, tokens, head size]"""
@@ -121,7 +133,7 @@ class Qwen2VLVision(VisionHalf):
         return cos.view(frames, -1, cos.shape[1]), sin.view(frames, -1, sin.shape[1])
 
 
-def _vision_block(
+def rotary_block(
     block: Any, hidden: Tensor, rotary: Rotary, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """As tower.Block, with the rotation of queries and keys."""

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from luvc.errors import LuvcError
 
 EXAMPLES = """examples:
   luvc serve                                   both services on this machine, until Ctrl-C
+  luvc models                                  what can be served
   luvc ask photo.jpg "What colour is the car?"
   luvc ask before.png after.png "What differs?" --json
   luvc ask clip.mp4 "What moves?"
@@ -30,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_ask(commands)
     _add_serve(commands)
+    _add_models(commands)
     options = parser.parse_args(arguments)
-    return ask(options) if options.command == "ask" else serve(options)
+    return {"ask": ask, "serve": serve, "models": models}[options.command](options)
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -120,6 +123,16 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
 
 
+def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list what can be served",
+        description="Lists the model families with what each takes, and the checkpoints that come "
+        "with LUVC. OIM SIDES: what the sides of a merged grid of visual tokens have to be.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def ask(options: argparse.Namespace) -> int:
     """Ask one question; 0 when answered, 1 when the call failed, 2 when a file cannot be read."""
     try:
@@ -171,8 +184,7 @@ def _summary(answer: Answer) -> str:
 
 def serve(options: argparse.Namespace) -> int:
     """Run both services in the foreground."""
-    if importlib.util.find_spec("ray") is None or importlib.util.find_spec("torch") is None:
-        print("luvc: serving needs the model stack: pip install 'luvc[serve]'", file=sys.stderr)
+    if not _has_model_stack():
         return 2
     from luvc.launch import Stack  # noqa: PLC0415 - only `serve` starts processes
 
@@ -183,6 +195,23 @@ def serve(options: argparse.Namespace) -> int:
         decoder_port=options.decoder_port,
         decoder_replicas=options.decoder_replicas,
     ).run(options.start_timeout)
+
+
+def models(options: argparse.Namespace) -> int:
+    """List what can be served."""
+    if not _has_model_stack():
+        return 2
+    # In a process of its own, as the services: this package never imports the model stack.
+    command = [sys.executable, "-m", "luvc_core.models.catalogue"]
+    return subprocess.run([*command, *(["--json"] if options.json else [])], check=False).returncode
+
+
+def _has_model_stack() -> bool:
+    """Says so on stderr where it is missing."""
+    if importlib.util.find_spec("ray") and importlib.util.find_spec("torch"):
+        return True
+    print("luvc: this needs the model stack: pip install 'luvc[serve]'", file=sys.stderr)
+    return False
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""What benchmarks leave behind: a table on stdout, and a file in `results/`."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lines of equal columns, the first flush left and the others right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    )
+
+
+def machine() -> dict[str, object]:
+    """What times depend on besides the code."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+    }
+
+
+def write(name: str, content: Mapping[str, object]) -> None:
+    """`results/<name>.json`, from nothing."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def update(
+    name: str, key: str, rows: Sequence[Mapping[str, object]], machine: Mapping[str, object]
+) -> None:
+    """`results/<name>.json` with these rows in place of all that have the same `key`."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text())["rows"] if path.is_file() else []
+    new = {row[key] for row in rows}
+    kept = [row for row in before if row[key] not in new]
+    write(name, {"machine": machine, "rows": [*kept, *rows]})

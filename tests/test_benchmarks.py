@@ -1,0 +1,117 @@
+"""The logic of the benchmarks, at sizes where it takes no time."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import report, towers, wire
+from benchmarks.flat import Recorder, displacement, merge_flat
+from benchmarks.random_towers import Geometry, build
+from benchmarks.seams import Merge, merging_by
+from luvc_core.algorithms.merging import TokenGrid, merge_grid
+from luvc_core.config import OimSettings
+from luvc_core.models import tower
+from luvc_core.tokens import Grid
+
+SMALL = {
+    "qwen2_vl": Geometry("qwen2_vl", 4, 64, 256, 2, side=8, hidden=32),
+    "internvl": Geometry("internvl", 4, 64, 256, 2, side=8, frames=2, prefix=1, hidden=32),
+    "llava_onevision": Geometry("llava_onevision", 4, 64, 172, 2, side=9, multiple=1, hidden=32),
+}
+TOKENS = {"qwen2_vl": (16, 4), "internvl": (32, 8), "llava_onevision": (81, 25)}
+HALF = OimSettings(keep_rows=0.5, keep_columns=0.5)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_random_tower_is_measured_with_and_without_merging(family: str) -> None:
+    (row,) = towers.measure(family, SMALL[family], ["middle"], turns=1)
+    assert (row.source_tokens, row.merged_tokens) == TOKENS[family]
+    assert row.blocks == (1, 2)
+    assert row.before_share > 0
+    assert 0 < row.merging_s < row.merged_s
+    assert row.ideal_ratio > 1
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_random_tower_computes_something(family: str) -> None:
+    half, patches = build(SMALL[family])
+    (tokens,) = half.encode([patches], OimSettings())
+    assert tokens.embeddings.isfinite().all()
+    assert tokens.embeddings.std(dim=0).min() > 0
+
+
+def test_flops_are_those_of_the_matrix_products() -> None:
+    geometry = SMALL["internvl"]
+    # Queries, keys, values, output; two of the MLP; two of attention; 65 tokens in 2 frames.
+    block = 2 * 2 * 65 * (4 * 64 * 64 + 2 * 64 * 256 + 2 * 65 * 64)
+    assert towers.flops(geometry, OimSettings()) == 4 * block
+    smaller = (geometry.block_flops(36), geometry.block_flops(16))
+    assert towers.flops(geometry, HALF) == 2 * block + sum(smaller)
+
+
+def test_another_way_of_merging_goes_away_with_its_context() -> None:
+    def fail(*_: object, **__: object) -> TokenGrid:
+        raise ZeroDivisionError
+
+    half, patches = build(SMALL["qwen2_vl"])
+    with pytest.raises(ZeroDivisionError), merging_by(fail):
+        half.encode([patches], HALF)
+    assert vars(tower)["merge_grid"] is merge_grid
+
+
+def test_a_single_line_merges_alike_in_1d() -> None:
+    x = torch.randn(2, 1, 16, 6, generator=torch.Generator().manual_seed(0))
+    lines, flat = (merge(TokenGrid.of_source(x), 1, 9, x) for merge in (merge_grid, merge_flat))
+    assert torch.equal(lines.hidden, flat.hidden)
+    assert torch.equal(lines.positions, flat.positions)
+
+
+@pytest.mark.parametrize("merge", [merge_grid, merge_flat])
+def test_the_record_says_what_each_token_stands_for(merge: Merge) -> None:
+    x = torch.randn(1, 8, 8, 6, generator=torch.Generator().manual_seed(0))
+    recorder = Recorder(merge)
+    once = recorder(TokenGrid.of_source(x), 6, 6, x)
+    merged = recorder(once, 4, 4, once.hidden)
+    owners = recorder.owners(side=1)
+    assert torch.equal(owners.flatten().bincount(), merged.sizes.flatten().long())
+    for token in range(16):
+        mean = (owners == token).nonzero().float().mean(0)
+        torch.testing.assert_close(mean, merged.positions[0].flatten(0, 1)[token])
+
+
+def test_what_stays_in_its_place_is_not_displaced() -> None:
+    tokens = torch.arange(16).view(4, 4)
+    assert displacement(tokens, 4, 4) == 0
+    assert displacement(tokens.flip(1), 4, 4) == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "tokens"),
+    [("internvl", (8192, 2048)), ("llava_onevision", (6273, 1569)), ("qwen2_vl", (4096, 1024))],
+)
+def test_reference_videos_have_their_known_token_counts(
+    family: str, tokens: tuple[int, int]
+) -> None:
+    (video,) = (replace(v, hidden=8) for v in wire.VIDEOS if v.family == family)
+    row = wire.measure(video, wire.MERGED)
+    assert (row.source_tokens, row.merged_tokens) == tokens
+    # Two bytes a value, three places and a size in float32, and a little that does not grow.
+    assert 0 < row.source_bytes - row.source_tokens * (8 * 2 + 16) < 1000
+
+
+def test_a_clip_of_other_size_sums_to_its_source() -> None:
+    video = wire.Video("qwen2_vl", "", "", Grid(2, 12, 20), 8)
+    tokens = wire.tokens_of(video, wire.MERGED)
+    assert tokens.pieces[0].grid == Grid(2, 3, 5)
+    assert tokens.sizes.sum() == 2 * 6 * 10
+
+
+def test_results_of_other_towers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    for rows in ([{"tower": "a", "s": 1}, {"tower": "b", "s": 2}], [{"tower": "a", "s": 3}]):
+        report.update("towers", "tower", rows, report.machine())
+    kept = json.loads((tmp_path / "towers.json").read_text())["rows"]
+    assert kept == [{"tower": "b", "s": 2}, {"tower": "a", "s": 3}]

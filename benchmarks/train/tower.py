@@ -123,8 +123,9 @@ def train_tower(run: Path, name: str, minutes: float, threads: int, scale: float
     if save.exists():
         state = torch.load(save, weights_only=True)
         trainee.tower.modules.load_state_dict(state["tower"])
-        trainee.optimizers.load_state_dict(state["optimizers"])
-        spent, step = state["spent"], state["step"]
+        if "optimizers" in state:
+            trainee.optimizers.load_state_dict(state["optimizers"])
+            spent, step = state["spent"], state["step"]
     elif name == "internvl" and elder.exists():
         start_from_qwen2_vl(trainee.tower, torch.load(elder, weights_only=True)["tower"])
     else:

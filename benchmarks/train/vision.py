@@ -155,8 +155,10 @@ def whiten_patch_embedding(
 
 
 @torch.no_grad()
-def wave_places(table: torch.Tensor, amplitude: float = 0.3) -> None:
+def wave_places(table: torch.Tensor, amplitude: float = 2.0) -> None:
     """Start a table of places as waves along rows and columns, of many lengths.
+
+    Nearly as loud as the patches: where they drown it, no head finds a patch's neighbours.
 
     table: [side * side, width], changed.
     """

@@ -31,7 +31,6 @@ from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2
 from luvc_core.models.base import Patches
 from luvc_core.models.layout import Layout
 from tests import configs, templates
-from tests.templates import token_id
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,12 @@ class Kit:
             return [own.flatten(0, 1) for own in tiles]
         return list(features)
 
-    def stock_inputs(self, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
-        """What the stock model's `generate` takes. ids: [length]"""
+    def stock_inputs(self, stock: Any, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
+        """What `stock.generate` takes. ids: [length]"""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
         if self.mrope:
-            of_pictures = (ids == token_id(self.placeholder)).int()
-            of_clips = (ids == token_id("<|video_pad|>")).int()
+            of_pictures = (ids == stock.config.image_token_id).int()
+            of_clips = (ids == stock.config.video_token_id).int()
             inputs["mm_token_type_ids"] = (of_pictures + 2 * of_clips)[None]
         return inputs | self.media_inputs(patches)
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import Qwen2Tokenizer, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
-from benchmarks.tasks import make_sample, questions
+from benchmarks.tasks import make_sample
 from benchmarks.tasks.words import all_words
-from benchmarks.train.evaluate import StockModel
 
 FOLDER = Path(__file__).parents[1] / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
 MAX_BYTES = 16 * 2**20
-
-
-@pytest.fixture(scope="module")
-def stock() -> StockModel:
-    return StockModel(FOLDER)
 
 
 def test_stock_loading_misses_nothing() -> None:
@@ -75,10 +67,3 @@ def test_a_448_picture_is_256_visual_tokens() -> None:
     image = make_sample("document", 0).image
     grid = processor([image], return_tensors="pt")["image_grid_thw"][0]
     assert grid.prod().item() // processor.merge_size**2 == 256
-
-
-@pytest.mark.parametrize("kind", ["colour", "shape", "document"])
-def test_it_answers_better_than_a_guess(stock: StockModel, kind: str) -> None:
-    images, asked, answers = zip(*itertools.islice(questions(kind, 6), 6), strict=True)
-    said = stock.answer(list(images), list(asked))
-    assert sum(a == b for a, b in zip(said, answers, strict=True)) >= 3

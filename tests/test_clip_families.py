@@ -108,7 +108,7 @@ def test_logits_equal_stock(
     prompt = language.tokenize(messages)
     if hasattr(stock.model, "rope_deltas"):
         stock.model.rope_deltas = None
-    expected = stock(**family.stock_inputs(prompt.ids, patches)).logits[0, -1]
+    expected = stock(**family.stock_inputs(stock, prompt.ids, patches)).logits[0, -1]
     logits, _ = prefill(language, prompt, None, lambda: None)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
@@ -120,7 +120,7 @@ def test_greedy_answers_equal_stock(
     messages, patches = conversation(kind, vision)
     session = Engine(language).start(Request(messages, Sampling(max_tokens=16)))
     run(session)
-    inputs = family.stock_inputs(language.tokenize(messages).ids, patches)
+    inputs = family.stock_inputs(stock, language.tokenize(messages).ids, patches)
     whole = stock.generate(**inputs, max_new_tokens=16, do_sample=False)
     answer = whole[0, inputs["input_ids"].shape[1] :].tolist()
     assert list(session.tokens) == [t for t in answer if t not in language.stop_ids]
@@ -170,7 +170,7 @@ def test_positions_equal_stock(
         expected: Tensor = torch.arange(prompt.length).float().unsqueeze(1)
         following = prompt.length
         if family.name == "qwen2_vl":
-            inputs = family.stock_inputs(prompt.ids, patches)
+            inputs = family.stock_inputs(stock, prompt.ids, patches)
             positions, delta = stock.model.get_rope_index(
                 inputs["input_ids"], inputs["mm_token_type_ids"],
                 inputs.get("image_grid_thw"), inputs["video_grid_thw"],

@@ -1,22 +1,25 @@
-"""The embedded checkpoint, through the product's own halves: equal to stock, and right."""
+"""The embedded checkpoints, through the product's own halves: equal to stock, and right."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-import luvc_core.checkpoints
 from benchmarks.accuracy import Asker
-from benchmarks.tasks import KINDS, questions
-from benchmarks.train.evaluate import StockModel
+from benchmarks.tasks.files import ALL_KINDS, Asked, file_questions
+from luvc_core.chat import Message
+from luvc_core.models.base import Patches
+from luvc_core.models.resolve import embedded
 from luvc_core.profiles import PROFILES
+from luvc_core.tokens import VisionTokens
+from tests.families import KITS, Kit
 
-MODEL = "luvc-tiny-qwen2vl"
-FOLDER = Path(luvc_core.checkpoints.__path__[0]) / MODEL
-# What `make bench-accuracy` shows on 500 questions a kind, less what 20 may stray.
+FAMILIES = {"luvc-tiny-qwen2vl": "qwen2_vl"}
+OFF = PROFILES["off"].oim
+# What `make bench-accuracy` shows on 500 questions a kind, less what few may stray.
 FLOORS = {
     "presence": 0.85,
     "colour": 0.85,
@@ -28,52 +31,92 @@ FLOORS = {
 }
 
 
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def asker() -> Asker:
-    return Asker(MODEL)
+def kit(model: str) -> Kit:
+    return KITS[FAMILIES[model]]
 
 
-def mixed(n: int) -> Iterator[tuple[str, Image.Image, str, str]]:
-    """`n` held-out questions, all kinds in turn: (kind, picture, question, answer)."""
-    streams = {kind: questions(kind, -(-n // len(KINDS))) for kind in KINDS}
-    for i in range(n):
-        kind = list(KINDS)[i % len(KINDS)]
-        yield kind, *next(streams[kind])
+@pytest.fixture(scope="module")
+def asker(model: str) -> Asker:
+    return Asker(model)
 
 
-def test_vision_tokens_equal_stock(asker: Asker) -> None:
-    stock = StockModel(FOLDER)
-    for _, image, _, _ in mixed(14):
-        pixels = stock.processor([image], return_tensors="pt")
+@pytest.fixture(scope="module")
+def stock(model: str, kit: Kit) -> Any:
+    """The checkpoint as transformers runs it."""
+    return kit.stock.from_pretrained(embedded()[model], dtype=torch.float32).eval()
+
+
+def mixed(n: int) -> Iterator[tuple[str, Asked]]:
+    """`n` held-out questions, all kinds in turn."""
+    streams = {kind: file_questions(kind, -(-n // len(FLOORS))) for kind in FLOORS}
+    for kind in islice(cycle(streams), n):
+        yield kind, next(streams[kind])
+
+
+@pytest.fixture(scope="module")
+def answer_of_stock(asker: Asker, kit: Kit, stock: Any) -> Callable[[Asked], str]:
+    def answer(asked: Asked) -> str:
+        patches = prepared(asker, asked)
+        tokens = asker.encoder.encode(patches, OFF)
+        language = asker.engine.language
+        content: tuple[str | VisionTokens, ...] = (*tokens, asked.question)
+        ids = language.tokenize((Message("user", content),)).ids
+        inputs = kit.stock_inputs(stock, ids, patches)
+        whole = stock.generate(**inputs, max_new_tokens=16, do_sample=False)
+        return language.text_of(whole[0, len(ids) :].tolist()).strip()
+
+    return answer
+
+
+def prepared(asker: Asker, asked: Asked) -> list[Patches]:
+    alone = len(asked.files) == 1
+    return [asker.encoder.prepare(file, "file", alone) for file in asked.files]
+
+
+def test_every_checkpoint_is_tested() -> None:
+    assert FAMILIES.keys() == embedded().keys()
+    assert FLOORS.keys() <= ALL_KINDS.keys()
+
+
+def test_vision_tokens_equal_stock(asker: Asker, kit: Kit, stock: Any) -> None:
+    for _, asked in mixed(2 * len(FLOORS)):
+        patches = prepared(asker, asked)
         with torch.inference_mode():
-            expected = stock.model.model.visual(
-                pixels["pixel_values"], grid_thw=pixels["image_grid_thw"]
-            ).pooler_output
-        tokens = asker.encode(image, PROFILES["off"].oim)
-        torch.testing.assert_close(tokens.embeddings, expected, rtol=1e-4, atol=1e-4)
+            of_kind = kit.stock_clip_tokens if patches[0].clip else kit.stock_tokens
+            expected = of_kind(stock, patches)
+        for tokens, wanted in zip(asker.encoder.encode(patches, OFF), expected, strict=True):
+            torch.testing.assert_close(tokens.embeddings, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_100_greedy_answers_equal_stock_generate(asker: Asker) -> None:
-    stock = StockModel(FOLDER)
-    for _, image, question, _ in mixed(100):
-        tokens = asker.encode(image, PROFILES["off"].oim)
-        assert asker.ask(tokens, question, None)[0] == stock.answer([image], [question])[0]
+def test_100_greedy_answers_equal_stock_generate(
+    asker: Asker, answer_of_stock: Callable[[Asked], str]
+) -> None:
+    for _, asked in mixed(100):
+        tokens = asker.encode(asked.files, OFF)
+        assert asker.ask(tokens, asked.question, None)[0] == answer_of_stock(asked)
 
 
 @pytest.mark.slow
 def test_lossless_keeps_the_answers(asker: Asker) -> None:
     right: dict[str, Counter[str]] = {"off": Counter(), "lossless": Counter()}
-    asked: Counter[str] = Counter()
-    assert PROFILES["lossless"].oim == PROFILES["off"].oim  # so one encoding serves both
-    for kind, image, question, truth in mixed(20 * len(KINDS)):
-        asked[kind] += 1
-        tokens = asker.encode(image, PROFILES["off"].oim)
+    all_asked: Counter[str] = Counter()
+    assert PROFILES["lossless"].oim == OFF  # so one encoding serves both
+    for kind, asked in mixed(20 * len(FLOORS)):
+        all_asked[kind] += 1
+        tokens = asker.encode(asked.files, OFF)
         for profile, counter in right.items():
-            answer, result = asker.ask(tokens, question, PROFILES[profile].spu)
-            counter[kind] += answer == truth
+            answer, result = asker.ask(tokens, asked.question, PROFILES[profile].spu)
+            counter[kind] += answer == asked.answer
             if profile == "lossless":
                 assert result.layer_visual_token_counts[-1] == 0
     assert right["lossless"].total() >= 0.97 * right["off"].total()
-    low = {k: right["off"][k] / n for k, n in asked.items() if right["off"][k] < FLOORS[k] * n}
+    low = {k: right["off"][k] / n for k, n in all_asked.items() if right["off"][k] < FLOORS[k] * n}
     assert not low, f"accuracy below the floor: {low}"

@@ -123,7 +123,7 @@ def test_logits_equal_stock(
     prompt = language.tokenize(messages)
     if hasattr(stock.model, "rope_deltas"):
         stock.model.rope_deltas = None
-    expected = stock(**family.stock_inputs(prompt.ids, patches)).logits[0, -1]
+    expected = stock(**family.stock_inputs(stock, prompt.ids, patches)).logits[0, -1]
     logits, _ = prefill(language, prompt, None, lambda: None)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     assert logits.dtype == torch.float32
@@ -139,7 +139,7 @@ def test_llama_may_be_the_text_model(tmp_path: Path, family: Kit) -> None:
     messages, patches = conversation("two pictures", vision)
     prompt = language.tokenize(messages)
     stock = family.stock.from_pretrained(folder, dtype=torch.float32)
-    expected = stock(**family.stock_inputs(prompt.ids, patches)).logits[0, -1]
+    expected = stock(**family.stock_inputs(stock, prompt.ids, patches)).logits[0, -1]
     logits, _ = prefill(language, prompt, None, lambda: None)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
@@ -151,7 +151,7 @@ def test_greedy_answers_equal_stock(
     messages, patches = conversation(kind, vision)
     session = Engine(language).start(Request(messages, Sampling(max_tokens=24)))
     text = run(session)
-    inputs = family.stock_inputs(language.tokenize(messages).ids, patches)
+    inputs = family.stock_inputs(stock, language.tokenize(messages).ids, patches)
     whole = stock.generate(**inputs, max_new_tokens=24, do_sample=False)
     expected = whole[0, inputs["input_ids"].shape[1] :].tolist()
     answer = [token for token in expected if token not in language.stop_ids]

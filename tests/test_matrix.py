@@ -77,7 +77,7 @@ def stock_answer(
     patches = [encoder.prepare(data, "", alone=len(media) == 1) for data in media]
     tokens = encoder.encode(patches, OFF)
     ids = language.tokenize((Message("user", (*tokens, QUESTION)),)).ids
-    inputs = family.stock_inputs(ids, patches)
+    inputs = family.stock_inputs(stock, ids, patches)
     whole = stock.generate(**inputs, max_new_tokens=8, do_sample=False)
     return language.text_of(whole[0, len(ids) :].tolist())
 

@@ -27,7 +27,7 @@ def test_positions_equal_stock(
 ) -> None:
     messages, patches = conversation(kind, vision)
     prompt = language.tokenize(messages)
-    inputs = family.stock_inputs(prompt.ids, patches)
+    inputs = family.stock_inputs(stock, prompt.ids, patches)
     positions, deltas = stock.model.get_rope_index(
         inputs["input_ids"], inputs["mm_token_type_ids"], inputs.get("image_grid_thw")
     )

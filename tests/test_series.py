@@ -165,9 +165,6 @@ def test_pictures_differ_as_said() -> None:
     for (first, second), qa in asked("difference"):
         before, after = set(first.values()), set(second.values())
         lost, found = before - after, after - before
-        if qa.question == "Are the pictures the same?":
-            assert qa.answer == ("yes" if first == second else "no")
-            continue
         assert len(lost) <= 1
         assert len(found) <= 1
         old, new = next(iter(lost), None), next(iter(found), None)

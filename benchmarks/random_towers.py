@@ -1,7 +1,7 @@
 """Vision halves of any size at random weights, with no checkpoint behind them.
 
 The modules are those that the families load, the loops over them the product's own. Only
-`preprocess` does not work: there is no processor.
+`preprocess` and `preprocess_clip` do not work: there are no processors.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from luvc_core.models.qwen2_vl_vision import Qwen2VLVision
 from torch import nn
 from transformers import (
     InternVLConfig,
@@ -28,10 +27,12 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransforme
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.internvl import InternVLVision
 from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision, TiledPatches
+from luvc_core.models.qwen2_vl import Qwen2VLVision
 from luvc_core.tokens import Grid, Identity
 
 PATCH = 14  # pixels, in every family
 _CPU = torch.device("cpu")
+_NO_CLIPS: Any = SimpleNamespace(sampling=None, even_sampling=lambda middle: None)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _qwen2_vl(g: Geometry) -> tuple[VisionHalf, Patches]:
     )  # fmt: skip
     tower = _ready(Qwen2VisionTransformerPretrainedModel._from_config(config))
     pixels = torch.randn(g.frames * g.side**2, 3 * 2 * PATCH**2)
-    half = Qwen2VLVision(_identity(g), tower, None, _CPU)
+    half = Qwen2VLVision(_identity(g), tower, None, _NO_CLIPS, _CPU)
     return half, Patches(pixels, Grid(g.frames, g.side, g.side))
 
 
@@ -83,7 +84,7 @@ def _internvl(g: Geometry) -> tuple[VisionHalf, Patches]:
     config = InternVLConfig(vision_config=vision, text_config=_text_settings(g))
     tower = _ready(InternVLVisionModel._from_config(config.vision_config))
     projector = _ready(InternVLMultiModalProjector(config))
-    half = InternVLVision(_identity(g), tower, projector, None, g.multiple)
+    half = InternVLVision(_identity(g), tower, projector, None, _NO_CLIPS)
     return half, Patches(_tiles(g), Grid(g.frames, g.side, g.side))
 
 
@@ -99,7 +100,7 @@ def _llava_onevision(g: Geometry) -> tuple[VisionHalf, Patches]:
     projector = _ready(LlavaOnevisionMultiModalProjector(config))
     opened: Any = SimpleNamespace(config=config)
     newline: Any = SimpleNamespace(weight=torch.randn(g.hidden))
-    half = LlavaOnevisionVision(_identity(g), opened, tower, projector, newline, None)
+    half = LlavaOnevisionVision(_identity(g), opened, tower, projector, newline, None, _NO_CLIPS)
     size = (g.side * PATCH, g.side * PATCH)
     return half, TiledPatches(_tiles(g), Grid(g.frames, g.side, g.side), None, size)
 

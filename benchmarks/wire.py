@@ -1,55 +1,51 @@
 """Tokens and bytes of a video between the halves, before and after OIM at 4 times fewer tokens.
 
 `make bench-wire`, or `python -m benchmarks.wire`. The message is the one that the encoder sends,
-made by its own codec, for the reference videos of models of 7 to 8 billion parameters. What the
-embeddings say is random: only their number matters here. Writes `results/wire.json`.
+made by the families' own encoding and codec, for the reference videos of models of 7 to 8 billion
+parameters. Towers are thin and random: only how many tokens they make, and how wide, matters here.
+Writes `results/wire.json`.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch import Tensor
 
 from benchmarks import report
+from benchmarks.random_towers import Geometry, build
 from encoder_service.codec import tokens_to
 from encoder_service.config import MIB, EncoderConfig
-from luvc_core.algorithms.blocks import project_blocks
-from luvc_core.algorithms.canvas import shrink
-from luvc_core.algorithms.merging import TokenGrid, merge_grid, plan_targets
 from luvc_core.config import OimSettings
-from luvc_core.tokens import Grid, Identity, Piece, VisionTokens
+from luvc_core.models.base import Patches
+from luvc_core.tokens import ClipFrames, VisionTokens
 
-DIGEST = "0" * 64
 MERGED = OimSettings(keep_rows=0.5, keep_columns=0.5)
 
 
 @dataclass(frozen=True)
 class Video:
-    """A clip as the tower sees it. grid: of its patches. hidden: of the LLM.
+    """A clip of `frames` frames as it is shown to a tower."""
 
-    pooled: each frame is pooled 2x2 after the projector and a newline ends the clip, where the
-    others have a projector that takes 2x2 blocks.
-    """
-
-    family: str
     model: str
     shown: str
-    grid: Grid
-    hidden: int
-    pooled: bool = False
+    frames: int
+    tower: Geometry
+
+
+def thin(family: str, side: int, frames: int, hidden: int, multiple: int = 2) -> Geometry:
+    """Two blocks of one head: what they compute is of no interest. Units as Geometry's."""
+    return Geometry(family, 2, 32, 64, 1, side, frames, multiple=multiple, hidden=hidden)
 
 
 VIDEOS = (
-    Video("internvl", "InternVL2.5-8B", "32 frames of 448x448", Grid(32, 32, 32), 4096),
+    Video("InternVL2.5-8B", "32 frames of 448x448", 32, thin("internvl", 32, 32, 4096)),
     Video(
-        "llava_onevision", "LLaVA-OneVision-7B", "32 frames of 384x384", Grid(32, 27, 27), 3584,
-        pooled=True,
+        "LLaVA-OneVision-7B", "32 frames of 384x384", 32,
+        thin("llava_onevision", 27, 32, 3584, multiple=1),
     ),
-    Video("qwen2_vl", "Qwen2-VL-7B", "32 frames of 448x448, in pairs", Grid(16, 32, 32), 3584),
+    Video("Qwen2-VL-7B", "32 frames of 448x448, in pairs", 32, thin("qwen2_vl", 32, 16, 3584)),
 )  # fmt: skip
 
 
@@ -73,49 +69,11 @@ class Row:
 
 
 def tokens_of(video: Video, oim: OimSettings) -> VisionTokens:
-    """What the encoder's `encode` gives for a video, on the same grids, with random embeddings."""
-    grid, side = video.grid, 1 if video.pooled else 2
-    # Four values a token, as they only decide which tokens merge.
-    noise = torch.Generator().manual_seed(0)
-    values = torch.randn(grid.frames, grid.rows, grid.columns, 4, generator=noise)
-    targets = plan_targets(
-        grid.rows, grid.columns, oim.keep_rows, oim.keep_columns, len(oim.blocks), side
-    )
-    state = merge_grid(TokenGrid.of_source(values), *targets[-1], values)
-    source = Grid(grid.frames, math.ceil(grid.rows / 2), math.ceil(grid.columns / 2))
-    if video.pooled:
-        target = math.ceil(state.rows / 2), math.ceil(state.columns / 2)
-        smaller = source.rows, source.columns
-        state = shrink(state, target, (grid.rows, grid.columns), smaller)
-    else:
-        state = project_blocks(
-            state, side, (source.rows, source.columns), lambda blocks: blocks.mean(2)
-        )
-    return _packed(state, video, source, oim)
-
-
-def _packed(state: TokenGrid, video: Video, source: Grid, oim: OimSettings) -> VisionTokens:
-    """state: of visual tokens, one frame for each of the tower's."""
-    frames, rows, columns = state.sizes.shape
-    frame = torch.arange(frames).float().view(-1, 1, 1, 1).expand(-1, rows, columns, 1)
-    places = torch.cat((frame, state.positions), dim=-1).flatten(0, 2)
-    sizes = state.sizes.flatten()
-    if video.pooled:
-        end = torch.tensor([[frames - 1, source.rows - 1, source.columns]])
-        places, sizes = torch.cat((places, end)), torch.cat((sizes, torch.zeros(1)))
-    return VisionTokens(
-        embeddings=_embeddings(len(sizes), video.hidden),
-        pieces=(Piece(Grid(frames, rows, columns), source, "piece" if video.pooled else "none"),),
-        positions=places,
-        sizes=sizes,
-        identity=Identity(video.family, DIGEST, DIGEST, DIGEST, DIGEST, video.hidden),
-        merge_sha256=oim.sha256,
-    )
-
-
-def _embeddings(tokens: int, hidden: int) -> Tensor:
-    noise = torch.Generator().manual_seed(0)
-    return torch.randn(tokens, hidden, generator=noise).to(torch.bfloat16)
+    """What the family's own `encode` gives for a video of noise, as bfloat16."""
+    half, patches = build(video.tower)
+    clip = Patches(patches.pixels, patches.grid, clip=ClipFrames(video.frames, 0.5))
+    (tokens,) = half.encode([clip], oim)
+    return replace(tokens, embeddings=tokens.embeddings.to(torch.bfloat16))
 
 
 def measure(video: Video, oim: OimSettings) -> Row:
@@ -124,7 +82,7 @@ def measure(video: Video, oim: OimSettings) -> Row:
     before, after = tokens_of(video, OimSettings()), tokens_of(video, oim)
     size, merged_size = (len(tokens_to(t).SerializeToString()) for t in (before, after))
     return Row(
-        video.family, video.model, video.shown, video.hidden,
+        video.tower.family, video.model, video.shown, video.tower.hidden,
         before.token_count, after.token_count, size, merged_size,
         source_fits=size <= limit, merged_fits=merged_size <= limit,
     )  # fmt: skip

@@ -14,17 +14,20 @@ from .tower import train_tower
 STAGES = {
     "tower": train_tower,
     "labels": train_labels,
-    "grow": partial(train_pictures, layers=LLM_LAYERS, scale=0.3),
+    "deepen": partial(train_labels, layers=LLM_LAYERS, scale=0.4),
+    "swap": partial(train_pictures, layers=LLM_LAYERS, scale=0.3),
     "finish": partial(train_pictures, layers=LLM_LAYERS, scale=0.15, sparse=0.0),
 }
-OF_ALL = ("labels",)
+OF_ALL = ("labels", "deepen")
 """Stages that serve all families at once."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=tuple(STAGES))
-    parser.add_argument("--family", choices=tuple(FAMILIES), help="needed but for: labels")
+    parser.add_argument(
+        "--family", choices=tuple(FAMILIES), help="needed but for labels and deepen"
+    )
     parser.add_argument("--run", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--threads", type=int, default=1)

@@ -14,7 +14,7 @@ import torch
 from ..tasks import KINDS, SERIES_KINDS
 from .atoms import build_table, newline_vector
 from .decoder import Heads, Losses
-from .model import FAMILIES, HIDDEN, SHALLOW, Family, build_config, fresh_model
+from .model import FAMILIES, HIDDEN, SHALLOW, Family, build_config, fresh_model, grow
 from .optim import Optimizers
 from .packing import Packer
 from .tokenizer import build_tokenizer
@@ -22,6 +22,9 @@ from .views import View, Viewer, any_seed
 
 BATCHES = {"scene": 8, "chart": 4, "document": 4, "clip": 8, "pair": 8}
 """Samples of each task in a step; tasks go through apart, since their lengths differ."""
+
+COUNTED_SCENES = 8
+"""Scenes more in each step that are asked for numbers only, which takes longest to learn."""
 
 QUESTIONS = 8
 HARD = ("count", "relation")
@@ -87,20 +90,23 @@ def load_heads(heads: Heads, state: dict[str, torch.Tensor]) -> None:
     heads.load_state_dict(own)
 
 
-def train_labels(run: Path, minutes: float, threads: int, scale: float = 1.0) -> None:
-    """Train a shallow model for `minutes` in all, going on from `run`/llm.pt if it is there.
+def train_labels(
+    run: Path, minutes: float, threads: int, layers: int = SHALLOW, scale: float = 1.0
+) -> None:
+    """Train a model of `layers` for `minutes` in all, going on from `run`/llm.pt if it is there,
+    grown where that has fewer.
 
     A step shows each task to one family; families take turns.
     """
     torch.set_num_threads(threads)
-    student = new_student(SHALLOW)
+    student = new_student(layers)
     optimizers = optimizers_of(student, scale)
     spent, step, save = 0.0, 0, run / "llm.pt"
     if save.exists():
         state = torch.load(save, weights_only=True)
-        student.llm.load_state_dict(state["llm"])
+        grow(student.llm, state["llm"])
         load_heads(student.heads, state["heads"])
-        if "optimizers" in state:
+        if state.get("layers") == layers:
             optimizers.load_state_dict(state["optimizers"])
             spent, step = state["spent"], state["step"]
     seeds = random.Random(f"labels/{step}")
@@ -108,7 +114,7 @@ def train_labels(run: Path, minutes: float, threads: int, scale: float = 1.0) ->
     names, last_save, last_log = list(FAMILIES), time.monotonic(), time.monotonic()
     while spent < 60 * minutes:
         start, progress = time.monotonic(), spent / (60 * minutes)
-        early = progress < 0.25
+        early = progress < 0.25 and layers == SHALLOW
         level = 0.0 if early else seeds.uniform(0.0, min(1.0, 2 * progress))
         share = 0.03 if early else seeds.uniform(0.03, 0.25)
         guidance = min(1.0, 2 * (1 - progress))
@@ -119,6 +125,11 @@ def train_labels(run: Path, minutes: float, threads: int, scale: float = 1.0) ->
             weight = count / sum(BATCHES.values())
             (weight * losses.total(guidance)).backward()
             recent[task].append(losses.answer.item())
+        family = FAMILIES[names[step % len(names)]]
+        scenes = label_views(
+            student, family, "scene", COUNTED_SCENES, seeds, "train", level, ("count",)
+        )
+        student.losses(family, scenes, seeds, share).total(guidance).mul(0.5).backward()
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
         spent += now - start
@@ -130,18 +141,19 @@ def train_labels(run: Path, minutes: float, threads: int, scale: float = 1.0) ->
         if now - last_save > 180 or spent >= 60 * minutes:
             last_save = now
             torch.save({"llm": student.llm.state_dict(), "heads": student.heads.state_dict(),
-                        "optimizers": optimizers.state_dict(), "spent": spent, "step": step},
+                        "optimizers": optimizers.state_dict(), "spent": spent, "step": step,
+                        "layers": layers},
                        save.with_suffix(".tmp"))  # fmt: skip
             save.with_suffix(".tmp").replace(save)
 
 
 def label_views(
     student: Student, family: Family, task: str, count: int, rng: random.Random, split: str,
-    level: float,
+    level: float, kinds: tuple[str, ...] | None = None,
 ) -> list[View]:  # fmt: skip
     viewer = student.viewers[family.name]
     views = (viewer.from_labels(task, any_seed(rng, split), level) for _ in range(count))
-    return [choose(view, rng) for view in views]
+    return [choose(view, rng, kinds) for view in views]
 
 
 @torch.no_grad()

@@ -20,7 +20,15 @@ def picture_energy(
     are, ascending. Each piece has a spectrum of its own, and so has each tile on the axis `grid`. A
     separator is in no spectrum: it scores the mean of what is left of its line, 0 if nothing is,
     and so leaves about when its line does.
+
+    The last two tokens of a spectrum depart from their mean alike, so that rounding would decide:
+    by a thousandth, the longer one scores higher.
     """
+    length = hidden.float().square().sum(dim=-1).sqrt()
+    return _energy(hidden, places, pieces, spu) * (1 + 1e-3 * length / length.max())
+
+
+def _energy(hidden: Tensor, places: Tensor, pieces: Sequence[Piece], spu: SpuSettings) -> Tensor:
     if len(pieces) == 1 and pieces[0].separators == "none":
         return _grid_energy(hidden, places, pieces[0], spu)
     ends = torch.tensor([piece.token_count for piece in pieces]).cumsum(0)

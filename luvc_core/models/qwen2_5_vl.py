@@ -98,7 +98,6 @@ class Qwen25VLLanguage(TextMrope):
         self._frames_per_patch: int = vision.temporal_patch_size
 
     def _times(self, frames: Tensor, clip: ClipFrames) -> Tensor:
-        # In float32 and cut off, as in stock code: rounding decides where frames fall on a whole
-        # position, and it may not be done at another place.
+        # As in stock code, in float32 from here on: what is cut off hangs on how products round.
         seconds = torch.tensor(self._frames_per_patch * clip.interval, dtype=torch.float32)
         return (frames * (self._positions_per_second * seconds)).floor()

@@ -102,6 +102,12 @@ def qwen2_vl_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     }
 
 
+def qwen2_5_vl_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    """With the seconds from one patch in time to the next."""
+    seconds = torch.tensor([2 * p.clip.interval for p in patches if p.clip])
+    return {**qwen2_vl_clip_inputs(patches), "second_per_grid_ts": seconds}
+
+
 def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
     vision = {
         "hidden_size": 64,

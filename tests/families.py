@@ -113,6 +113,7 @@ qwen_kit = partial(
         "merge_size": 2,
         "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
     },
+    clip_preprocessing=configs.QWEN2_VL_CLIPS,
     template=templates.QWEN2_VL,
     placeholder="<|image_pad|>",
     hub_names={
@@ -135,7 +136,6 @@ KITS = {
             name="qwen2_vl",
             stock=Qwen2VLForConditionalGeneration,
             config=configs.qwen2_vl_config,
-            clip_preprocessing=configs.QWEN2_VL_CLIPS,
             clip_inputs=configs.qwen2_vl_clip_inputs,
             layout=qwen2_vl.LAYOUT,
             processor=Qwen2VLProcessor,
@@ -144,6 +144,7 @@ KITS = {
             name="qwen2_5_vl",
             stock=Qwen2_5_VLForConditionalGeneration,
             config=configs.qwen2_5_vl_config,
+            clip_inputs=configs.qwen2_5_vl_clip_inputs,
             layout=qwen2_5_vl.LAYOUT,
             processor=Qwen2_5_VLProcessor,
         ),

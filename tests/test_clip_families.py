@@ -64,7 +64,7 @@ def test_pixels_of_frames_are_those_of_pictures(vision: VisionHalf, family: Kit)
     patches = vision.preprocess_clip(clip)
     assert patches.clip == ClipFrames(3, 0.5)
     pictures = [vision.preprocess(frame, alone=False).pixels for frame in clip.frames]
-    if family.name != "qwen2_vl":
+    if not family.mrope:
         assert torch.equal(patches.pixels, torch.cat(pictures))
         return
     # A size that needs no resizing; the stock function repeats the last frame for the fourth.
@@ -81,7 +81,7 @@ def test_pixels_of_frames_are_those_of_pictures(vision: VisionHalf, family: Kit)
 
 def test_large_frames_share_the_stock_budget(vision: VisionHalf, family: Kit) -> None:
     sides = vision.preprocess_clip(noise_clip(4, (640, 360))).grid
-    if family.name != "qwen2_vl":
+    if not family.mrope:
         assert sides.rows == sides.columns
         return
     smart_resize = stock_function("qwen2_vl.video_processing_qwen2_vl", "smart_resize")
@@ -169,12 +169,9 @@ def test_positions_equal_stock(
         prompt = language.tokenize(messages)
         expected: Tensor = torch.arange(prompt.length).float().unsqueeze(1)
         following = prompt.length
-        if family.name == "qwen2_vl":
+        if family.mrope:
             inputs = family.stock_inputs(stock, prompt.ids, patches)
-            positions, delta = stock.model.get_rope_index(
-                inputs["input_ids"], inputs["mm_token_type_ids"],
-                inputs.get("image_grid_thw"), inputs["video_grid_thw"],
-            )  # fmt: skip
+            positions, delta = stock.model.get_rope_index(**inputs)
             expected, following = positions[:, 0].T.float(), prompt.length + delta.item()
         assert torch.equal(prompt.positions, expected)
         assert prompt.next_position == following

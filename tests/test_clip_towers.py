@@ -94,15 +94,14 @@ def test_pruning_takes_visual_tokens_and_no_text(
 
 @CLIP_FAMILIES
 def test_text_goes_on_as_if_nothing_had_been_merged(
-    vision: VisionHalf, language: LanguageHalf, family: Kit
+    vision: VisionHalf, language: LanguageHalf
 ) -> None:
     patches = clips_of(vision, (140, 140))
     (plain,) = vision.encode(patches, OFF)
     (merged,) = vision.encode(patches, dataclasses.replace(HALF, llm_position="source"))
     before, after = (language.tokenize(ask("Look: ", t, " well?")) for t in (plain, merged))
     assert torch.equal(after.positions[~after.visual], before.positions[~before.visual])
-    if family.name != "qwen2_vl":
-        assert after.next_position == before.next_position
+    assert after.next_position == before.next_position
     inside = after.positions[after.visual]
     assert inside.min() >= before.positions[before.visual].min()
     assert inside.max() <= before.positions[before.visual].max()
@@ -139,6 +138,7 @@ def grown(name: str, tokens: int, **vision: Any) -> Kit:
         (grown("llava_onevision", 729, image_size=384, num_hidden_layers=2), (640, 360),
          Grid(32, 14, 14), Grid(32, 7, 7)),
         (grown("qwen2_vl", 0, depth=2), (640, 360), Grid(16, 13, 23), Grid(16, 7, 12)),
+        (grown("qwen2_5_vl", 0, depth=2), (640, 360), Grid(16, 13, 23), Grid(16, 7, 12)),
     ],
     ids=lambda value: value.name if isinstance(value, Kit) else "",
 )  # fmt: skip

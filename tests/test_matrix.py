@@ -40,6 +40,7 @@ COUNTS: dict[str, dict[str, tuple[list[int], list[int]]]] = {
         "picture": ([16], [9]),
         "odd": ([33], [16]),
         "two pictures": ([16, 14], [9, 10]),
+        "clip": ([12], [8]),
     },
     "internvl": {
         "picture": ([16], [9]),

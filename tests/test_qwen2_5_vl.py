@@ -1,16 +1,24 @@
-"""What only Qwen2.5-VL does: blocks that attend within windows, on any grid."""
+"""What only Qwen2.5-VL does: blocks that attend within windows, on any grid; frames in seconds."""
 
+import dataclasses
 import json
+from typing import Any
 
 import pytest
 import torch
+from transformers.video_utils import VideoMetadata
 
-from luvc_core.models.base import VisionHalf
+from luvc_core.errors import InvalidInput
+from luvc_core.media.clips import Clip
+from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.qwen2_5_vl import Qwen25VLVision
 from luvc_core.models.registry import load_vision
 from luvc_core.models.tower_rotary import rotary_block
-from tests.fixtures import write_checkpoint
-from tests.test_families import OFF, patches_of
+from luvc_core.tokens import ClipFrames
+from tests.families import Kit
+from tests.fixtures import ask, noise_picture, write_checkpoint
+from tests.test_clip_families import clips_of
+from tests.test_families import HALF, OFF, patches_of
 
 WINDOW = 4  # patches
 
@@ -60,3 +68,58 @@ def test_windows_equal_a_mask_on_full_attention(
     )
     torch.testing.assert_close(tokens.flatten(1, 2), expected)
     torch.testing.assert_close(keys, metric)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl"], indirect=True, scope="session")
+class TestTime:
+    """Positions of frames are seconds, of a clip as it was sampled."""
+
+    # Frames of the file and its rate: whole positions, fractions, ties, more than fit.
+    @pytest.mark.parametrize(
+        ("count", "rate"),
+        [(40, 20.0), (37, 30000 / 1001), (250, 25.0), (96, 24.0), (1000, 15.0), (9, 7.0), (3, 1.0)],
+    )
+    def test_positions_equal_stock_for_any_rate(
+        self, count: int, rate: float, vision: VisionHalf, language: LanguageHalf, stock: Any,
+        family: Kit,
+    ) -> None:  # fmt: skip
+        assert vision.sampling is not None
+        chosen = vision.sampling.choose(count, rate)
+        frames = tuple(noise_picture(56, 56, i) for i in range(len(chosen)))
+        times = tuple(index / rate for index in chosen)
+        patches = vision.preprocess_clip(Clip(frames, times, count, count / rate, rate))
+        (tokens,) = vision.encode([patches], OFF)
+        prompt = language.tokenize(ask("Before ", tokens, " after."))
+
+        metadata = VideoMetadata(total_num_frames=count, fps=rate, frames_indices=chosen)
+        inputs = family.stock_inputs(stock, prompt.ids, [patches])
+        inputs["second_per_grid_ts"] = torch.tensor([2 / metadata.sampled_fps])
+        positions, delta = stock.model.get_rope_index(**inputs)
+        assert torch.equal(prompt.positions, positions[:, 0].T.float())
+        assert prompt.next_position == prompt.length + delta.item()
+
+    @pytest.mark.parametrize("where", ["grid", "source"])
+    def test_merging_leaves_frames_at_their_times(
+        self, where: str, vision: VisionHalf, language: LanguageHalf
+    ) -> None:
+        patches = clips_of(vision, (112, 112))
+        oim = dataclasses.replace(HALF, llm_position=where)
+        (tokens,) = vision.encode(patches, oim)
+        tokens = dataclasses.replace(tokens, clip=ClipFrames(4, 0.7))
+        prompt = language.tokenize(ask(tokens, "?"))
+        places = prompt.positions[prompt.visual]
+        start = int(prompt.visual.nonzero()[0])
+        # 4 positions a second, 1.4 s from one pair of frames to the next.
+        assert (places[:, 0] - start).unique().tolist() == [0, 5]
+        if where == "source":
+            torch.testing.assert_close(places[:, 1:], tokens.positions[:, 1:] + start)
+
+    @pytest.mark.parametrize("interval", [70.0, 1e30, 1e300])
+    def test_frames_too_far_apart_are_refused(
+        self, interval: float, vision: VisionHalf, language: LanguageHalf
+    ) -> None:
+        (tokens,) = vision.encode(clips_of(vision, (112, 112)), HALF)
+        tokens = dataclasses.replace(tokens, clip=ClipFrames(4, interval))
+        refusal = r"vision_tokens\[0\]\.clip: its frames reach .*; allowed: positions below 512"
+        with pytest.raises(InvalidInput, match=refusal):
+            language.tokenize(ask(tokens, "?"))

@@ -1,7 +1,9 @@
-"""Qwen2.5-VL: most blocks of its tower attend within windows; positions have three axes."""
+"""Qwen2.5-VL: most blocks of its tower attend within windows; positions have three axes, of which
+the first is time."""
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import Qwen2_5_VLConfig
@@ -12,10 +14,11 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 
 from luvc_core.algorithms.blocks import from_blocks, to_blocks
 from luvc_core.models.base import Rotary
-from luvc_core.models.layout import Layout
-from luvc_core.models.prompting import PictureMarks
+from luvc_core.models.layout import PICTURES, Layout, Opened
+from luvc_core.models.prompting import ChatTokenizer, ClipMarks, PictureMarks
 from luvc_core.models.text_mrope import TextMrope
 from luvc_core.models.tower_rotary import RotaryVision, rotary_block
+from luvc_core.tokens import ClipFrames
 
 LAYOUT = Layout(
     family="qwen2_5_vl",
@@ -31,6 +34,7 @@ LAYOUT = Layout(
     ),
     projector="visual.merger.",
     multiple=2,
+    takes=(*PICTURES, "video"),
 )
 
 
@@ -77,4 +81,23 @@ def _from_windows(x: Tensor, frames: int, rows: int, columns: int, side: int) ->
 class Qwen25VLLanguage(TextMrope):
     layout = LAYOUT
     marks = PictureMarks("<|image_pad|>")
+    clip_marks = ClipMarks("<|video_pad|>", "<|video_pad|>")
     text_models: ClassVar[dict[str, Any]] = {"qwen2_5_vl_text": Qwen2_5_VLTextModel}
+
+    def __init__(
+        self,
+        opened: Opened,
+        text: Any,
+        head: Tensor,
+        tokenizer: ChatTokenizer,
+        stop: frozenset[int],
+    ) -> None:
+        super().__init__(opened, text, head, tokenizer, stop)
+        vision = opened.config.vision_config
+        self._positions_per_second: int = vision.tokens_per_second
+        self._frames_per_patch: int = vision.temporal_patch_size
+
+    def _times(self, frames: Tensor, clip: ClipFrames) -> Tensor:
+        # As in stock code, in float32 from here on: what is cut off hangs on how products round.
+        seconds = torch.tensor(self._frames_per_patch * clip.interval, dtype=torch.float32)
+        return (frames * (self._positions_per_second * seconds)).floor()

@@ -166,7 +166,6 @@ KITS = {
             hub_names=configs.OLDER_HUB_NAMES,
             hub_config=configs.same,
             inputs=configs.tiles,
-            clip_inputs=None,
             layout=internvl.LAYOUT,
             processor=InternVLProcessor,
             image_processor=GotOcr2ImageProcessorPil,

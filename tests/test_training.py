@@ -1,0 +1,105 @@
+"""What the embedded checkpoints are trained on is what the product shows them later."""
+
+import random
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.tasks import make_sample, make_series
+from benchmarks.tasks.files import mp4, png
+from benchmarks.train.decoder import Losses
+from benchmarks.train.export import export
+from benchmarks.train.labels import new_student
+from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, fresh_model
+from benchmarks.train.pictures import FILED, Trainee
+from benchmarks.train.tokenizer import build_tokenizer
+from benchmarks.train.views import PADDING
+from benchmarks.train.vision import TOWERS
+from luvc_core.chat import Message
+from luvc_core.encode import Encoder
+from luvc_core.engine.prefill import prefill
+from luvc_core.models.base import LanguageHalf
+from luvc_core.models.registry import load_language, load_vision
+from luvc_core.profiles import PROFILES
+
+SEED = 1_000_003
+
+
+class Both(NamedTuple):
+    """A family as it is trained, and as the product loads it."""
+
+    trainee: Trainee
+    encoder: Encoder
+    language: LanguageHalf
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    family = FAMILIES[request.param]
+    torch.manual_seed(0)
+    student = new_student(LLM_LAYERS, (family.name,))
+    tokenizer = build_tokenizer(family.marks)
+    table = student.viewers[family.name].table
+    model = fresh_model(build_config(family, tokenizer, 1), family, table.embedding)
+    tower = TOWERS[family.name](model)
+    assert table.vectors.shape[1] == HIDDEN
+    for weight in chain(student.llm.parameters(), tower.modules.parameters()):
+        # As stored.
+        weight.data = weight.data.bfloat16().float()
+    folder = tmp_path_factory.mktemp(family.checkpoint)
+    export(family, student.llm, tower, folder)
+    vision = load_vision(str(folder), "cpu", "float32")
+    language = load_language(str(folder), "cpu", "float32")
+    return Both(Trainee(family, student, tower, Path(folder)), Encoder(vision), language)
+
+
+def files_of(task: str, side: int) -> list[bytes]:
+    """As they are asked about; see `benchmarks.tasks.files`."""
+    if task == "scene":
+        image = make_sample(task, SEED).image
+        assert image is not None
+        return [png(image)]
+    frames = [image.resize((FILED, FILED), 3) for image in make_series(task, SEED, side).images]
+    return [mp4(frames)] if task == "clip" else [png(image) for image in frames]
+
+
+@pytest.mark.parametrize("task", ["scene", "pair", "clip"])
+@torch.no_grad()
+def test_training_and_product_see_the_same(task: str, both: Both) -> None:
+    trainee, family = both.trainee, both.trainee.family
+    view = trainee.see(task, SEED)
+    view = view._replace(asked=view.asked[:1], hot=view.hot.float(), features=view.features.float())
+    prefix = trainee.student.viewers[family.name].prefix(view, 1.0)
+    pack = trainee.student.packers[family.name].pack([view], [prefix], random.Random(0), 0.0)
+
+    files = files_of(task, family.frame)
+    patches = [both.encoder.prepare(file, "file", len(files) == 1) for file in files]
+    tokens = both.encoder.encode(patches, PROFILES["off"].oim)
+    prompt = both.language.tokenize((Message("user", (*tokens, view.asked[0].question)),))
+
+    length, visual = prompt.length, prompt.segment >= 0
+    assert torch.equal(pack.cells[0, :length] != PADDING, visual)
+    assert torch.equal(pack.ids[0, :length][~visual], prompt.ids[~visual])
+    axes = prompt.positions.shape[1]
+    assert torch.equal(pack.positions[:axes, 0, :length].T.float(), prompt.positions)
+
+    trained = torch.stack([
+        view.features[cell] if cell >= 0 else trainee.student.newline
+        for cell in prefix.cells if cell != PADDING
+    ])  # fmt: skip
+    # Clips have been through a lossy codec, and views are kept in half precision.
+    close(torch.cat([t.embeddings for t in tokens]), trained, 0.05 if task == "clip" else 2e-3)
+    losses = Losses(trainee.student.llm, trainee.student.heads, pack, [view],
+                    trainee.student.newline)  # fmt: skip
+    logits, _ = prefill(both.language, prompt, None, lambda: None)
+    close(logits, losses.logits[0], 0.05 if task == "clip" else 2e-3)
+
+
+def close(ours: Tensor, trained: Tensor, share: float) -> None:
+    """Mean difference as a share of the mean size."""
+    assert ours.shape == trained.shape
+    assert (ours - trained).abs().mean() < share * trained.abs().mean()

@@ -17,7 +17,7 @@ END = Piece(Grid(2, 3, 3), Grid(2, 3, 3), "piece")
 
 def assert_alike(scores: Tensor, expected: Tensor) -> None:
     """But for the thousandth that decides between equals."""
-    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(scores, expected, rtol=1.01e-3, atol=1e-6)
 
 
 def test_each_piece_has_a_spectrum_of_its_own() -> None:

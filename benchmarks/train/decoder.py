@@ -20,12 +20,13 @@ SINK = 2.0
 
 
 class Forward(NamedTuple):
-    """Hidden states at the end, and after a third and two thirds of the layers; log attention of
-    the `asked` tokens in two layers above the first third in the first two heads, the same two
-    thirds of the way up, and of the `told` ones around the first third in the last head: [layers,
+    """Hidden states at the end, and after a third and a half of the layers; log attention of the
+    `asked` tokens in two layers above the first third in the first two heads, the same in two
+    layers above the half, and of the `told` ones around the first third in the last head: [layers,
     tokens, heads, length].
 
-    All but the first feed training-only losses.
+    Nothing is looked up further up, where pruning leaves few visual tokens. All but the first feed
+    training-only losses.
     """
 
     hidden: torch.Tensor
@@ -48,7 +49,7 @@ def decoder_forward(
     looks, late_looks, traces, lower = [], [], [], []
     batch, length, _ = x.shape
     cos, sin = decoder.rotary_emb(x, positions)
-    tap, stride = len(decoder.layers) // 3, len(decoder.layers) // 6
+    tap, half, stride = (len(decoder.layers) // part for part in (3, 2, 6))
     for number, layer in enumerate(decoder.layers):
         inner, attention = layer.input_layernorm(x), layer.self_attn
         query, key, value = (
@@ -59,7 +60,7 @@ def decoder_forward(
         heads = query.shape[1]
         if number in (tap, tap + stride):
             looks.append(_attention(query, key, mask, asked, slice(0, AIMED_HEADS)))
-        if number in (2 * tap, 2 * tap + stride):
+        if number in (half, 2 * tap - 1):
             late_looks.append(_attention(query, key, mask, asked, slice(0, AIMED_HEADS)))
         if number in (tap - stride, tap):
             traces.append(_attention(query, key, mask, told, slice(AIMED_HEADS, None)))
@@ -68,7 +69,7 @@ def decoder_forward(
         )
         x = x + attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
-        if number + 1 in (tap, 2 * tap):
+        if number + 1 in (tap, half):
             lower.append(x)
     return Forward(
         decoder.norm(x),

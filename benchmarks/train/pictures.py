@@ -109,7 +109,7 @@ def train_pictures(
         progress = spent / (60 * minutes)
         whole = progress >= sparse
         share, counted = (1.0, COUNTED_SCENES // 2) if whole else (0.12, COUNTED_SCENES)
-        hints = max(0.0, 1 - progress / 0.8)
+        hints = min(1.0, 2 * (1 - progress))
         for task, count in BATCHES.items():
             pool[task] += [trainee.see(task, any_seed(seeds, "train")) for _ in range(FRESH[task])]
             views = [choose(view, seeds) for view in seeds.sample(pool[task], count)]
@@ -121,7 +121,7 @@ def train_pictures(
         trainee.losses(scenes, seeds, share).total(hints).backward()
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
-        if now - last_log > 90:
+        if now - last_log > 300:
             said = " ".join(f"{task}:{sum(v) / len(v):.3f}" for task, v in recent.items())
             last_log = now
             recent.clear()

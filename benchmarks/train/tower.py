@@ -37,6 +37,9 @@ SIZES = (
 CELLS_PER_STEP = {"qwen2-vl": 1024, "internvl": 1024, "llava-ov": 2048}
 """A step of the wider tower costs more beside what it learns from."""
 
+LETTER_WEIGHT = 6.0
+"""Of a letter in a code, which is so much rarer than a digit."""
+
 IMITATED_ROWS = 96
 """Patches of each picture that are shown where the elder tower's look."""
 
@@ -52,6 +55,8 @@ class TowerRun:
         self.tower: Any = TOWERS[name](model)
         self.codes = place_codes(HIDDEN) * (not family.has_rows)
         self.elder: Any = None
+        letters = [LETTER_WEIGHT if _is_letter(atom) else 1.0 for atom in self.table.names]
+        self.weights = torch.tensor(letters)
         self.optimizers = Optimizers(self.tower.modules.named_parameters(), scale)
 
     def draw(
@@ -91,7 +96,7 @@ class TowerRun:
         codes = self.codes[corner[0] :, corner[1] :][: grid[0], : grid[1]].flatten(0, 1)
         if self.elder is None or not imitation:
             out = (self.tower.forward(patches, grid, corner) - codes).flatten(0, 1)
-            return tower_loss(out, hot.flatten(0, 1), self.table.vectors), out
+            return tower_loss(out, hot.flatten(0, 1), self.table.vectors, self.weights), out
         own: Looks = []
         others: Looks = []
         with torch.no_grad():
@@ -99,7 +104,8 @@ class TowerRun:
         out = (self.tower.forward(patches, grid, corner, own) - codes).flatten(0, 1)
         rows = torch.randperm(patches.shape[1])[:IMITATED_ROWS]
         gap = imitation * look_gap(own, others, rows)
-        return tower_loss(out, hot.flatten(0, 1), self.table.vectors) + gap, out
+        loss = tower_loss(out, hot.flatten(0, 1), self.table.vectors, self.weights)
+        return loss + gap, out
 
     def follow(self, weights: dict[str, torch.Tensor]) -> None:
         """Have InternVL's tower look where Qwen2-VL's with these weights looks."""
@@ -109,14 +115,24 @@ class TowerRun:
         self.elder.modules.load_state_dict(weights)
 
 
-def tower_loss(out: torch.Tensor, hot: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+def _is_letter(atom: str) -> bool:
+    """Whether an atom is a letter at a place in a cell."""
+    return atom[1:2] == ":" and atom[2:].isalpha()
+
+
+def tower_loss(
+    out: torch.Tensor, hot: torch.Tensor, vectors: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
     """Squared error to the sum of vectors, and a logistic loss on each atom's matched filter.
 
-    out: [cells, hidden]; hot: [cells, atoms]; vectors: [atoms, hidden].
+    out: [cells, hidden]; hot: [cells, atoms]; vectors: [atoms, hidden]; weights: of each atom where
+    it is true, [atoms].
     """
     squared = F.mse_loss(out, hot @ vectors) / 0.09
     logits = 10 * (scores(out, vectors) - 0.5)
-    logistic = F.binary_cross_entropy_with_logits(logits, hot, reduction="sum") / len(hot)
+    logistic = F.binary_cross_entropy_with_logits(
+        logits, hot, pos_weight=weights, reduction="sum"
+    ) / len(hot)
     return squared + 0.3 * logistic
 
 

@@ -11,24 +11,17 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.accuracy import MODELS
 from benchmarks.fidelity import curves, summary
 from benchmarks.fidelity.harness import REDUCTIONS, Aim, aims_of, missing, run
 from benchmarks.fidelity.methods import METHODS, OWN
+from benchmarks.fidelity.question import embedded
 from benchmarks.fidelity.rows import Store
 from benchmarks.tasks.files import ALL_KINDS
-from luvc_core import checkpoints
 
 QUICK_KINDS = ("presence", "count", "chart", "document", "movement", "more")
 QUICK_N = 10
 QUICK_REDUCTIONS = (0.5, 0.9)
 README = Path(__file__).parents[2] / "README.md"
-
-
-def embedded() -> list[str]:
-    """Those of the embedded checkpoints that are there."""
-    folder = Path(checkpoints.__file__).parent
-    return [model for model in MODELS if (folder / model).is_dir()]
 
 
 def options() -> argparse.Namespace:

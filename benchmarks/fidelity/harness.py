@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.fidelity.flops import prefill_flops
 from benchmarks.fidelity.matching import Unreachable
@@ -132,9 +132,7 @@ def run(tasks: Sequence[Task], store: Store, jobs: int | None = None) -> Iterato
             yield rows
 
 
-def _answers(
-    pool: ProcessPoolExecutor, task: Task, workers: int, bar: "tqdm[None]"
-) -> list[list[Outcome]]:
+def _answers(pool: ProcessPoolExecutor, task: Task, workers: int, bar: tqdm) -> list[list[Outcome]]:
     """All outcomes of a task, question by question. Files are rendered here, a few chunks ahead."""
     asked = file_questions(task.kind, task.n, task.split)
     waiting: list[Future[tuple[list[list[Outcome]], int]]] = []

@@ -42,11 +42,16 @@ def scaled(layer: int, of: int, layer_count: int) -> int:
     return max(1, round(layer / of * layer_count))
 
 
+def affordable(wanted: int, least: int, budget: float) -> int:
+    """The first pruning layer: `wanted`, or an earlier one where the layers before it would take
+    more than two thirds of the budget of whole layers."""
+    return max(least, min(wanted, math.floor(_MOST_SPENT * budget)))
+
+
 def one_shot(layer_count: int, wanted: int, least: int, target: float) -> Stages:
-    """One pruning before layer `wanted`, or before an earlier one, down to `least`, where the
-    layers before it would take more than two thirds of the budget."""
+    """One pruning, at the first layer that is affordable."""
     budget = target * layer_count
-    layer = max(least, min(wanted, math.floor(_MOST_SPENT * budget)))
+    layer = affordable(wanted, least, budget)
     keep = (budget - layer) / (layer_count - layer)
     if keep < 0:
         raise Unreachable(f"{layer} of {layer_count} layers hold more than {target:.0%}")

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy import MODELS
 from benchmarks.tasks.files import Asked
+from luvc_core import checkpoints
 from luvc_core.chat import Message, Sampling
 from luvc_core.config import OimSettings, SpuSettings
 from luvc_core.encode import Encoder
@@ -18,6 +21,12 @@ from luvc_core.tokens import VisionTokens
 
 Pruning = SpuSettings | Pruner | None
 _MOST_TOKENS = 16
+
+
+def embedded() -> list[str]:
+    """Those of the embedded checkpoints that are there."""
+    folder = Path(checkpoints.__file__).parent
+    return [model for model in MODELS if (folder / model).is_dir()]
 
 
 @dataclass(frozen=True)

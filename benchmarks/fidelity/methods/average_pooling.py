@@ -58,7 +58,7 @@ def _pool(x: Tensor, piece: Piece, smaller: Piece) -> Tensor:
     grid = piece.grid
     ends = x[:0]
     if piece.separators != "none":
-        lines = x.unflatten(0, (-1, piece.line_length + 1))
+        lines = x.view(-1, piece.line_length + 1, x.shape[1])
         x, ends = lines[:, :-1].flatten(0, 1), lines[:, -1]
     planes = x.view(grid.frames, grid.rows, grid.columns, -1).movedim(-1, 1)
     target = (smaller.grid.rows, smaller.grid.columns)
@@ -74,6 +74,6 @@ def _with_separators(shown: Tensor, ends: Tensor, piece: Piece) -> Tensor:
     """ends: one for each line, or one for all. [grid tokens, dim] -> [tokens, dim]"""
     if piece.separators == "none":
         return shown
-    lines = shown.unflatten(0, (-1, piece.line_length))
+    lines = shown.reshape(-1, piece.line_length, shown.shape[1])
     ends = ends.expand(len(lines), -1).unsqueeze(1)
     return torch.cat((lines, ends), dim=1).flatten(0, 1)

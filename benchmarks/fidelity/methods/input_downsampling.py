@@ -86,9 +86,8 @@ def smaller_side(vision: LlavaOnevisionVision, side: int) -> Iterator[int]:
     """While it lasts, tiles have `side` patches a side, and the table of places is interpolated."""
     embeddings, before = vision._tower.embeddings, vision._side
     table, most = embeddings.position_embedding, vision._most_tokens
-    embeddings.position_embedding = torch.nn.Embedding.from_pretrained(
-        _resized(table.weight, before, side)
-    )
+    places = _resized(table.weight, before, side)
+    embeddings.position_embedding = torch.nn.Embedding(side**2, places.shape[1], _weight=places)
     vision._side, vision._most_tokens = side, most * side**2 // before**2
     try:
         yield side

@@ -92,7 +92,8 @@ def importance(queries: Tensor, keys: Tensor, hidden: Tensor, rows: Tensor) -> T
     """
     end = int(rows.max()) + 1
     attention = probabilities(queries[:end].mean(dim=0), keys[:end])
-    return attention[rows] * hidden[rows].float().norm(dim=1)
+    norms: Tensor = hidden[rows].float().norm(dim=1)
+    return attention[rows] * norms
 
 
 def clusters(keys: Tensor, survivors: Tensor, count: int) -> tuple[Tensor, Tensor]:

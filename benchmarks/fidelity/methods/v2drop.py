@@ -2,14 +2,15 @@
 
 Score: L2 norm of the difference of a token's hidden states at the inputs of two adjacent layers.
 Published for Qwen2-VL: before layers 3, 16 and 22 of 28 a quarter, a twentieth and one token stay.
-Here the first share follows the target, the second is a fifth of it, the last one token.
+Here the first share follows the target, the second is a fifth of it, the last one token; the first
+layer comes earlier where those before it would take more than two thirds of the budget.
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from benchmarks.fidelity.matching import Stages, scaled, solved
+from benchmarks.fidelity.matching import Stages, affordable, scaled, solved
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner, rows_of
 from benchmarks.fidelity.question import Question
 from luvc_core.algorithms.spectrum import keep_top
@@ -29,7 +30,8 @@ class V2Drop(Method):
 
 def stages(layer_count: int, tokens: int, target: float) -> Stages:
     """For a question with that many visual tokens."""
-    starts = tuple(scaled(layer, _OF, layer_count) for layer in _LAYERS)
+    first, *rest = (scaled(layer, _OF, layer_count) for layer in _LAYERS)
+    starts = (affordable(first, 1, target * layer_count), *rest)
 
     def of(first: float) -> Stages:
         return Stages(starts, (first, max(first / 5, 1 / tokens), 1 / tokens))

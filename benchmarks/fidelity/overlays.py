@@ -28,6 +28,7 @@ Raster = NDArray[np.generic]
 KINDS = ("presence", "chart", "document")
 KEEPS = (1.0, 0.75, 0.5)
 _LINE = "#D55E00"
+_FADED = (84, 108, 138)
 
 
 @dataclass
@@ -100,7 +101,7 @@ def _outline(axes: Axes, owners: Raster, image: Image.Image) -> None:
 
 
 def layers_of_survivors(checkpoint: Checkpoint, target: float = 0.33) -> Figure:
-    """A row for each picture, a column for each of some layers: what has left is dark."""
+    """A row for each picture, a column for each of some layers: what has left is faded."""
     count = checkpoint.engine.language.layer_count
     shown = sorted({round(share * (count - 1)) for share in (0, 0.2, 0.3, 0.4, 0.5)})
     figure, panels = plt.subplots(
@@ -114,7 +115,7 @@ def layers_of_survivors(checkpoint: Checkpoint, target: float = 0.33) -> Figure:
         )
         places = survivors(checkpoint, tokens, question, spu)
         for axes, layer in zip(line, shown, strict=True):
-            axes.imshow(_darkened(image, tokens[0], places[layer]))
+            axes.imshow(_faded(image, tokens[0], places[layer]))
             axes.set_title(f"layer {layer}: {len(places[layer])} tokens", fontsize=10)
             axes.set_axis_off()
         line[0].set_axis_on()
@@ -123,12 +124,13 @@ def layers_of_survivors(checkpoint: Checkpoint, target: float = 0.33) -> Figure:
     return figure
 
 
-def _darkened(image: Image.Image, tokens: VisionTokens, places: Tensor) -> Raster:
-    """uint8 [height, width, 3]: cells of tokens that are gone at a quarter of their brightness."""
+def _faded(image: Image.Image, tokens: VisionTokens, places: Tensor) -> Raster:
+    """uint8 [height, width, 3]: cells of tokens that are gone fade to a dull blue."""
     grid = tokens.pieces[0].grid
     alive = np.zeros(tokens.token_count, dtype=np.uint8)
     alive[places.numpy()] = 255
     cells = Image.fromarray(alive[: grid.rows * grid.columns].reshape(grid.rows, grid.columns))
     mask = np.asarray(cells.resize(image.size, Image.Resampling.NEAREST))[..., None] > 0
     pixels = np.asarray(image.convert("RGB"))
-    return np.where(mask, pixels, pixels // 4).astype(np.uint8)
+    faded = 0.15 * pixels + 0.85 * np.array(_FADED)
+    return np.where(mask, pixels, faded).astype(np.uint8)

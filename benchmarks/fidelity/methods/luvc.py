@@ -1,8 +1,9 @@
 """Ours: SPU with the default score, and the default ramp's shape at the target.
 
 The ramp ends at 80 % of the depth as in `lossless`, at 60 % as in `balanced` and `max` for targets
-below 45 %, later where that is too few tokens; it begins at the default's 10 %, or earlier where layers that hold all tokens would take
-more than two thirds of the budget; and what its first layer keeps follows the target.
+below 45 %, later where that is too few tokens; it begins at the default's 10 %, or earlier where
+layers that hold all tokens would take more than two thirds of the budget; and what its first layer
+keeps follows the target.
 """
 
 from typing import Literal

@@ -25,7 +25,7 @@ from benchmarks.fidelity.rows import OFF
 from benchmarks.fidelity.summary import families, means
 
 matplotlib.use("Agg")
-QUESTIONS = 20
+QUESTIONS = 100
 _COLOURS = dict(zip(spectra.SCORES, curves.COLOURS, strict=False))
 
 

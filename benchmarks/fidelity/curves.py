@@ -51,7 +51,14 @@ def draw(rows: Rows, path: Path) -> None:
         _panel(axes, rows, checkpoint, methods)
     panels[0][0].set_ylabel("accuracy kept, mean over tasks (%)")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(7, 4 * len(checkpoints)),
+        frameon=False,
+        fontsize=9,
+    )
     figure.set_layout_engine("constrained")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -93,7 +93,14 @@ def speed(models: Sequence[str]) -> Figure:
         axes.grid(alpha=0.25)
     panels[0][0].set_ylabel("accuracy kept, mean over tasks (%)")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False, fontsize=9)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(7, 4 * len(names)),
+        frameon=False,
+        fontsize=9,
+    )
     figure.set_layout_engine("constrained")
     return figure
 

@@ -92,12 +92,13 @@ def _outline(axes: Axes, owners: Raster, image: Image.Image) -> None:
     """Lines between patches of different tokens. owners: [rows, columns]"""
     rows, columns = owners.shape
     high, wide = image.height / rows, image.width / columns
-    for row, column in zip(*np.nonzero(owners[1:] != owners[:-1]), strict=True):
-        y = (row + 1) * high - 0.5
-        axes.hlines(y, column * wide - 0.5, (column + 1) * wide - 0.5, colors=_LINE, linewidth=0.8)
-    for row, column in zip(*np.nonzero(owners[:, 1:] != owners[:, :-1]), strict=True):
-        x = (column + 1) * wide - 0.5
-        axes.vlines(x, row * high - 0.5, (row + 1) * high - 0.5, colors=_LINE, linewidth=0.8)
+    # All at once: a call for each line takes minutes.
+    row, column = np.nonzero(owners[1:] != owners[:-1])
+    left, right = column * wide - 0.5, (column + 1) * wide - 0.5
+    axes.hlines((row + 1) * high - 0.5, left, right, colors=_LINE, linewidth=0.8)
+    row, column = np.nonzero(owners[:, 1:] != owners[:, :-1])
+    top, bottom = row * high - 0.5, (row + 1) * high - 0.5
+    axes.vlines((column + 1) * wide - 0.5, top, bottom, colors=_LINE, linewidth=0.8)
 
 
 def layers_of_survivors(checkpoint: Checkpoint, target: float = 0.33) -> Figure:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAMILY := qwen2-vl
 
 .PHONY: help setup demo serve test check bench-accuracy bench-towers bench-wire \
-	bench-break-case format protos release-protos clean
+	bench-break-case bench-fidelity format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-towers     time of real vision towers, with merging and without"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
+	@echo "make bench-fidelity   every method, ours and others', at equal tokens (QUICK=1: minutes)"
 	@echo "make format           rewrite the code the way 'make check' wants it"
 	@echo "make protos           generate the Python stubs again"
 
@@ -57,6 +58,9 @@ bench-wire: setup
 
 bench-break-case: setup
 	$(BIN)/python -m benchmarks.break_case
+
+bench-fidelity: setup
+	$(BIN)/python -m benchmarks.fidelity $(if $(QUICK),--quick)
 
 format: setup
 	$(BIN)/ruff format .

@@ -14,7 +14,8 @@ from luvc_core.chat import Message, Sampling, check_conversation
 from luvc_core.config import SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.detokenize import Detokenizer
-from luvc_core.engine.prefill import layer_counts, prefill
+from luvc_core.engine.prefill import prefill, pruner_for
+from luvc_core.engine.pruning import Pruner
 from luvc_core.engine.sampling import Sampler
 from luvc_core.errors import PromptTooLong
 from luvc_core.models.base import LanguageHalf, Prompt
@@ -25,11 +26,12 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Request:
-    """A conversation to continue. spu: pruning in the LLM, None for none."""
+    """A conversation to continue. spu: pruning in the LLM, None for none, or a pruner for this
+    request alone in the place of SPU."""
 
     messages: tuple[Message[VisionTokens], ...]
     sampling: Sampling = field(default_factory=Sampling)
-    spu: SpuSettings | None = None
+    spu: SpuSettings | Pruner | None = None
 
 
 @dataclass(frozen=True)
@@ -96,18 +98,15 @@ class Session:
         check: Callable[[], None],
     ) -> None:
         # Found here, a schedule for another depth is refused before anything is computed.
-        per_picture = layer_counts(prompt.pictures, request.spu, language.layer_count)
-        self._layer_counts = tuple(
-            sum(counts[layer] for counts in per_picture) for layer in range(language.layer_count)
-        )
+        self._pruner = pruner_for(request.spu, prompt.pictures, language.layer_count)
         self._language = language
         self._prompt = prompt
-        self._spu = request.spu
         self._check = check
         self._sampler = Sampler(request.sampling)
         self._text = Detokenizer(language.text_of, request.sampling.stop)
         self._most = min(request.sampling.max_tokens, language.context_length - prompt.length)
         self._caches: list[LayerCache] = []
+        self._layer_counts: tuple[int, ...] = ()
         self._tokens: list[int] = []
         self._prefill_seconds = 0.0
         self._first_token_at = 0.0
@@ -154,7 +153,9 @@ class Session:
             next_one = self._prompt.next_position + len(self._tokens) - 1
             position = torch.full((1, axes), next_one)
             return decode_step(self._language, self._tokens[-1], position, self._caches)
-        logits, self._caches = prefill(self._language, self._prompt, self._spu, self._check)
+        logits, self._caches = prefill(self._language, self._prompt, self._pruner, self._check)
+        text = self._prompt.length - sum(p.token_count for p in self._prompt.pictures)
+        self._layer_counts = tuple(cache.length - text for cache in self._caches)
         return logits
 
     def _take(self, token: int) -> Event:

@@ -92,7 +92,7 @@ def test_tokens_are_those_of_requests_served_alone(
 ) -> None:
     """However they arrive, leave and share, whatever the budget and the room."""
     engine = Engine(language)
-    room = data.draw(st.sampled_from((KV // 4, KV)), "room")
+    room = data.draw(st.sampled_from((KV // 2, KV)), "room")
     scheduler = Scheduler(Limits(room, data.draw(st.sampled_from((1, 150, 10**6)), "budget")))
     order = data.draw(st.permutations(range(len(requests))), "order")
     cancelled = set(data.draw(st.lists(st.sampled_from(order), max_size=4), "cancelled"))

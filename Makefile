@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
 
-.PHONY: help setup demo serve test check bench-accuracy bench-towers bench-wire \
-	bench-break-case bench-fidelity format protos release-protos clean
+.PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
+	bench-towers bench-wire bench-break-case format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
@@ -12,6 +12,8 @@ help:
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
+	@echo "make bench-serve      both services under load"
 	@echo "make bench-towers     time of real vision towers, with merging and without"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
@@ -49,6 +51,12 @@ check: setup
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-llm: setup
+	$(BIN)/python -m benchmarks.llm
+
+bench-serve: setup
+	$(BIN)/python -m benchmarks.serve
 
 bench-towers: setup
 	$(BIN)/python -m benchmarks.towers

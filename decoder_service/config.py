@@ -32,6 +32,8 @@ class DecoderConfig:
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
     max_active: int = flag(32, "most answers a replica works on at once")
+    kv_bytes: int = flag(4096 * MIB, "most keys and values that a replica's answers hold at once")
+    prefill_rows: int = flag(8192, "tokens times layers of prompts between two steps of answers")
     max_waiting: int = flag(64, "most requests waiting in a replica; more are refused")
     timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
     grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
@@ -40,7 +42,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         for name in ("port", "http_port"):
             check(0 < getattr(self, name) < 65536, name, getattr(self, name), "1 to 65535")
-        for name in ("replicas", "max_active"):
+        for name in ("replicas", "max_active", "kv_bytes", "prefill_rows"):
             check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")

@@ -20,8 +20,10 @@ from ray.serve.grpc_util import RayServegRPCContext
 from decoder_service import codec
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
+from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
-from luvc_core.engine.engine import Engine, Event, Session
+from luvc_core.engine.engine import Engine, Session
+from luvc_core.engine.scheduler import Limits
 from luvc_core.models.registry import load_language
 from luvc_core.slots import Slots
 
@@ -33,19 +35,22 @@ Response = decoder_pb2.DecoderServiceGenerateResponse
 
 
 class Decoder:
-    """Serves one language model. All model work happens on one thread of its own.
-
-    Each hop to that thread is one step of one session, first come, first served: the sessions at
-    work take turns token by token, and the event loop never waits for the model.
+    """Serves one language model. All model work happens on one thread, the engine's, which works on
+    all answers at once; the event loop never waits for it.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
         logging.basicConfig(level=config.log_level.upper(), format="%(levelname)s %(message)s")
         self._config = config
-        self._model_thread = ThreadPoolExecutor(1, "model")
         self._edge_threads = ThreadPoolExecutor(2, "edge")
         self._slots = Slots(config.max_active, config.max_waiting)
-        self._engine = self._model_thread.submit(_load, config).result()
+        self._engine = _load(config)
+        self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows))
+
+    def check_health(self) -> None:
+        """Called by Ray, which replaces a replica where this raises."""
+        if not self._streams.alive:
+            raise RuntimeError("the engine's thread has ended")
 
     async def Generate(
         self, request: decoder_pb2.DecoderServiceGenerateRequest, grpc_context: RayServegRPCContext
@@ -108,36 +113,40 @@ class Decoder:
 
         async with self._slots.take(deadline):
             session = await deadline.wait_for(
-                _run(self._model_thread, self._engine.start, question, check)
+                _run(self._edge_threads, self._engine.start, question, check)
             )
             try:
-                async for response in self._generate(session, arrival, deadline):
-                    yield response
+                async with aclosing(self._generate(session, arrival, deadline)) as responses:
+                    async for response in responses:
+                        yield response
             finally:
-                # A step that is under way ends at its next layer.
+                # A prefill that is under way ends at its next layer.
                 given_up.set()
-                self._model_thread.submit(_close, session, request_id)
+                how = "answered" if session.ended else "left"
+                count = len(session.tokens)
+                log.info("request %s %s after %d tokens", request_id, how, count)
 
     async def _generate(
         self, session: Session, arrival: float, deadline: Deadline
     ) -> AsyncGenerator[Response]:
-        queued = first_text = 0.0
-        while True:
-            began, event = await deadline.wait_for(_run(self._model_thread, _step, session))
-            queued = queued or began - arrival
-            if not event.text and not event.result:
-                continue
-            first_text = first_text or time.monotonic() - arrival
-            if not event.result:
-                yield Response(text=event.text)
-                continue
-            total = time.monotonic() - arrival
-            yield Response(
-                text=event.text,
-                finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
-                usage=codec.usage_to(event.result, queued, first_text, total),
-            )
-            return
+        first_text = 0.0
+        async with aclosing(self._streams.stream(session)) as events:
+            while True:
+                event = await deadline.wait_for(anext(events))
+                if not event.text and not event.result:
+                    continue
+                first_text = first_text or time.monotonic() - arrival
+                if not event.result:
+                    yield Response(text=event.text)
+                    continue
+                total = time.monotonic() - arrival
+                queued = session.began_at - arrival
+                yield Response(
+                    text=event.text,
+                    finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
+                    usage=codec.usage_to(event.result, queued, first_text, total),
+                )
+                return
 
 
 class _GivenUp(Exception):
@@ -149,21 +158,6 @@ def _load(config: DecoderConfig) -> Engine:
     # Ray sets OMP_NUM_THREADS to the CPUs that it reserves, which torch would obey.
     torch.set_num_threads(max(1, threads))
     return Engine(load_language(config.model, config.device, config.dtype))
-
-
-def _step(session: Session) -> tuple[float, Event]:
-    """When the step began, and what it brought."""
-    began = time.monotonic()
-    event = session.step()
-    if event is None:
-        raise RuntimeError("the session had ended already")
-    return began, event
-
-
-def _close(session: Session, request_id: str) -> None:
-    how = "answered" if session.ended else "left"
-    session.close()
-    log.info("request %s %s after %d tokens", request_id, how, len(session.tokens))
 
 
 def _run(

@@ -13,17 +13,17 @@ from luvc_core.tokens import VisionTokens
 
 
 def layer_counts(
-    pictures: Sequence[VisionTokens], spu: SpuSettings | None, layer_count: int
+    pictures: Sequence[VisionTokens], pruning: SpuSettings | Pruner | None, layer_count: int
 ) -> list[tuple[int, ...]]:
-    """For each picture, how many of its tokens enter each layer.
+    """For each picture, how many of its tokens enter each layer; at most, where a pruner decides.
 
     The schedule holds for each picture, not for each of its tiles: a tile that shows more may keep
     more. Separators count as tokens of their picture.
     """
     sizes = [picture.token_count for picture in pictures]
-    if spu is None:
-        return [(size,) * layer_count for size in sizes]
-    return [spu.layer_counts(layer_count, size) for size in sizes]
+    if isinstance(pruning, SpuSettings):
+        return [pruning.layer_counts(layer_count, size) for size in sizes]
+    return [(size,) * layer_count for size in sizes]
 
 
 def pruner_for(
@@ -35,30 +35,88 @@ def pruner_for(
     return pruning
 
 
+class Prefill:
+    """A prompt on its way through the layers, one at a time, so that others may run in between.
+
+    Before a layer, the tokens that are pruned leave the sequence for good; all others keep their
+    rotary positions. Text never leaves. Scores need all of a picture's tokens that are left at a
+    layer: a prefill can be sliced by layers, not by tokens.
+    """
+
+    def __init__(
+        self,
+        language: LanguageHalf,
+        prompt: Prompt,
+        pruning: SpuSettings | Pruner | None,
+        capacities: Sequence[int] = (),
+    ) -> None:
+        """capacities: of each layer's cache, where they are known."""
+        self.caches = [LayerCache(room) for room in capacities or [0] * language.layer_count]
+        self._language = language
+        self._prompt = prompt
+        self._pruner = pruner_for(pruning, prompt.pictures, language.layer_count)
+        self._counts = layer_counts(prompt.pictures, pruning, language.layer_count)
+        self._next = 0
+        self._left: list[Left] = []
+        self._hidden = torch.empty(0)
+        self._rotary = (self._hidden, self._hidden)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all layers are computed."""
+        return self._next == len(self.caches)
+
+    def rows_of(self, layer: int) -> int:
+        """How many tokens enter a layer; at most, where a pruner decides."""
+        text = self._prompt.length - sum(p.token_count for p in self._prompt.pictures)
+        return text + sum(counts[layer] for counts in self._counts)
+
+    @property
+    def next_rows(self) -> int:
+        """How many tokens enter the layer that comes next, 0 at the end."""
+        return 0 if self.ended else self.rows_of(self._next)
+
+    @property
+    def rows_left(self) -> int:
+        """The same summed over all layers still to come."""
+        return sum(map(self.rows_of, range(self._next, len(self.caches))))
+
+    def advance(self) -> None:
+        """Compute the next layer."""
+        if self._next == 0:
+            self._left = _all_of(self._prompt, self._language.device)
+            self._hidden = _embed(self._language, self._prompt)
+            self._rotary = self._language.rotary(self._prompt.positions)
+        index = self._next
+        if self._pruner is not None:
+            best = self._pruner.keep(index, self._hidden, self._rotary, self._left)
+            kept = _prune(self._left, best, len(self._hidden))
+            if kept is not None:
+                cos, sin = self._rotary
+                self._hidden, self._rotary = self._hidden[kept], (cos[:, kept], sin[:, kept])
+        self._hidden = self._language.layer(index, self._hidden, self._rotary, self.caches[index])
+        self._next += 1
+
+    def logits(self) -> Tensor:
+        """After the last token, float32 [vocabulary]. Only when all layers are computed."""
+        return self._language.logits(self._hidden[-1:])[0]
+
+
 def prefill(
     language: LanguageHalf,
     prompt: Prompt,
     pruning: SpuSettings | Pruner | None,
     check: Callable[[], None],
 ) -> tuple[Tensor, list[LayerCache]]:
-    """Logits after the last token, float32 [vocabulary], and one cache a layer.
+    """All layers at once: logits after the last token, float32 [vocabulary], and one cache a layer.
 
-    Before a layer, the tokens that are pruned leave the sequence for good; all others keep their
-    rotary positions. Text never leaves. `check` is called before every layer, and may raise.
+    check: called before every layer, and may raise.
     """
-    pruner = pruner_for(pruning, prompt.pictures, language.layer_count)
-    left = _all_of(prompt, language.device)
-    hidden = _embed(language, prompt)
-    cos, sin = language.rotary(prompt.positions)
-    caches = [LayerCache() for _ in range(language.layer_count)]
-    for index, cache in enumerate(caches):
+    work = Prefill(language, prompt, pruning)
+    while not work.ended:
         check()
-        if pruner is not None:
-            kept = _prune(left, pruner.keep(index, hidden, (cos, sin), left), len(hidden))
-            if kept is not None:
-                hidden, cos, sin = hidden[kept], cos[:, kept], sin[:, kept]
-        hidden = language.layer(index, hidden, (cos, sin), cache)
-    return language.logits(hidden[-1:])[0], caches
+        work.advance()
+    return work.logits(), work.caches
 
 
 def _embed(language: LanguageHalf, prompt: Prompt) -> Tensor:

@@ -18,7 +18,7 @@ from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, f
 from benchmarks.train.pictures import FILED, Trainee
 from benchmarks.train.tokenizer import build_tokenizer
 from benchmarks.train.views import PADDING
-from benchmarks.train.vision import TOWERS
+from benchmarks.train.vision import TOWERS, Looks, look_gap, start_from_qwen2_vl
 from luvc_core.chat import Message
 from luvc_core.encode import Encoder
 from luvc_core.engine.prefill import prefill
@@ -103,3 +103,23 @@ def close(ours: Tensor, trained: Tensor, share: float) -> None:
     """Mean difference as a share of the mean size."""
     assert ours.shape == trained.shape
     assert (ours - trained).abs().mean() < share * trained.abs().mean()
+
+
+def test_internvl_starts_out_looking_nearly_where_qwen2_vl_looks() -> None:
+    """Equal blocks on other places: a gap, but none between a tower and itself."""
+    towers = {}
+    for name in ("qwen2-vl", "internvl"):
+        family = FAMILIES[name]
+        config = build_config(family, build_tokenizer(family.marks), 1)
+        towers[name] = TOWERS[name](fresh_model(config, family, torch.zeros(1, HIDDEN)))
+    weights = towers["qwen2-vl"].modules.state_dict()
+    start_from_qwen2_vl(towers["internvl"], weights)
+    patches = torch.randn(2, 64, 3 * 14 * 14)
+    looks: dict[str, Looks] = {name: [] for name in towers}
+    with torch.no_grad():
+        for name, tower in towers.items():
+            tower.forward(patches, (4, 4), (0, 0), looks[name])
+    rows = torch.arange(0, 64, 3)
+    assert [query.shape for query, _ in looks["internvl"]] == [(2, 2, 64, 64)] * 6
+    assert look_gap(looks["internvl"], looks["internvl"], rows).abs() < 1e-5
+    assert look_gap(looks["internvl"], looks["qwen2-vl"], rows) > 1e-3

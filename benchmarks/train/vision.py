@@ -25,6 +25,9 @@ Grid = tuple[int, int]
 WHOLE = 16
 """Cells on a side of a tile."""
 
+Looks = list[tuple[torch.Tensor, torch.Tensor]]
+"""Each block's queries and keys of the patches: [pictures, heads, patches, head size]."""
+
 
 class Qwen2VLTower:
     """Both frames of a temporal patch weigh the same, so a patch is their mean."""
@@ -37,7 +40,14 @@ class Qwen2VLTower:
     def patch_weight(self) -> torch.Tensor:
         return self.modules.patch_embed.proj.weight
 
-    def forward(self, patches: torch.Tensor, grid: Grid, corner: Grid = (0, 0)) -> torch.Tensor:
+    def forward(
+        self,
+        patches: torch.Tensor,
+        grid: Grid,
+        corner: Grid = (0, 0),
+        looks: Looks | None = None,
+    ) -> torch.Tensor:
+        """looks: gets each block's."""
         tower: Any = self.modules
         batch, count, _ = patches.shape
         x = patches @ self.patch_weight().sum(2).flatten(1).T
@@ -46,9 +56,10 @@ class Qwen2VLTower:
             qkv = block.attn.qkv(block.norm1(x)).view(batch, count, 3, block.attn.num_heads, -1)
             query, key, value = qkv.unbind(2)
             query, key = apply_rotary_pos_emb_vision(query, key, cos, sin)
-            mixed = F.scaled_dot_product_attention(
-                query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-            )
+            query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+            if looks is not None:
+                looks.append((query, key))
+            mixed = F.scaled_dot_product_attention(query, key, value)
             x = x + block.attn.proj(mixed.transpose(1, 2).reshape(batch, count, -1))
             x = x + block.mlp(block.norm2(x))
         return tower.merger(x).view(batch, count // 4, -1)
@@ -66,7 +77,14 @@ class InternVLTower:
     def patch_weight(self) -> torch.Tensor:
         return self.modules["tower"].embeddings.patch_embeddings.projection.weight
 
-    def forward(self, patches: torch.Tensor, grid: Grid, corner: Grid = (0, 0)) -> torch.Tensor:
+    def forward(
+        self,
+        patches: torch.Tensor,
+        grid: Grid,
+        corner: Grid = (0, 0),
+        looks: Looks | None = None,
+    ) -> torch.Tensor:
+        """looks: gets each block's, without the class token's."""
         tower: Any = self.modules["tower"]
         embeddings, batch = tower.embeddings, len(patches)
         table = embeddings.position_embeddings[0]
@@ -75,6 +93,12 @@ class InternVLTower:
         first = (embeddings.cls_token + table[:1]).expand(batch, -1, -1)
         x = torch.cat([first, x + table[at]], 1)
         for layer in tower.encoder.layer:
+            if looks is not None:
+                inner = layer.layernorm_before(x[:, 1:])
+                parts = (layer.attention.q_proj(inner), layer.attention.k_proj(inner))
+                heads = layer.attention.num_heads
+                query, key = (p.unflatten(-1, (heads, -1)).transpose(1, 2) for p in parts)
+                looks.append((query, key))
             x = layer(x)
         x = tower.layernorm(x[:, 1:])
         # The four patches of a cell follow each other, as pixel shuffle would put them.
@@ -190,3 +214,18 @@ def start_from_qwen2_vl(tower: InternVLTower, weights: dict[str, torch.Tensor]) 
                 (layer.mlp.fc1, "mlp.fc1"), (layer.mlp.fc2, "mlp.fc2"),
             ):  # fmt: skip
                 getattr(target, kind).copy_(own[f"{source}.{kind}"])
+
+
+def look_gap(own: Looks, others: Looks, rows: torch.Tensor) -> torch.Tensor:
+    """How far attention is from another tower's of the same depth and heads: the divergence of what
+    some patches look at, averaged over them, heads and blocks.
+
+    rows: which patches, int64.
+    """
+    gaps = []
+    for (query, key), (other_query, other_key) in zip(own, others, strict=True):
+        scale = query.shape[-1] ** -0.5
+        said = (query[:, :, rows] @ key.mT * scale).log_softmax(-1)
+        wanted = (other_query[:, :, rows] @ other_key.mT * scale).softmax(-1)
+        gaps.append(F.kl_div(said, wanted, reduction="none").sum(-1).mean())
+    return torch.stack(gaps).mean()

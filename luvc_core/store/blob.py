@@ -14,6 +14,7 @@ import safetensors
 import torch
 from safetensors.torch import load, save
 
+from luvc_core.eight_bits import from_int8, to_int8
 from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens
 
 _ZEROS = "0" * 64
@@ -25,8 +26,8 @@ class BadValue(Exception):
     """A blob that is not what it should be. The text says what is wrong, for logs."""
 
 
-def to_blob(tokens: VisionTokens, key: str) -> bytes:
-    """The blob of tokens that are kept under `key`."""
+def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
+    """The blob of tokens that are kept under `key`. in_int8: smaller, and not exact."""
     about = {
         "key": key,
         "identity": asdict(tokens.identity),
@@ -40,6 +41,8 @@ def to_blob(tokens: VisionTokens, key: str) -> bytes:
         "positions": tokens.positions.contiguous(),
         "sizes": tokens.sizes.contiguous(),
     }
+    if in_int8:
+        tensors["embeddings"], tensors["scales"] = to_int8(tokens.embeddings)
     blank = save(tensors, {"luvc": json.dumps(about), "sha256": _ZEROS})
     return _fill(blank, _ZEROS, _digest(blank, _ZEROS))
 
@@ -62,6 +65,8 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
         if about["key"] != key:
             raise BadValue("kept under another key")
         tensors = load(blob)
+        if "scales" in tensors:
+            tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
         tokens = VisionTokens(
             tensors["embeddings"],
             tuple(_piece(piece) for piece in about["pieces"]),
@@ -72,7 +77,7 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             source_positions=about["source_positions"],
             clip=ClipFrames(**about["clip"]) if about["clip"] else None,
         )
-    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise BadValue(f"malformed: {type(error).__name__}: {error}") from None
     _check_numbers(tokens)
     return tokens

@@ -25,7 +25,7 @@ from tests.valkey import shared_valkey, url
 __all__ = ["shared_valkey"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # A small file that takes a good part of a second to decode: time to be killed in.
-LARGE = encoded(Image.new("RGB", (7000, 7000), "teal"))
+LARGE = encoded(Image.new("RGB", (4000, 4000), "teal"))
 
 
 @dataclass
@@ -67,7 +67,7 @@ def fronts(checkpoint: Path, tmp_path: Path, shared_valkey: ValkeyServer) -> Ite
 
 def encode(one: Front, picture: bytes) -> bytes:
     request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=picture)])
-    (tokens,) = one.stub.Encode(request, timeout=TIMEOUT).vision_tokens
+    (tokens,) = one.stub.Encode(request, timeout=3 * TIMEOUT).vision_tokens
     return bytes(tokens.checksum_sha256)
 
 

@@ -20,6 +20,7 @@ from ray.serve.grpc_util import RayServegRPCContext
 from decoder_service import codec
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
+from decoder_service.fetch import Fetcher
 from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
 from luvc_core.engine.engine import Engine, Session
@@ -46,6 +47,7 @@ class Decoder:
         self._slots = Slots(config.max_active, config.max_waiting)
         self._engine = _load(config)
         self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows))
+        self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
 
     def check_health(self) -> None:
         """Called by Ray, which replaces a replica where this raises."""
@@ -72,6 +74,8 @@ class Decoder:
             identity=codec.identity_to(model.identity),
             layer_count=model.layer_count,
             context_length=model.context_length,
+            token_sources=self._fetcher.sources,
+            token_codecs=codec.TOKEN_CODECS,
         )
 
     async def Check(
@@ -101,8 +105,10 @@ class Decoder:
     ) -> AsyncGenerator[Response]:
         arrival = time.monotonic()
         deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
+        fetched = await self._fetcher.fetch(request.vision_tokens, deadline)
+        served = self._engine.language.identity
         question = await deadline.wait_for(
-            _run(self._edge_threads, codec.question_from, request, self._engine.language.identity)
+            _run(self._edge_threads, codec.question_from, request, served, fetched)
         )
         given_up = threading.Event()
 

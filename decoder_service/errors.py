@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import grpc
 from luvc.status import Details, Status, Violation, reason_of, shorten
 
-from luvc_core.errors import InvalidInput, LuvcError
+from luvc_core.errors import InvalidInput, LuvcError, Overloaded
 
 if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext
@@ -36,5 +36,6 @@ def status_of(error: BaseException, request_id: str) -> Status:
         )
     message = shorten(str(error))
     violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
-    details = Details(reason_of(error), violations, request_id)
+    retry_after = error.retry_after if isinstance(error, Overloaded) else None
+    details = Details(reason_of(error), violations, request_id, retry_after)
     return Status(grpc.StatusCode[error.code], message, details)

@@ -21,7 +21,7 @@ def main() -> int:
     )
     try:
         asyncio.run(serve(config))
-    except (LuvcError, OSError, RuntimeError) as error:
+    except (LuvcError, OSError, RuntimeError, ValueError) as error:
         print(f"encoder_service: {error}", file=sys.stderr)
         return 1
     return 0

@@ -4,35 +4,52 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from luvc.fields import duration_of, seconds_of
-from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, usage_pb2
+from luvc.status import reason_of
+from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2, usage_pb2
 
 from encoder_service import codec
+from encoder_service.attempts import Attempts
+from encoder_service.carrier import Carrier, Way
 from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
-from encoder_service.errors import status_of
-from encoder_service.vision import Encoded, Vision
+from encoder_service.errors import Refused, status_of
+from encoder_service.plane import Encoded, TokenPlane
+from encoder_service.tenants import Tenants
 from luvc_core.config import Compression
 from luvc_core.deadline import Deadline
-from luvc_core.errors import InvalidInput
+from luvc_core.errors import InvalidInput, TokensLost
+from luvc_core.profiles import profile
 from luvc_core.slots import Slots
 
 log = logging.getLogger(__name__)
+
+TOKENS_LOST = reason_of(TokensLost(""))
 
 
 class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     """Answers every accepted request with a result or a typed error, within its deadline."""
 
-    def __init__(self, vision: Vision, decoder: DecoderClient, config: EncoderConfig) -> None:
-        self._vision = vision
+    def __init__(
+        self,
+        plane: TokenPlane,
+        carrier: Carrier,
+        decoder: DecoderClient,
+        tenants: Tenants,
+        config: EncoderConfig,
+    ) -> None:
+        self._tenants = tenants
+        self._plane = plane
+        self._carrier = carrier
         self._decoder = decoder
         self._config = config
         self._slots = Slots(config.max_active, config.max_waiting)
+        self._attempts = Attempts()
 
     async def Generate(self, request: encoder_pb2.GenerateRequest, context: Any) -> None:
         arrival = time.monotonic()
@@ -40,14 +57,25 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         try:
             asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
-            answer = _Answer(request, request_id, arrival, deadline)
-            # Writing from this coroutine, rather than yielding, closes what is below at once when
-            # the client cancels.
-            async with self._slots.take(deadline), aclosing(self._answer(answer)) as responses:
-                async for response in responses:
-                    await deadline.wait_for(context.write(response))
+            tenant = self._tenants.of(context.invocation_metadata())
+            answer = _Answer(request, request_id, arrival, deadline, tenant)
+            key = (answer.tenant, request.idempotency_key[:100])
+            await self._attempts.run(key, self._respond(answer, context))
         except Exception as error:
             await _abort(context, error, request_id)
+
+    async def _respond(self, answer: "_Answer", context: Any) -> None:
+        deadline = answer.deadline
+        answer.waited = self._slots.are_taken
+        # Writing from this coroutine, rather than yielding, closes what is below at once when the
+        # client cancels.
+        async with (
+            self._tenants.turn(answer.tenant, deadline),
+            self._slots.take(deadline),
+            aclosing(self._answer(answer)) as responses,
+        ):
+            async for response in responses:
+                await deadline.wait_for(context.write(response))
 
     async def Encode(
         self, request: encoder_pb2.EncodeRequest, context: Any
@@ -58,33 +86,50 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             compression = codec.compression_from(request.compression, self._config.profile)
             if not request.media:
                 raise InvalidInput("media", "empty", "at least one picture or clip")
-            media = [codec.MediaFile(m.data, f"media[{i}]") for i, m in enumerate(request.media)]
-            async with self._slots.take(deadline):
-                encoded = await self._vision.encode(media, compression.oim, deadline)
-            return encoder_pb2.EncodeResponse(vision_tokens=encoded.messages)
+            media = [codec.media_from(m, f"media[{i}]") for i, m in enumerate(request.media)]
+            tenant = self._tenants.of(context.invocation_metadata())
+            async with self._tenants.turn(tenant, deadline), self._slots.take(deadline):
+                encoded = await self._plane.encode(media, compression.oim, deadline, tenant)
+                load = await self._carrier.inline(encoded.entries, deadline)
+            return encoder_pb2.EncodeResponse(vision_tokens=load.messages)
         except Exception as error:
             await _abort(context, error, request_id)
             raise
+
+    async def FetchTokens(self, request: encoder_pb2.FetchTokensRequest, context: Any) -> None:
+        request_id = uuid.uuid4().hex
+        try:
+            deadline = Deadline.after(self._config.timeout, context.time_remaining())
+            for piece in self._carrier.pieces(request.handle):
+                await deadline.wait_for(context.write(piece))
+        except Exception as error:
+            await _abort(context, error, request_id)
 
     async def _answer(self, answer: "_Answer") -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         conversation = codec.conversation_from(answer.request.messages)
         codec.check_sampling(answer.request.sampling)
         compression = codec.compression_from(answer.request.compression, self._config.profile)
-        deadline = answer.deadline
+        deadline, policy = answer.deadline, answer.request.degradation
+        if answer.waited and policy == encoder_pb2.DEGRADATION_COMPRESS_MORE:
+            compression = profile("max")
+            answer.degradations.append("compressed_more")
         await self._decoder.check(deadline)
-        encoded = Encoded((), (), 0.0, 0.0, 0.0)
-        if media := codec.media_in(conversation):
-            encoded = await self._vision.encode(media, compression.oim, deadline)
+        media = codec.media_in(conversation)
+        strict = policy == encoder_pb2.DEGRADATION_FAIL
+        encoded = await self._plane.encode(
+            media, compression.oim, deadline, answer.tenant, strict=strict
+        )
+        if encoded.trouble:
+            answer.degradations.append("store_failed")
         call = decoder_pb2.DecoderServiceGenerateRequest(
             messages=codec.messages_to(conversation),
-            vision_tokens=encoded.messages,
             sampling=answer.request.sampling,
             timeout=duration_of(deadline.left),
             request_id=answer.request_id,
         )
         codec.spu_to(call, compression.spu)
         called, first = time.monotonic(), None
-        async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+        async with aclosing(self._decoded(answer, call, encoded)) as pieces:
             async for piece in pieces:
                 first = first or time.monotonic()
                 response = encoder_pb2.GenerateResponse(
@@ -95,6 +140,41 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                     response.usage.CopyFrom(_usage(answer, piece.usage, encoded, compression))
                 yield response
 
+    async def _decoded(
+        self, answer: "_Answer", call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
+    ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
+        """The decoder's answer. Tokens that it could not fetch are sent along, once."""
+        deadline = answer.deadline
+        int8 = tokens_pb2.TOKEN_CODEC_INT8
+        in_int8 = answer.request.token_codec == int8 and int8 in self._decoder.codecs
+        with ExitStack() as held:
+            way = Way(self._decoder.sources, in_int8)
+            load = await self._carrier.load(encoded.entries, way, deadline, held)
+            answer.fetched_count = load.reference_count
+            answer.wire_bytes = load.byte_count
+            call.vision_tokens.extend(load.messages)
+            try:
+                async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+                    async for piece in pieces:
+                        # It has them, then.
+                        held.close()
+                        yield piece
+                return
+            except Refused as refusal:
+                lost = load.reference_count and refusal.status.details.reason == TOKENS_LOST
+                if not lost or answer.request.degradation == encoder_pb2.DEGRADATION_FAIL:
+                    raise
+                log.warning("request %s: %s", answer.request_id, refusal)
+        answer.fetched_count = 0
+        answer.degradations.append("sent_along")
+        del call.vision_tokens[:]
+        load = await self._carrier.inline(encoded.entries, deadline, in_int8)
+        call.vision_tokens.extend(load.messages)
+        call.timeout.CopyFrom(duration_of(deadline.left))
+        async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+            async for piece in pieces:
+                yield piece
+
 
 @dataclass
 class _Answer:
@@ -104,8 +184,13 @@ class _Answer:
     request_id: str
     arrival: float
     deadline: Deadline
+    tenant: str
     called: float = 0.0
     first: float = 0.0
+    fetched_count: int = 0
+    wire_bytes: int = 0
+    waited: bool = False
+    degradations: list[str] = field(default_factory=list)
 
 
 def _usage(
@@ -116,9 +201,13 @@ def _usage(
     usage.CopyFrom(decoded)
     usage.source_visual_token_count = sum(t.source_token_count for t in encoded.tokens)
     usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
-    usage.wire_byte_count = sum(t.byte_count for t in encoded.tokens)
+    usage.wire_byte_count = answer.wire_bytes
     usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
     usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
+    usage.reused_media_count = encoded.reused_count
+    usage.media_kept = encoded.kept
+    usage.fetched_media_count = answer.fetched_count
+    usage.degradations.extend(answer.degradations)
     usage.profile = compression.name
     times = usage.times
     # Both clocks measure only spans of their own, so that they need not agree.
@@ -128,10 +217,10 @@ def _usage(
         "time_to_first_token": answer.first - answer.arrival,
         "total": time.monotonic() - answer.arrival,
     }
-    if encoded.tokens:
-        spans["media"] = encoded.media_seconds
-        spans["encode_queue"] = encoded.queue_seconds
-        spans["encode"] = encoded.encode_seconds
+    if encoded.spans:
+        spans["media"] = encoded.spans.media
+        spans["encode_queue"] = encoded.spans.queue
+        spans["encode"] = encoded.spans.encode
     for name, seconds in spans.items():
         getattr(times, name).CopyFrom(duration_of(max(0.0, seconds)))
     return usage

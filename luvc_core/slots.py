@@ -17,6 +17,11 @@ class Slots:
         self._waiting_limit = waiting
         self.waiting = 0
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether another request would have to wait."""
+        return self._free.locked()
+
     @asynccontextmanager
     async def take(self, deadline: Deadline) -> AsyncIterator[None]:
         """Hold a slot for the time of the block.

@@ -45,7 +45,10 @@ class VisionHalf(ABC):
     the device: one call at a time.
 
     sampling: which frames of a clip the family looks at, None where it takes pictures only.
+    shows_alone_larger: whether `alone` makes a difference to what a picture becomes.
     """
+
+    shows_alone_larger: ClassVar[bool] = False
 
     identity: Identity
     device: torch.device

@@ -45,9 +45,16 @@ def movement(rng: random.Random, size: tuple[int, int]) -> tuple[list[Actor], li
         asked += [
             QA("movement", f"What direction is the {actor.name} moving?", way),
             QA("movement", f"Is the {actor.name} moving {either}?", way),
-            QA("movement", f"Which shape is moving {way}?", actor.shape),
-            QA("movement", f"What color is the object moving {way}?", actor.color),
         ]
+    mover = rng.choice(movers)
+    asked.append(
+        rng.choice(
+            (
+                QA("movement", f"Which shape is moving {mover.direction}?", mover.shape),
+                QA("movement", f"What color is the object moving {mover.direction}?", mover.color),
+            )
+        )
+    )
     return actors, asked
 
 

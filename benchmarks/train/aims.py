@@ -92,6 +92,26 @@ class Aims:
         return self._in_picture(qa, place, hot.flatten(0, 1))
 
     @staticmethod
+    def by_event(qa: QA, events: Events, cell_count: int) -> torch.Tensor | None:
+        """For a question that names an object only by what became of it: the cells that show such
+        a thing, [2, cell_count]. They are told apart further up than objects by their looks."""
+        text, answer = qa.question.rstrip("?"), qa.answer
+        event = text.split()[-1]
+        if " is new " in text:
+            event = "new"
+        named = qa.kind not in ("movement", "change", "difference") or answer in (
+            *EVENTS,
+            "yes",
+            "no",
+        )
+        if named or event not in EVENTS or text.startswith(("Is ", "Does ")):
+            return None
+        found = events.cells[events.flags[:, EVENTS.index(event)] > 0]
+        cells = torch.zeros(2, cell_count, dtype=torch.bool)
+        cells[:, found] = True
+        return cells
+
+    @staticmethod
     def is_counted(qa: QA, place: int) -> bool:
         """The answer's token at `place` is a number of things, or compares two."""
         many = qa.question.startswith("How many") and qa.kind in ("count", "chart")

@@ -20,17 +20,20 @@ SINK = 2.0
 
 
 class Forward(NamedTuple):
-    """Hidden states at the end, and after a third and two thirds of the layers; log attention of
-    the `asked` tokens in the two layers above the first third in the first two heads, and of the
-    `told` ones around that third in the last: [layers, tokens, heads, length].
+    """Hidden states at the end, and after a third and a half of the layers; log attention of the
+    `asked` tokens in two layers above the first third in the first two heads, the same in two
+    layers above the half, and of the `told` ones around the first third in the last head: [layers,
+    tokens, heads, length].
 
-    All but the first feed training-only losses.
+    Nothing is looked up further up, where pruning leaves few visual tokens. All but the first feed
+    training-only losses.
     """
 
     hidden: torch.Tensor
     tapped: torch.Tensor
     later: torch.Tensor
     looks: torch.Tensor
+    late_looks: torch.Tensor
     traces: torch.Tensor
 
 
@@ -43,10 +46,10 @@ def decoder_forward(
     told: torch.Tensor,
 ) -> Forward:
     """x: [samples, length, hidden]; asked and told: [samples, length], bool."""
-    looks, traces, lower = [], [], []
+    looks, late_looks, traces, lower = [], [], [], []
     batch, length, _ = x.shape
     cos, sin = decoder.rotary_emb(x, positions)
-    tap, stride = len(decoder.layers) // 3, len(decoder.layers) // 6
+    tap, half, stride = (len(decoder.layers) // part for part in (3, 2, 6))
     for number, layer in enumerate(decoder.layers):
         inner, attention = layer.input_layernorm(x), layer.self_attn
         query, key, value = (
@@ -57,6 +60,8 @@ def decoder_forward(
         heads = query.shape[1]
         if number in (tap, tap + stride):
             looks.append(_attention(query, key, mask, asked, slice(0, AIMED_HEADS)))
+        if number in (half, 2 * tap - 1):
+            late_looks.append(_attention(query, key, mask, asked, slice(0, AIMED_HEADS)))
         if number in (tap - stride, tap):
             traces.append(_attention(query, key, mask, told, slice(AIMED_HEADS, None)))
         mixed = F.scaled_dot_product_attention(
@@ -64,9 +69,16 @@ def decoder_forward(
         )
         x = x + attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
-        if number + 1 in (tap, 2 * tap):
+        if number + 1 in (tap, half):
             lower.append(x)
-    return Forward(decoder.norm(x), lower[0], lower[1], torch.stack(looks), torch.stack(traces))
+    return Forward(
+        decoder.norm(x),
+        lower[0],
+        lower[1],
+        torch.stack(looks),
+        torch.stack(late_looks),
+        torch.stack(traces),
+    )
 
 
 def _attention(
@@ -120,7 +132,8 @@ class Losses:
         place = _places(pack.cells[visual], views[0])
         self.place = F.mse_loss(heads.place(tapped[visual]), place) / 0.083
         self.query = F.mse_loss(heads.query(tapped[self.asked]), pack.queries) / 0.09
-        self.look, self.tally = self._look(out.looks)
+        late = pack.late[:, None, None]
+        self.look, self.tally = self._look(torch.where(late, out.late_looks, out.looks))
         self.trace = self.event = x.new_zeros(())
         if len(flags):
             self.trace = -out.traces.gather(-1, origins.expand(2, -1, 1, 1)).mean()

@@ -35,8 +35,8 @@ class Pack:
     question's number from 1, PADDING behind the end; `targets` is the next token where it belongs
     to an answer, else PADDING; `queries` [targets, hidden] holds for each of those, row by row,
     what to look for and `aims` [targets, 2, frames * cells] where it is (see Aims); `counted`
-    [targets] marks those that tell how many aims there are; `kinds` names each sample's questions
-    in order.
+    [targets] marks those that tell how many aims there are, `late` [targets] those whose aims show
+    only further up (see Aims.by_event); `kinds` names each sample's questions in order.
     """
 
     ids: torch.Tensor
@@ -47,6 +47,7 @@ class Pack:
     queries: torch.Tensor
     aims: torch.Tensor
     counted: torch.Tensor
+    late: torch.Tensor
     kinds: tuple[tuple[str, ...], ...]
 
     def mask(self) -> torch.Tensor:
@@ -92,9 +93,14 @@ class Packer:
             for qa in view.asked:
                 follows = row.block > 0 and rng.random() < second_turns
                 row.ask(self.turn(qa, follows), follows)
+                late = view.events and self._aims.by_event(
+                    qa, view.events, view.hot[..., 0].numel()
+                )
                 for place in range(len(row.answer)):
                     row.queries.append(self._aims.query(qa, place))
-                    row.aims.append(self._aims.cells(qa, place, view.hot))
+                    aims = self._aims.cells(qa, place, view.hot) if late is None else late
+                    row.aims.append(aims)
+                    row.late.append(late is not None)
                     row.counted.append(self._aims.is_counted(qa, place))
         length = max(len(row.ids) for row in rows)
         padded = [
@@ -115,6 +121,7 @@ class Packer:
             torch.stack([q for row in rows for q in row.queries]),
             torch.stack([a for row in rows for a in row.aims]),
             torch.tensor([flag for row in rows for flag in row.counted]),
+            torch.tensor([flag for row in rows for flag in row.late]),
             tuple(tuple(qa.kind for qa in view.asked) for view in views),
         )  # fmt: skip
 
@@ -132,6 +139,7 @@ class _Row:
         self.queries: list[torch.Tensor] = []
         self.aims: list[torch.Tensor] = []
         self.counted: list[bool] = []
+        self.late: list[bool] = []
 
     def ask(self, turn: Turn, follows: bool) -> None:
         """A turn that follows the last one goes on in its block; another restarts."""

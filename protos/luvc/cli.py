@@ -56,7 +56,8 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--profile",
-        help="off, lossless, balanced, max or spu-paper (default: the server's)",
+        help="off, lossless, balanced, max, spu-paper, or one of the server's own (default: the "
+        "server's choice)",
     )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default)")
@@ -113,6 +114,18 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=1,
         metavar="N",
         help="copies of the language model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profiles",
+        default="",
+        metavar="FILE",
+        help="TOML file of profiles, as `luvc calibrate` writes it, that requests may name, too",
+    )
+    parser.add_argument(
+        "--profile",
+        default="",
+        metavar="NAME",
+        help="compression where a request names none (default: lossless)",
     )
     parser.add_argument(
         "--start-timeout",
@@ -194,6 +207,8 @@ def serve(options: argparse.Namespace) -> int:
         port=options.port,
         decoder_port=options.decoder_port,
         decoder_replicas=options.decoder_replicas,
+        profiles=options.profiles,
+        profile=options.profile,
     ).run(options.start_timeout)
 
 

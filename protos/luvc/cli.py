@@ -1,19 +1,21 @@
 """The `luvc` command. Answers go to stdout, everything meant for people's eyes to stderr."""
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from luvc.answers import Answer
+from luvc.calibrate import add_parser, calibrate
 from luvc.client import Client
 from luvc.errors import LuvcError
+from luvc.model_stack import is_installed
 
 EXAMPLES = """examples:
   luvc serve                                   both services on this machine, until Ctrl-C
   luvc models                                  what can be served
+  luvc calibrate --data FOLDER                 how much compression your own questions bear
   luvc ask photo.jpg "What colour is the car?"
   luvc ask before.png after.png "What differs?" --json
   luvc ask clip.mp4 "What moves?"
@@ -33,8 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_ask(commands)
     _add_serve(commands)
     _add_models(commands)
+    add_parser(commands)
     options = parser.parse_args(arguments)
-    return {"ask": ask, "serve": serve, "models": models}[options.command](options)
+    run = {"ask": ask, "serve": serve, "models": models, "calibrate": calibrate}
+    return run[options.command](options)
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -197,7 +201,7 @@ def _summary(answer: Answer) -> str:
 
 def serve(options: argparse.Namespace) -> int:
     """Run both services in the foreground."""
-    if not _has_model_stack():
+    if not is_installed():
         return 2
     from luvc.launch import Stack  # noqa: PLC0415 - only `serve` starts processes
 
@@ -214,19 +218,11 @@ def serve(options: argparse.Namespace) -> int:
 
 def models(options: argparse.Namespace) -> int:
     """List what can be served."""
-    if not _has_model_stack():
+    if not is_installed():
         return 2
     # In a process of its own, as the services: this package never imports the model stack.
     command = [sys.executable, "-m", "luvc_core.models.catalogue"]
     return subprocess.run([*command, *(["--json"] if options.json else [])], check=False).returncode
-
-
-def _has_model_stack() -> bool:
-    """Says so on stderr where it is missing."""
-    if importlib.util.find_spec("ray") and importlib.util.find_spec("torch"):
-        return True
-    print("luvc: this needs the model stack: pip install 'luvc[serve]'", file=sys.stderr)
-    return False
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from luvc_core.calibrate.trial import Trial
+from luvc_core.calibrate.trial import LEAST, Trial
 
 matplotlib.use("Agg")
 
@@ -17,10 +18,11 @@ Interval = tuple[float, float]
 
 
 def frontier(trials: Sequence[Trial]) -> list[Trial]:
-    """Of those asked all questions, what no other beats with as few tokens; fewest tokens first."""
+    """What no other beats with as few tokens, fewest tokens first. Only of those asked enough
+    questions; where they were given up, the interval shows it."""
     best: list[Trial] = []
-    complete = [trial for trial in trials if trial.asked == trial.questions]
-    for trial in sorted(complete, key=lambda t: (t.averaged, -t.loyalty)):
+    known = [trial for trial in trials if trial.asked >= min(LEAST, trial.questions)]
+    for trial in sorted(known, key=lambda t: (t.averaged, -t.loyalty)):
         if not best or trial.loyalty > best[-1].loyalty:
             best.append(trial)
     return best
@@ -56,10 +58,10 @@ def _panel(
 ) -> None:
     edge = frontier(trials)
     rest = [trial for trial in trials if trial not in edge]
-    style = {"linestyle": "none", "capsize": 2, "elinewidth": 0.8}
+    style: dict[str, Any] = {"linestyle": "none", "capsize": 2, "elinewidth": 0.8}
     for group, colour, mark, name in (
         (rest, _GREY, "x", "tried"),
-        (edge, _BLUE, "o", "nothing better with as few tokens"),
+        (edge, _BLUE, "o", "the most with as few tokens"),
         ([best], _ORANGE, "*", "chosen" if best.passed else "best, below the target"),
     ):
         if not group:
@@ -73,6 +75,6 @@ def _panel(
         axes.errorbar(
             x, y, [below, above], color=colour, marker=mark, markersize=size, label=name, **style
         )
-    axes.plot([100 * t.averaged for t in edge], [100 * value(t) for t in edge], color=_BLUE)
+    axes.plot([100 * t.averaged for t in edge], [100 * value(t) for t in edge], "--", color=_BLUE)
     axes.set_xlabel("visual tokens in the average layer (%)")
     axes.grid(alpha=0.25)

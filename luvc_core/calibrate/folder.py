@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from luvc_core.errors import InvalidInput
 from luvc_core.media.video import kind_of
@@ -92,5 +92,5 @@ def _files(names: Any, folder: Path, field: str) -> tuple[Path, ...]:
     return paths
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip())

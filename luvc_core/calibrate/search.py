@@ -13,7 +13,7 @@ missed more questions than the target leaves room for, so bad ones cost a few qu
 from collections.abc import Callable, Iterable, Sequence
 
 from luvc_core.calibrate.candidates import AXES, LEVELS, Shape
-from luvc_core.calibrate.trial import Trial
+from luvc_core.calibrate.trial import LEAST, Trial
 from luvc_core.config import Compression
 from luvc_core.profiles import PROFILES
 
@@ -21,8 +21,6 @@ from luvc_core.profiles import PROFILES
 Round = Callable[[Sequence[Trial], str], None]
 
 _HALVINGS = 3
-# Points of the curve are known from at least this many questions.
-_LEAST = 20
 _PROFILES = ("lossless", "balanced", "max")
 
 
@@ -67,7 +65,7 @@ class Search:
 
     def _coarse(self, shape: Shape) -> int:
         """The last level that the shape passes, -1 for none."""
-        least = min(_LEAST, self._questions)
+        least = min(LEAST, self._questions)
         profiles = [PROFILES[name] for name in _PROFILES]
         own = [shape.at(self._layer_count, level) for level in LEVELS]
         self._try([*own, *profiles], "levels", least)

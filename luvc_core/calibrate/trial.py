@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from luvc_core.calibrate.intervals import wilson
 from luvc_core.config import Compression, Keep
 
+# Points of the curve are known from at least this many questions.
+LEAST = 20
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -185,8 +185,9 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
 
 
 def test_every_flag_is_one_of_the_search_and_its_help_says_the_default(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as ended:
         cli.main(["calibrate", "--help"])
     assert ended.value.code == 0

@@ -90,7 +90,8 @@ def _located(path: str, name: str, error: InvalidSettings) -> InvalidProfiles:
 
 def _tables(compression: Compression) -> Iterator[list[str]]:
     name, oim, spu = compression.name, compression.oim, compression.spu
-    yield [f"[{name}]"]
+    if oim == OimSettings() and spu is None:
+        yield [f"[{name}]"]
     if oim != OimSettings():
         yield [f"[{name}.oim]", *_lines(dataclasses.asdict(oim))]
     if spu is not None:

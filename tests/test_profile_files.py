@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from luvc.launch import Stack
 
 from decoder_service.app import application
 from decoder_service.config import DecoderConfig
@@ -12,6 +13,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.server import load_profiles
 from luvc_core.config import Compression, Keep, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidProfiles, InvalidSettings
+from luvc_core.flags import config_from
 from luvc_core.models.registry import layer_count
 from luvc_core.profile_files import read_profiles, to_toml
 from luvc_core.profiles import BUILT_IN, PROFILES
@@ -172,6 +174,21 @@ def test_the_decoder_refuses_schedules_for_another_depth(
     six = write(tmp_path, FIVE_LAYERS.replace("[1,", "[1, 1,"))
     with pytest.raises(InvalidProfiles, match=r"own.toml: five.spu.keep.shares: got 6 shares"):
         application(DecoderConfig(model=model, profiles=six))
+
+
+def test_serve_hands_the_file_to_both_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, EXAMPLE)
+    flags: dict[str, tuple[str, ...]] = {}
+    monkeypatch.setattr(Stack, "_spawn", lambda _, module, *own: flags.update({module: own}))
+    monkeypatch.setattr(Stack, "_await", lambda *_: None)
+    Stack("any", profiles=path, profile="receipts").start(1.0)
+    front = config_from(EncoderConfig, "e", "LUVC_ENCODER_", flags["encoder_service"], {})
+    back = config_from(DecoderConfig, "d", "LUVC_DECODER_", flags["decoder_service"], {})
+    assert (front.profiles, front.profile, back.profiles) == (path, "receipts", path)
+    Stack("any").start(1.0)
+    assert not any("profile" in flag for own in flags.values() for flag in own)
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "internvl", "llava", "llava_onevision"])

@@ -64,10 +64,9 @@ def _write(config: CalibrateConfig, best: Trial, questions: int) -> None:
     comment = (
         f"Written by `luvc calibrate` for {config.model}: {label(best.compression)}.\n"
         f"Of {questions} questions in {Path(config.data).resolve().name},"
-        f" {100 * best.loyalty:.1f} % were answered as without compression"
-        f" (95 %: {report.interval(best)}; target {100 * config.target_loyalty:g}),\n"
-        f"with {100 * best.averaged:.1f} % of the visual tokens in the average layer"
-        f" and {100 * best.sent:.1f} % sent."
+        f" {100 * best.loyalty:.1f} % were answered as without compression\n"
+        f"(95 %: {report.interval(best)}; target {100 * config.target_loyalty:g}),"
+        f" with {100 * best.averaged:.1f} % of the visual tokens in the average layer."
     )
     profile = replace(best.compression, name=config.name)
     Path(config.output).write_text(to_toml([profile], comment), encoding="utf-8")

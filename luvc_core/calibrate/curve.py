@@ -18,18 +18,20 @@ Interval = tuple[float, float]
 
 
 def frontier(trials: Sequence[Trial]) -> list[Trial]:
-    """What no other beats with as few tokens, fewest tokens first. Only of those asked enough
-    questions; where they were given up, the interval shows it."""
+    """What no other beats with as few tokens, fewest tokens first."""
     best: list[Trial] = []
-    known = [trial for trial in trials if trial.asked >= min(LEAST, trial.questions)]
-    for trial in sorted(known, key=lambda t: (t.averaged, -t.loyalty)):
+    for trial in sorted(trials, key=lambda t: (t.averaged, -t.loyalty)):
         if not best or trial.loyalty > best[-1].loyalty:
             best.append(trial)
     return best
 
 
 def draw(trials: Sequence[Trial], best: Trial, target: float, title: str, path: Path) -> None:
-    """Loyalty, and accuracy where right answers are known, with intervals of 95 %."""
+    """Loyalty, and accuracy where right answers are known, with intervals of 95 %.
+
+    What was given up after a few questions is left out; what was after more, has wide intervals.
+    """
+    trials = [trial for trial in trials if trial.asked >= min(LEAST, trial.questions)]
     known = best.accuracy is not None
     figure, panels = plt.subplots(
         1, 2 if known else 1, figsize=(10.5 if known else 6, 4.8), squeeze=False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from luvc_core.calibrate.intervals import wilson
 from luvc_core.calibrate.trial import Trial, label
 
 _HEADER = ("settings", "tokens %", "sent %", "loyalty %", "95 % interval", "accuracy %", "asked")
@@ -52,7 +53,14 @@ def verdict(best: Trial, target: float, tried: int) -> str:
             f"The target of {100 * target:g} % was not reached by any of {tried} compressions. "
             f"The best, {label(best.compression)}, has {found}."
         )
-    return (
+    said = (
         f"Chosen of {tried}: {label(best.compression)}, with {found}. It was chosen by these very "
         "questions, so expect a little less of others."
     )
+    flawless, _ = wilson(best.questions, best.questions)
+    if flawless < target:
+        said += (
+            f" Even without a miss, {best.questions} questions show no more than "
+            f"{100 * flawless:.1f} %: ask more to be sure of {100 * target:g} %."
+        )
+    return said

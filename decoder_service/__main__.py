@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve import Application
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.schema import LoggingConfig
 
@@ -38,11 +39,12 @@ def main() -> int:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         resolve(config.model)
+        built = application(config)
         _catch_signals()
         _start_ray(config)
         # ray.init installs a handler of its own.
         _catch_signals()
-        _deploy(config)
+        _deploy(config, built)
         print(f"decoder ready on {config.host}:{config.port} ({config.model})", flush=True)
         while True:
             signal.pause()
@@ -85,7 +87,7 @@ def _start_ray(config: DecoderConfig) -> None:
     )
 
 
-def _deploy(config: DecoderConfig) -> None:
+def _deploy(config: DecoderConfig, built: Application) -> None:
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     serve.start(
         logging_config=quiet,
@@ -96,7 +98,7 @@ def _deploy(config: DecoderConfig) -> None:
             request_timeout_s=config.timeout + _SPARE_SECONDS,
         ),
     )
-    serve.run(application(config), name=APPLICATION, route_prefix=ROUTE, logging_config=quiet)
+    serve.run(built, name=APPLICATION, route_prefix=ROUTE, logging_config=quiet)
 
 
 def _shut_down() -> None:

@@ -15,6 +15,7 @@ class DecoderConfig:
     """Sizes are in bytes, times in seconds."""
 
     model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
+    profiles: str = flag("", "TOML file of profiles whose schedules have to fit the model")
     host: str = flag("127.0.0.1", "address of Ray's HTTP port; Ray binds gRPC to all addresses")
     port: int = flag(50052, "gRPC port")
     http_port: int = flag(8000, "Ray Serve's HTTP port, which answers /-/healthz")

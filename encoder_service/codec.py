@@ -14,7 +14,7 @@ from luvc_core.config import Compression, SpuSettings
 from luvc_core.eight_bits import to_int8
 from luvc_core.errors import InvalidInput
 from luvc_core.parsing import compression_from_dict
-from luvc_core.profiles import profile
+from luvc_core.profiles import BUILT_IN, Profiles
 from luvc_core.tokens import Identity, Piece, Separators, VisionTokens, tensor_bytes
 
 ROLES: dict[int, Role] = {
@@ -94,10 +94,12 @@ def check_sampling(sampling: chat_pb2.Sampling) -> None:
     Sampling(**fields_of(sampling) | {"stop": tuple(sampling.stop)})
 
 
-def compression_from(choice: compression_pb2.Compression, default: str) -> Compression:
+def compression_from(
+    choice: compression_pb2.Compression, default: str, profiles: Profiles = BUILT_IN
+) -> Compression:
     """What to apply. `default` is the profile where the request names none."""
     fields = fields_of(choice)
-    return compression_from_dict(fields) if fields else profile(default)
+    return compression_from_dict(fields, profiles) if fields else profiles.get(default)
 
 
 def seconds_from(timeout: duration_pb2.Duration) -> float:

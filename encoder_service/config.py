@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from luvc_core.flags import check, flag
-from luvc_core.profiles import DEFAULT_PROFILE, PROFILES
+from luvc_core.profiles import BUILT_IN, DEFAULT_PROFILE
 from luvc_core.store import is_shared
 
 MIB = 1 << 20
@@ -19,7 +19,8 @@ class EncoderConfig:
     decoder: str = flag("127.0.0.1:50052", "HOST:PORT of the decoder service")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
-    profile: str = flag(DEFAULT_PROFILE, "compression where a request names none", tuple(PROFILES))
+    profiles: str = flag("", "TOML file of profiles to offer beside the built-in ones")
+    profile: str = flag(DEFAULT_PROFILE, "compression where a request names none")
     max_media: int = flag(16, "most pictures and clips in a request")
     max_media_bytes: int = flag(20 * MIB, "largest picture file")
     max_media_pixels: int = flag(50_000_000, "most pixels of a picture, checked before decoding")
@@ -57,6 +58,10 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check(0 <= self.port < 65536, "port", self.port, "0 to 65535")
+        # Those of a file are known when it is read.
+        known = bool(self.profiles) or self.profile in BUILT_IN.names
+        allowed = f"{', '.join(BUILT_IN.names)}, or one of --profiles FILE"
+        check(known, "profile", repr(self.profile), allowed)
         _, _, decoder_port = self.decoder.rpartition(":")
         check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
         for name in (

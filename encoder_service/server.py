@@ -23,6 +23,8 @@ from encoder_service.vision import Vision
 from luvc_core.encode import Encoder
 from luvc_core.media.images import MediaLimits
 from luvc_core.models.registry import load_vision
+from luvc_core.profile_files import read_profiles
+from luvc_core.profiles import Profiles
 from luvc_core.store import open_store
 
 log = logging.getLogger(__name__)
@@ -37,16 +39,20 @@ async def serve(config: EncoderConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # A file that cannot be used is better known before the weights are loaded.
+    profiles = load_profiles(config)
     encoder = await asyncio.to_thread(load, config)
     if stop.is_set():
         return
-    async with running(encoder, config) as port:
+    async with running(encoder, profiles, config) as port:
         print(f"encoder ready on {config.host}:{port} ({encoder.identity})", flush=True)
         await stop.wait()
 
 
 @asynccontextmanager
-async def running(encoder: Encoder, config: EncoderConfig) -> AsyncIterator[int]:
+async def running(
+    encoder: Encoder, profiles: Profiles, config: EncoderConfig
+) -> AsyncIterator[int]:
     """A server that serves for the time of the block, then drains. Gives the port that it got."""
     vision = Vision(encoder, config)
     store = open_store(
@@ -60,7 +66,7 @@ async def running(encoder: Encoder, config: EncoderConfig) -> AsyncIterator[int]
     carrier = Carrier(vision, config)
     tenants = Tenants.load(config)
     plane = TokenPlane(vision, store, config)
-    servicer = EncoderServicer(plane, carrier, decoder, tenants, config)
+    servicer = EncoderServicer(plane, carrier, decoder, tenants, profiles, config)
     server, health_servicer, port = make_server(servicer, tenants, config)
     carrier.endpoint = config.advertise or _own_endpoint(config.host, port)
     await server.start()
@@ -126,6 +132,13 @@ def _options(config: EncoderConfig) -> Sequence[tuple[str, int]]:
         # A second server on the same port must fail, not share it.
         ("grpc.so_reuseport", 0),
     )
+
+
+def load_profiles(config: EncoderConfig) -> Profiles:
+    """What requests may name. Raises InvalidSettings for a bad file, or default profile."""
+    profiles = read_profiles(config.profiles)
+    profiles.get(config.profile, "--profile")
+    return profiles
 
 
 def load(config: EncoderConfig) -> Encoder:

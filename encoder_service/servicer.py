@@ -11,7 +11,14 @@ from typing import Any
 import grpc
 from luvc.fields import duration_of, seconds_of
 from luvc.status import reason_of
-from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2, usage_pb2
+from luvc.v1 import (
+    compression_pb2,
+    decoder_pb2,
+    encoder_pb2,
+    encoder_pb2_grpc,
+    tokens_pb2,
+    usage_pb2,
+)
 
 from encoder_service import codec
 from encoder_service.attempts import Attempts
@@ -24,7 +31,7 @@ from encoder_service.tenants import Tenants
 from luvc_core.config import Compression
 from luvc_core.deadline import Deadline
 from luvc_core.errors import InvalidInput, TokensLost
-from luvc_core.profiles import profile
+from luvc_core.profiles import Profiles
 from luvc_core.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -41,9 +48,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         carrier: Carrier,
         decoder: DecoderClient,
         tenants: Tenants,
+        profiles: Profiles,
         config: EncoderConfig,
     ) -> None:
         self._tenants = tenants
+        self._profiles = profiles
         self._plane = plane
         self._carrier = carrier
         self._decoder = decoder
@@ -83,7 +92,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         request_id = uuid.uuid4().hex
         try:
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
-            compression = codec.compression_from(request.compression, self._config.profile)
+            compression = self._compression(request.compression)
             if not request.media:
                 raise InvalidInput("media", "empty", "at least one picture or clip")
             media = [codec.media_from(m, f"media[{i}]") for i, m in enumerate(request.media)]
@@ -105,13 +114,16 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         except Exception as error:
             await _abort(context, error, request_id)
 
+    def _compression(self, choice: compression_pb2.Compression) -> Compression:
+        return codec.compression_from(choice, self._config.profile, self._profiles)
+
     async def _answer(self, answer: "_Answer") -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         conversation = codec.conversation_from(answer.request.messages)
         codec.check_sampling(answer.request.sampling)
-        compression = codec.compression_from(answer.request.compression, self._config.profile)
+        compression = self._compression(answer.request.compression)
         deadline, policy = answer.deadline, answer.request.degradation
         if answer.waited and policy == encoder_pb2.DEGRADATION_COMPRESS_MORE:
-            compression = profile("max")
+            compression = self._profiles.get("max")
             answer.degradations.append("compressed_more")
         await self._decoder.check(deadline)
         media = codec.media_in(conversation)

@@ -4,6 +4,7 @@
     ├── InvalidInput            the caller's fault: what was wrong, what is allowed
     │   ├── InvalidMedia        a picture or clip that cannot be decoded or is over a limit
     │   ├── InvalidSettings     a compression or sampling value out of range
+    │   │   └── InvalidProfiles a profile file that cannot be used
     │   └── PromptTooLong       more tokens than the context holds
     ├── IdentityMismatch        visual tokens of another checkpoint or protocol
     ├── Unauthenticated         no API key that is known
@@ -45,6 +46,14 @@ class InvalidMedia(InvalidInput):
 
 class InvalidSettings(InvalidInput):
     """A compression or sampling value out of range."""
+
+
+class InvalidProfiles(InvalidSettings):
+    """A profile file that cannot be read, or holds what is no profile. Names file and field."""
+
+    def __init__(self, path: str, field: str, problem: str, allowed: str = "") -> None:
+        self.path = path
+        super().__init__(f"{path}: {field}", problem, allowed)
 
 
 class PromptTooLong(InvalidInput):

@@ -11,7 +11,7 @@ from luvc.v1 import decoder_pb2, decoder_pb2_grpc, encoder_pb2_grpc
 from decoder_service.config import DecoderConfig
 from decoder_service.deployment import Decoder
 from encoder_service.config import EncoderConfig
-from encoder_service.server import running
+from encoder_service.server import load_profiles, running
 from luvc_core.encode import Encoder
 from luvc_core.models.base import VisionHalf
 
@@ -57,7 +57,7 @@ async def encoder(
     """An encoder's endpoint, and a way to talk to it."""
     config = EncoderConfig(port=0, decoder=decoder, grace=1.0, **settings)
     async with (
-        running(Encoder(vision), config) as port,
+        running(Encoder(vision), load_profiles(config), config) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield f"127.0.0.1:{port}", encoder_pb2_grpc.EncoderServiceStub(channel)

@@ -10,13 +10,20 @@ from luvc.status import DETAILS_KEY, Details, Status, Violation, from_metadata
 
 import decoder_service.errors
 import encoder_service.errors
-from luvc_core.errors import InvalidInput, LuvcError, Overloaded, PromptTooLong
+from luvc_core.errors import (
+    InvalidInput,
+    InvalidProfiles,
+    LuvcError,
+    Overloaded,
+    PromptTooLong,
+)
 
 TABLES = [encoder_service.errors.status_of, decoder_service.errors.status_of]
 EXPECTED = {
     "InvalidInput": "INVALID_ARGUMENT",
     "InvalidMedia": "INVALID_ARGUMENT",
     "InvalidSettings": "INVALID_ARGUMENT",
+    "InvalidProfiles": "INVALID_ARGUMENT",
     "PromptTooLong": "INVALID_ARGUMENT",
     "IdentityMismatch": "FAILED_PRECONDITION",
     "Unauthenticated": "UNAUTHENTICATED",
@@ -41,6 +48,8 @@ def tree(root: type[LuvcError] = LuvcError) -> Iterator[type[LuvcError]]:
 def make(kind: type[LuvcError]) -> LuvcError:
     if kind is PromptTooLong:
         return PromptTooLong(600, 511)
+    if kind is InvalidProfiles:
+        return InvalidProfiles("own.toml", "a.spu", "is wrong", "what is right")
     if issubclass(kind, InvalidInput):
         return kind("messages[0]", "is wrong", "what is right")
     return kind("what went wrong")

@@ -16,9 +16,10 @@ from benchmarks.fidelity.methods import METHODS
 from benchmarks.fidelity.methods.variants import high_pass_energy
 from benchmarks.fidelity.rows import Outcome, Store, rows_of
 from benchmarks.fidelity.spectra import profile
-from benchmarks.fidelity.stats import retention, retention_interval, wilson
+from benchmarks.fidelity.stats import retention, retention_interval
 from benchmarks.fidelity.variants import ABLATIONS
 from luvc_core.algorithms.spectrum import energy
+from luvc_core.calibrate.intervals import wilson
 
 
 def outcome(method: str, reduction: float | None, right: bool, same: bool = True) -> Outcome:

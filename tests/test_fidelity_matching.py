@@ -14,8 +14,9 @@ from benchmarks.fidelity.matching import (
     pyramid,
     smaller_grid,
 )
-from benchmarks.fidelity.methods.luvc import matched_first_keep, matched_ramp
+from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.methods.v2drop import stages as v2drop_stages
+from luvc_core.algorithms.matching import matched_first_keep
 from luvc_core.algorithms.schedules import layer_average
 from luvc_core.config import Ramp, SpuSettings
 

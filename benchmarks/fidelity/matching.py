@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from luvc_core.algorithms.matching import bisected
 from luvc_core.algorithms.schedules import layer_average
 
 # At most this share of all token layers may be spent on layers that still hold all tokens.
@@ -89,15 +90,6 @@ def solved(layer_count: int, stages: Callable[[float], Stages], target: float) -
     if average(0.0) > target + 1e-9:
         raise Unreachable(f"at least {average(0.0):.0%} of the tokens stay, not {target:.0%}")
     return stages(bisected(average, target))
-
-
-def bisected(rising: Callable[[float], float], target: float) -> float:
-    """Where in [0, 1] a rising function comes nearest to the target."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < target else (low, middle)
-    return (low + high) / 2
 
 
 def balanced_layer(layer_count: int, target: float, index: int) -> int:

@@ -10,31 +10,22 @@ from typing import Any
 from benchmarks.accuracy import MODELS
 from benchmarks.tasks.files import Asked
 from luvc_core import checkpoints
-from luvc_core.chat import Message, Sampling
+from luvc_core.calibrate.asking import Answer, ask
 from luvc_core.config import OimSettings, SpuSettings
 from luvc_core.encode import Encoder
-from luvc_core.engine.engine import Engine, Request, Result
+from luvc_core.engine.engine import Engine
 from luvc_core.engine.pruning import Pruner
 from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.tokens import VisionTokens
 
 Pruning = SpuSettings | Pruner | None
-_MOST_TOKENS = 16
 
 
 def embedded() -> list[str]:
     """Those of the embedded checkpoints that are there."""
     folder = Path(checkpoints.__file__).parent
     return [model for model in MODELS if (folder / model).is_dir()]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """text: stripped of white space at its ends."""
-
-    text: str
-    result: Result
 
 
 @dataclass
@@ -58,15 +49,8 @@ class Checkpoint:
         hooks: AbstractContextManager[object] | None = None,
     ) -> Answer:
         """The greedy answer. hooks: what holds while it is made."""
-        request = Request((Message("user", (*tokens, question)),), Sampling(_MOST_TOKENS), pruning)
-        session = self.engine.start(request)
-        text = ""
         with hooks or nullcontext():
-            while (event := session.step()) is not None:
-                text += event.text
-                if event.result is not None:
-                    return Answer(text.strip(), event.result)
-        raise AssertionError("an answer ends with a result")
+            return ask(self.engine, tokens, question, pruning)
 
 
 class Question:

@@ -9,7 +9,8 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks import report
-from benchmarks.fidelity.stats import retention, retention_interval, wilson
+from benchmarks.fidelity.stats import retention, retention_interval
+from luvc_core.calibrate.intervals import wilson
 
 OFF = "off"
 Key = tuple[str, str, str, float | None]

@@ -7,10 +7,11 @@ from typing import Any
 
 from benchmarks.fidelity.matching import smaller_grid
 from benchmarks.fidelity.methods import METHODS, Method
-from benchmarks.fidelity.methods.luvc import matched_first_keep, matched_ramp
+from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.methods.settings import Matched
 from benchmarks.fidelity.methods.variants import Variant
 from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.matching import matched_first_keep
 from luvc_core.config import Compression, Keep, OimSettings, Ramp, SpuSettings
 
 _CUTOFFS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)

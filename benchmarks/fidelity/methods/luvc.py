@@ -6,11 +6,9 @@ layers that hold all tokens would take more than two thirds of the budget; and w
 keeps follows the target.
 """
 
-from typing import Literal
-
-from benchmarks.fidelity.matching import bisected
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.matching import matched_first_keep
 from luvc_core.algorithms.schedules import ramp_shares
 from luvc_core.config import Ramp, SpuSettings
 
@@ -38,22 +36,3 @@ def matched_ramp(layer_count: int, target: float) -> Ramp:
         1.0,
     )
     return Ramp(start, end, first_keep=matched_first_keep(layer_count, start, end, target))
-
-
-def matched_first_keep(
-    layer_count: int,
-    start: float,
-    end: float,
-    target: float,
-    shape: Literal["linear", "cosine"] = "linear",
-    every: int = 1,
-) -> float:
-    """What the first layer of a ramp must keep for a layer average; 1 where that is not enough."""
-
-    def average(first: float) -> float:
-        return sum(ramp_shares(layer_count, start, end, shape, every, first)) / layer_count
-
-    return max(bisected(average, target), _LEAST)
-
-
-_LEAST = 1e-6  # first_keep 0 is no setting

@@ -4,8 +4,8 @@ from the first layer to none at the last; the share of its first layer follows t
 import dataclasses
 
 from benchmarks.fidelity.methods.base import Method
-from benchmarks.fidelity.methods.luvc import matched_first_keep
 from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.matching import matched_first_keep
 from luvc_core.config import Ramp, SpuSettings
 from luvc_core.profiles import PROFILES
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,10 +12,12 @@ import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from luvc.v1 import encoder_pb2, encoder_pb2_grpc
+from prometheus_client import start_http_server
 
 from encoder_service.carrier import Carrier
 from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
+from encoder_service.metrics import Metrics
 from encoder_service.plane import TokenPlane
 from encoder_service.servicer import EncoderServicer
 from encoder_service.tenants import KeyCheck, Tenants
@@ -60,9 +62,12 @@ async def running(encoder: Encoder, config: EncoderConfig) -> AsyncIterator[int]
     carrier = Carrier(vision, config)
     tenants = Tenants.load(config)
     plane = TokenPlane(vision, store, config)
-    servicer = EncoderServicer(plane, carrier, decoder, tenants, config)
+    metrics = Metrics()
+    servicer = EncoderServicer(plane, carrier, decoder, tenants, config, metrics)
+    metrics.watch(servicer.slots, tenants, vision, carrier.promises, plane)
     server, health_servicer, port = make_server(servicer, tenants, config)
     carrier.endpoint = config.advertise or _own_endpoint(config.host, port)
+    stop_metrics = _offer(metrics, config)
     await server.start()
     await health_servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     try:
@@ -75,6 +80,22 @@ async def running(encoder: Encoder, config: EncoderConfig) -> AsyncIterator[int]
         await decoder.close()
         if store is not None:
             await store.close()
+        stop_metrics()
+
+
+def _offer(metrics: Metrics, config: EncoderConfig) -> Callable[[], None]:
+    """Answer scrapes on a thread, until what it returns is called. Raises OSError for a port that
+    is taken."""
+    if not config.metrics_port:
+        return lambda: None
+    http, thread = start_http_server(config.metrics_port, config.host, metrics.registry)
+
+    def stop() -> None:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+    return stop
 
 
 def make_server(

@@ -30,6 +30,11 @@ class Tenants:
             name: Slots(config.tenant_active, waiting) for name in {*by_digest.values(), ""}
         }
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one of their tenant's places."""
+        return sum(slots.waiting for slots in self._slots.values())
+
     @classmethod
     def load(cls, config: EncoderConfig) -> "Tenants":
         """From the file of the configuration. Raises OSError, or ValueError naming a bad line."""

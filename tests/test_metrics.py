@@ -1,5 +1,6 @@
 """Metrics: both halves count what happens, under the names that the dashboards ask for."""
 
+import asyncio
 import json
 import logging
 import time
@@ -7,13 +8,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
+from luvc import probe
 from luvc.aio import AsyncClient
 from luvc.errors import LuvcError
 from prometheus_client.parser import text_string_to_metric_families
+from ray._private.telemetry.open_telemetry_metric_recorder import OpenTelemetryMetricRecorder
 
 import decoder_service.metrics
 import encoder_service.metrics
+from deploy.check.queries import exported
 from luvc_core.logs import JsonLines, of_request
 from luvc_core.models.base import VisionHalf
 from tests.asking import PICTURES
@@ -124,3 +129,38 @@ def test_a_line_of_json_holds_the_request_id(caplog: pytest.LogCaptureFixture) -
         "request r1 ended",
         "info",
     )
+
+
+async def test_the_probe_tells_who_serves(
+    checkpoint: Path, vision: VisionHalf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with encoder(vision, "127.0.0.1:1") as (endpoint, _):
+        monkeypatch.setattr("sys.argv", ["probe", endpoint])
+        assert await asyncio.to_thread(probe.main) == 0
+        monkeypatch.setattr("sys.argv", ["probe", f"127.0.0.1:{free_port()}"])
+        assert await asyncio.to_thread(probe.main) == 1
+
+
+def test_ray_exports_a_replicas_metrics_as_the_dashboards_ask_for_them() -> None:
+    """Through the recorder of Ray's own exporter, without a cluster."""
+    recorder = OpenTelemetryMetricRecorder()
+    names = set()
+    for metric in decoder_service.metrics.Metrics().all:
+        name, labels = metric.info["name"], dict.fromkeys(metric.info["tag_keys"], "x")
+        match type(metric).__name__:
+            case "Counter":
+                recorder.register_counter_metric(name, "text")
+            case "Gauge":
+                recorder.register_gauge_metric(name, "text")
+            case "Histogram":
+                recorder.register_histogram_metric(name, "text", metric.info["boundaries"])
+        recorder.set_metric_value(name, labels, 1.0)
+        names.add(name)
+    text = prometheus_client.generate_latest().decode()
+    found = {
+        sample.name
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith("ray_luvc_")
+    }
+    assert {name for name in exported() if name.startswith("ray_luvc_")} == found

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -65,7 +66,7 @@ async def running(encoder: Encoder, config: EncoderConfig) -> AsyncIterator[int]
     metrics = Metrics()
     servicer = EncoderServicer(plane, carrier, decoder, tenants, config, metrics)
     metrics.watch(servicer.slots, tenants, vision, carrier.promises, plane)
-    server, health_servicer, port = make_server(servicer, tenants, config)
+    server, health_servicer, port = make_server(servicer, tenants, metrics, config)
     carrier.endpoint = config.advertise or _own_endpoint(config.host, port)
     stop_metrics = _offer(metrics, config)
     await server.start()
@@ -99,12 +100,13 @@ def _offer(metrics: Metrics, config: EncoderConfig) -> Callable[[], None]:
 
 
 def make_server(
-    servicer: EncoderServicer, tenants: Tenants, config: EncoderConfig
+    servicer: EncoderServicer, tenants: Tenants, metrics: Metrics, config: EncoderConfig
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer, int]:
     """A server with health and reflection, not started yet, and the port that it got."""
     server = grpc.aio.server(
         options=_options(config),
-        interceptors=[KeyCheck(tenants)],
+        # Which call it was is the caller's word, and no label.
+        interceptors=[KeyCheck(tenants, partial(metrics.ended, "any"))],
         # Each request at work may have its decoder fetch what it was promised.
         maximum_concurrent_rpcs=2 * config.max_active + config.max_waiting + _SPARE_CALLS,
     )

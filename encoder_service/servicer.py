@@ -6,15 +6,15 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from luvc.fields import duration_of, seconds_of
+from luvc.fields import duration_of
 from luvc.status import reason_of
-from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2, usage_pb2
+from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2
 
 from encoder_service import codec
+from encoder_service.accounts import Answer, usage_of
 from encoder_service.attempts import Attempts
 from encoder_service.carrier import Carrier, Way
 from encoder_service.config import EncoderConfig
@@ -23,7 +23,6 @@ from encoder_service.errors import Refused, status_of
 from encoder_service.metrics import Metrics
 from encoder_service.plane import Encoded, TokenPlane
 from encoder_service.tenants import Tenants
-from luvc_core.config import Compression
 from luvc_core.deadline import Deadline
 from luvc_core.errors import InvalidInput, TokensLost
 from luvc_core.logs import of_request
@@ -63,11 +62,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
             tenant = self._tenants.of(context.invocation_metadata())
-            answer = _Answer(request, request_id, arrival, deadline, tenant)
+            answer = Answer(request, request_id, arrival, deadline, tenant)
             key = (answer.tenant, request.idempotency_key[:100])
             await self._attempts.run(key, self._respond(answer, context))
 
-    async def _respond(self, answer: "_Answer", context: Any) -> None:
+    async def _respond(self, answer: Answer, context: Any) -> None:
         deadline = answer.deadline
         answer.waited = self.slots.are_taken
         # Writing from this coroutine, rather than yielding, closes what is below at once when the
@@ -127,7 +126,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         finally:
             self._metrics.ended(method, code.name)
 
-    async def _answer(self, answer: "_Answer") -> AsyncGenerator[encoder_pb2.GenerateResponse]:
+    async def _answer(self, answer: Answer) -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         conversation = codec.conversation_from(answer.request.messages)
         codec.check_sampling(answer.request.sampling)
         compression = codec.compression_from(answer.request.compression, self._config.profile)
@@ -163,13 +162,13 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 )
                 if piece.HasField("usage"):
                     answer.called, answer.first = called, first
-                    usage = _usage(answer, piece.usage, encoded, compression)
+                    usage = usage_of(answer, piece.usage, encoded, compression)
                     response.usage.CopyFrom(usage)
                     self._metrics.answered(usage, len(media))
                 yield response
 
     async def _decoded(
-        self, answer: "_Answer", call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
+        self, answer: Answer, call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
     ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
         """The decoder's answer. Tokens that it could not fetch are sent along, once."""
         deadline = answer.deadline
@@ -207,53 +206,3 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         async with aclosing(self._decoder.generate(call, deadline)) as pieces:
             async for piece in pieces:
                 yield piece
-
-
-@dataclass
-class _Answer:
-    """A request on its way; moments are on the monotonic clock, in seconds."""
-
-    request: encoder_pb2.GenerateRequest
-    request_id: str
-    arrival: float
-    deadline: Deadline
-    tenant: str
-    called: float = 0.0
-    first: float = 0.0
-    fetched_count: int = 0
-    wire_bytes: int = 0
-    waited: bool = False
-    degradations: list[str] = field(default_factory=list)
-
-
-def _usage(
-    answer: _Answer, decoded: usage_pb2.Usage, encoded: Encoded, compression: Compression
-) -> usage_pb2.Usage:
-    """The decoder's accounts, completed by what only the front door knows."""
-    usage = usage_pb2.Usage()
-    usage.CopyFrom(decoded)
-    usage.source_visual_token_count = sum(t.source_token_count for t in encoded.tokens)
-    usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
-    usage.wire_byte_count = answer.wire_bytes
-    usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
-    usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
-    usage.reused_media_count = encoded.reused_count
-    usage.media_kept = encoded.kept
-    usage.fetched_media_count = answer.fetched_count
-    usage.degradations.extend(answer.degradations)
-    usage.profile = compression.name
-    times = usage.times
-    # Both clocks measure only spans of their own, so that they need not agree.
-    at_decoder = seconds_of(decoded.times.time_to_first_token)
-    spans = {
-        "transfer": answer.first - answer.called - at_decoder,
-        "time_to_first_token": answer.first - answer.arrival,
-        "total": time.monotonic() - answer.arrival,
-    }
-    if encoded.spans:
-        spans["media"] = encoded.spans.media
-        spans["encode_queue"] = encoded.spans.queue
-        spans["encode"] = encoded.spans.encode
-    for name, seconds in spans.items():
-        getattr(times, name).CopyFrom(duration_of(max(0.0, seconds)))
-    return usage

@@ -86,10 +86,14 @@ class Tenants:
 
 
 class KeyCheck(grpc.aio.ServerInterceptor):
-    """Refuses calls without a known key before their message is parsed."""
+    """Refuses calls without a known key before their message is parsed.
 
-    def __init__(self, tenants: Tenants) -> None:
+    refused: told the code of each.
+    """
+
+    def __init__(self, tenants: Tenants, refused: Callable[[str], None]) -> None:
         self._tenants = tenants
+        self._refused = refused
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any
@@ -98,6 +102,7 @@ class KeyCheck(grpc.aio.ServerInterceptor):
             try:
                 self._tenants.of(details.invocation_metadata)
             except Unauthenticated as error:
+                self._refused(error.code)
                 return _refusing(error)
         return await continuation(details)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import prometheus_client
 import pytest
-from luvc import probe
+from luvc import Unauthenticated, probe
 from luvc.aio import AsyncClient
 from luvc.errors import LuvcError
 from prometheus_client.parser import text_string_to_metric_families
@@ -164,3 +164,16 @@ def test_ray_exports_a_replicas_metrics_as_the_dashboards_ask_for_them() -> None
         if sample.name.startswith("ray_luvc_")
     }
     assert {name for name in exported() if name.startswith("ray_luvc_")} == found
+
+
+async def test_callers_without_a_key_are_counted(tmp_path: Path, vision: VisionHalf) -> None:
+    keys, port = tmp_path / "keys", free_port()
+    keys.write_text(f"{'0' * 64} tenant\n")
+    async with (
+        encoder(vision, "127.0.0.1:1", api_keys=str(keys), metrics_port=port) as (front, _),
+        AsyncClient(front) as client,
+    ):
+        with pytest.raises(Unauthenticated):
+            await client.ask("What?", PICTURES[0])
+        samples = scrape(port)
+    assert at(samples, "luvc_requests_total", method="any", code="UNAUTHENTICATED") == 1

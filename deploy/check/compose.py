@@ -10,6 +10,7 @@ from deploy.check.schemas import compose_problems
 from deploy.check.together import encoder_settings
 
 _VARIABLES = {
+    "RAY_AUTH_MODE",
     "RAY_worker_niceness",
     "GF_ANALYTICS_REPORTING_ENABLED",
     "GF_ANALYTICS_CHECK_FOR_UPDATES",

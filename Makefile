@@ -4,12 +4,13 @@ BIN := .venv/bin
 FAMILY := qwen2-vl
 
 .PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
-	bench-towers bench-wire bench-break-case format protos release-protos clean
+	bench-towers bench-wire bench-break-case deploy-check format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
 	@echo "make test             all tests"
 	@echo "make check            format, lint, types, import rules, protos"
+	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
@@ -48,6 +49,9 @@ check: setup
 	$(BIN)/buf format --exit-code -d protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
 	$(BIN)/python -m tests.stubs_are_current
+
+deploy-check: setup
+	$(BIN)/python -m deploy.check
 
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy

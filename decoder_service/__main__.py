@@ -17,6 +17,7 @@ from decoder_service.app import SERVICER_FUNCTIONS, application
 from decoder_service.config import DecoderConfig
 from luvc_core.errors import LuvcError
 from luvc_core.flags import config_from
+from luvc_core.logs import set_up
 from luvc_core.models.resolve import resolve
 
 APPLICATION = "luvc"
@@ -35,7 +36,7 @@ def main() -> int:
     config = config_from(
         DecoderConfig, "decoder_service", "LUVC_DECODER_", sys.argv[1:], os.environ
     )
-    logging.basicConfig(level=config.log_level.upper())
+    set_up(config.log_level, config.log_format, logging.BASIC_FORMAT)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         resolve(config.model)
@@ -84,6 +85,7 @@ def _start_ray(config: DecoderConfig) -> None:
         include_dashboard=False,
         log_to_driver=True,
         logging_level=logging.WARNING,
+        _metrics_export_port=config.metrics_port or None,
     )
 
 

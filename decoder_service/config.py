@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from luvc_core.flags import check, flag
+from luvc_core.logs import LOG_FORMATS
 from luvc_core.store import is_shared
 
 MIB = 1 << 20
@@ -48,11 +49,14 @@ class DecoderConfig:
     max_fetch_bytes: int = flag(256 * MIB, "most bytes of the tokens of a picture or clip")
     timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
     grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
+    metrics_port: int = flag(0, "HTTP port of the local Ray's Prometheus metrics; 0 takes any")
     log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
+    log_format: str = flag("text", "text, or a JSON object a line", LOG_FORMATS)
 
     def __post_init__(self) -> None:
         for name in ("port", "http_port"):
             check(0 < getattr(self, name) < 65536, name, getattr(self, name), "1 to 65535")
+        check(0 <= self.metrics_port < 65536, "metrics_port", self.metrics_port, "0 to 65535")
         check(self.store == "none" or is_shared(self.store), "store", repr(self.store),
               "none, redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")  # fmt: skip
         check(bool(self.fetch_cert) == bool(self.fetch_key), "fetch_key", repr(self.fetch_key),

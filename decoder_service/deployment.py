@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -21,10 +22,12 @@ from decoder_service import codec
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
 from decoder_service.fetch import Fetcher
+from decoder_service.metrics import Load, Metrics, sample_for_ever
 from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
 from luvc_core.engine.engine import Engine, Session
 from luvc_core.engine.scheduler import Limits
+from luvc_core.logs import of_request, set_up
 from luvc_core.models.registry import load_language
 from luvc_core.slots import Slots
 
@@ -41,13 +44,19 @@ class Decoder:
     """
 
     def __init__(self, config: DecoderConfig) -> None:
-        logging.basicConfig(level=config.log_level.upper(), format="%(levelname)s %(message)s")
+        set_up(config.log_level, config.log_format, "%(levelname)s %(message)s")
         self._config = config
         self._edge_threads = ThreadPoolExecutor(2, "edge")
         self._slots = Slots(config.max_active, config.max_waiting)
         self._engine = _load(config)
         self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows))
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
+        self._metrics = Metrics()
+        sample_for_ever(self._metrics, self._load)
+
+    def _load(self) -> Load:
+        load = self._streams.load
+        return replace(load, waiting=load.waiting + self._slots.waiting)
 
     def check_health(self) -> None:
         """Called by Ray, which replaces a replica where this raises."""
@@ -58,13 +67,17 @@ class Decoder:
         self, request: decoder_pb2.DecoderServiceGenerateRequest, grpc_context: RayServegRPCContext
     ) -> AsyncGenerator[Response]:
         request_id = request.request_id[:100] or uuid.uuid4().hex
+        code = grpc.StatusCode.CANCELLED
         try:
             async with aclosing(self._answer(request, request_id)) as responses:
                 async for response in responses:
                     yield response
+            code = grpc.StatusCode.OK
         except Exception as error:
-            refuse(grpc_context, error, request_id)
+            code = refuse(grpc_context, error, request_id)
             yield Response()
+        finally:
+            self._metrics.ended(code.name)
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest
@@ -106,6 +119,8 @@ class Decoder:
         arrival = time.monotonic()
         deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
         fetched = await self._fetcher.fetch(request.vision_tokens, deadline)
+        if fetched:
+            self._metrics.fetched(time.monotonic() - arrival)
         served = self._engine.language.identity
         question = await deadline.wait_for(
             _run(self._edge_threads, codec.question_from, request, served, fetched)
@@ -130,27 +145,39 @@ class Decoder:
                 given_up.set()
                 how = "answered" if session.ended else "left"
                 count = len(session.tokens)
-                log.info("request %s %s after %d tokens", request_id, how, count)
+                log.info(
+                    "request %s %s after %d tokens",
+                    request_id,
+                    how,
+                    count,
+                    extra=of_request(request_id),
+                )
 
     async def _generate(
         self, session: Session, arrival: float, deadline: Deadline
     ) -> AsyncGenerator[Response]:
-        first_text = 0.0
+        first_text, last = 0.0, 0.0
         async with aclosing(self._streams.stream(session)) as events:
             while True:
                 event = await deadline.wait_for(anext(events))
                 if not event.text and not event.result:
                     continue
-                first_text = first_text or time.monotonic() - arrival
+                now = time.monotonic()
+                first_text = first_text or now - arrival
+                if last and event.text:
+                    self._metrics.gap(now - last)
+                last = now
                 if not event.result:
                     yield Response(text=event.text)
                     continue
                 total = time.monotonic() - arrival
                 queued = session.began_at - arrival
+                usage = codec.usage_to(event.result, queued, first_text, total)
+                self._metrics.answered(usage)
                 yield Response(
                     text=event.text,
                     finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
-                    usage=codec.usage_to(event.result, queued, first_text, total),
+                    usage=usage,
                 )
                 return
 

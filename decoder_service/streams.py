@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from decoder_service.metrics import Load
 from luvc_core.engine.engine import Event, Session
 from luvc_core.engine.scheduler import Limits, Outcome
 from luvc_core.engine.worker import Worker
@@ -20,6 +21,13 @@ class Streams:
     def alive(self) -> bool:
         """Whether the engine can work."""
         return self._worker.alive
+
+    @property
+    def load(self) -> Load:
+        """What there is to do. Any thread may ask."""
+        worker = self._worker
+        usage = worker.kv_bytes_used / worker.kv_bytes
+        return Load(worker.running_count, worker.waiting_count, usage)
 
     async def stream(self, session: Session) -> AsyncGenerator[Event]:
         """What the session's steps bring, until its result.

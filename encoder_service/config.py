@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from luvc_core.flags import check, flag
+from luvc_core.logs import LOG_FORMATS
 from luvc_core.profiles import BUILT_IN, DEFAULT_PROFILE
 from luvc_core.store import is_shared
 
@@ -54,10 +55,13 @@ class EncoderConfig:
     tls_cert: str = flag("", "PEM file of the server's certificates; turns TLS on, with --tls-key")
     tls_key: str = flag("", "PEM file of the server's key")
     tls_client_ca: str = flag("", "PEM file of authorities: callers need a certificate of theirs")
+    metrics_port: int = flag(0, "HTTP port of Prometheus metrics, on host; 0 offers none")
     log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
+    log_format: str = flag("text", "text, or a JSON object a line", LOG_FORMATS)
 
     def __post_init__(self) -> None:
-        check(0 <= self.port < 65536, "port", self.port, "0 to 65535")
+        for name in ("port", "metrics_port"):
+            check(0 <= getattr(self, name) < 65536, name, getattr(self, name), "0 to 65535")
         # Those of a file are known when it is read.
         known = bool(self.profiles) or self.profile in BUILT_IN.names
         allowed = f"{', '.join(BUILT_IN.names)}, or one of --profiles FILE"

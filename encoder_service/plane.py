@@ -14,7 +14,7 @@ from luvc_core.deadline import Deadline
 from luvc_core.errors import InvalidMedia, TokensExpired
 from luvc_core.media.video import Kind, kind_of
 from luvc_core.store.base import Store
-from luvc_core.store.cache import Entry, TokenCache
+from luvc_core.store.cache import Counts, Entry, TokenCache
 from luvc_core.store.keys import clip_key, picture_key
 from luvc_core.tokens import VisionTokens
 
@@ -78,6 +78,11 @@ class TokenPlane:
         self._cache = TokenCache(
             store, self._encoder.identity, self._encoder.vision.dtype, vision.aside
         )
+
+    @property
+    def counts(self) -> Counts:
+        """What the cache did so far."""
+        return self._cache.counts
 
     async def encode(
         self,

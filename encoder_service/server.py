@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -12,10 +13,12 @@ import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from luvc.v1 import encoder_pb2, encoder_pb2_grpc
+from prometheus_client import start_http_server
 
 from encoder_service.carrier import Carrier
 from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
+from encoder_service.metrics import Metrics
 from encoder_service.plane import TokenPlane
 from encoder_service.servicer import EncoderServicer
 from encoder_service.tenants import KeyCheck, Tenants
@@ -66,9 +69,12 @@ async def running(
     carrier = Carrier(vision, config)
     tenants = Tenants.load(config)
     plane = TokenPlane(vision, store, config)
-    servicer = EncoderServicer(plane, carrier, decoder, tenants, profiles, config)
-    server, health_servicer, port = make_server(servicer, tenants, config)
+    metrics = Metrics()
+    servicer = EncoderServicer(plane, carrier, decoder, tenants, profiles, config, metrics)
+    metrics.watch(servicer.slots, tenants, vision, carrier.promises, plane)
+    server, health_servicer, port = make_server(servicer, tenants, metrics, config)
     carrier.endpoint = config.advertise or _own_endpoint(config.host, port)
+    stop_metrics = _offer(metrics, config)
     await server.start()
     await health_servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     try:
@@ -81,15 +87,32 @@ async def running(
         await decoder.close()
         if store is not None:
             await store.close()
+        stop_metrics()
+
+
+def _offer(metrics: Metrics, config: EncoderConfig) -> Callable[[], None]:
+    """Answer scrapes on a thread, until what it returns is called. Raises OSError for a port that
+    is taken."""
+    if not config.metrics_port:
+        return lambda: None
+    http, thread = start_http_server(config.metrics_port, config.host, metrics.registry)
+
+    def stop() -> None:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+    return stop
 
 
 def make_server(
-    servicer: EncoderServicer, tenants: Tenants, config: EncoderConfig
+    servicer: EncoderServicer, tenants: Tenants, metrics: Metrics, config: EncoderConfig
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer, int]:
     """A server with health and reflection, not started yet, and the port that it got."""
     server = grpc.aio.server(
         options=_options(config),
-        interceptors=[KeyCheck(tenants)],
+        # Which call it was is the caller's word, and no label.
+        interceptors=[KeyCheck(tenants, partial(metrics.ended, "any"))],
         # Each request at work may have its decoder fetch what it was promised.
         maximum_concurrent_rpcs=2 * config.max_active + config.max_waiting + _SPARE_CALLS,
     )

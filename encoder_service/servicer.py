@@ -1,36 +1,32 @@
 """The calls of luvc.v1.EncoderService."""
 
+import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
-from luvc.fields import duration_of, seconds_of
+from luvc.fields import duration_of
 from luvc.status import reason_of
-from luvc.v1 import (
-    compression_pb2,
-    decoder_pb2,
-    encoder_pb2,
-    encoder_pb2_grpc,
-    tokens_pb2,
-    usage_pb2,
-)
+from luvc.v1 import compression_pb2, decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2
 
 from encoder_service import codec
+from encoder_service.accounts import Answer, usage_of
 from encoder_service.attempts import Attempts
 from encoder_service.carrier import Carrier, Way
 from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
 from encoder_service.errors import Refused, status_of
+from encoder_service.metrics import Metrics
 from encoder_service.plane import Encoded, TokenPlane
 from encoder_service.tenants import Tenants
 from luvc_core.config import Compression
 from luvc_core.deadline import Deadline
 from luvc_core.errors import InvalidInput, TokensLost
+from luvc_core.logs import of_request
 from luvc_core.profiles import Profiles
 from luvc_core.slots import Slots
 
@@ -50,6 +46,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         tenants: Tenants,
         profiles: Profiles,
         config: EncoderConfig,
+        metrics: Metrics,
     ) -> None:
         self._tenants = tenants
         self._profiles = profiles
@@ -57,30 +54,29 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         self._carrier = carrier
         self._decoder = decoder
         self._config = config
-        self._slots = Slots(config.max_active, config.max_waiting)
+        self._metrics = metrics
+        self.slots = Slots(config.max_active, config.max_waiting)
         self._attempts = Attempts()
 
     async def Generate(self, request: encoder_pb2.GenerateRequest, context: Any) -> None:
         arrival = time.monotonic()
         request_id = request.request_id[:100] or uuid.uuid4().hex
-        try:
+        async with self._call("Generate", context, request_id):
             asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
             tenant = self._tenants.of(context.invocation_metadata())
-            answer = _Answer(request, request_id, arrival, deadline, tenant)
+            answer = Answer(request, request_id, arrival, deadline, tenant)
             key = (answer.tenant, request.idempotency_key[:100])
             await self._attempts.run(key, self._respond(answer, context))
-        except Exception as error:
-            await _abort(context, error, request_id)
 
-    async def _respond(self, answer: "_Answer", context: Any) -> None:
+    async def _respond(self, answer: Answer, context: Any) -> None:
         deadline = answer.deadline
-        answer.waited = self._slots.are_taken
+        answer.waited = self.slots.are_taken
         # Writing from this coroutine, rather than yielding, closes what is below at once when the
         # client cancels.
         async with (
             self._tenants.turn(answer.tenant, deadline),
-            self._slots.take(deadline),
+            self.slots.take(deadline),
             aclosing(self._answer(answer)) as responses,
         ):
             async for response in responses:
@@ -90,34 +86,53 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         self, request: encoder_pb2.EncodeRequest, context: Any
     ) -> encoder_pb2.EncodeResponse:
         request_id = uuid.uuid4().hex
-        try:
+        async with self._call("Encode", context, request_id):
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
             compression = self._compression(request.compression)
             if not request.media:
                 raise InvalidInput("media", "empty", "at least one picture or clip")
             media = [codec.media_from(m, f"media[{i}]") for i, m in enumerate(request.media)]
             tenant = self._tenants.of(context.invocation_metadata())
-            async with self._tenants.turn(tenant, deadline), self._slots.take(deadline):
+            async with self._tenants.turn(tenant, deadline), self.slots.take(deadline):
                 encoded = await self._plane.encode(media, compression.oim, deadline, tenant)
                 load = await self._carrier.inline(encoded.entries, deadline)
-            return encoder_pb2.EncodeResponse(vision_tokens=load.messages)
-        except Exception as error:
-            await _abort(context, error, request_id)
-            raise
+        return encoder_pb2.EncodeResponse(vision_tokens=load.messages)
 
     async def FetchTokens(self, request: encoder_pb2.FetchTokensRequest, context: Any) -> None:
         request_id = uuid.uuid4().hex
-        try:
+        async with self._call("FetchTokens", context, request_id):
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
             for piece in self._carrier.pieces(request.handle):
                 await deadline.wait_for(context.write(piece))
-        except Exception as error:
-            await _abort(context, error, request_id)
 
     def _compression(self, choice: compression_pb2.Compression) -> Compression:
         return codec.compression_from(choice, self._config.profile, self._profiles)
 
-    async def _answer(self, answer: "_Answer") -> AsyncGenerator[encoder_pb2.GenerateResponse]:
+    @asynccontextmanager
+    async def _call(self, method: str, context: Any, request_id: str) -> AsyncIterator[None]:
+        """Ends a call that fails with a typed error, and counts how it ended."""
+        code = grpc.StatusCode.OK
+        try:
+            yield
+        except (asyncio.CancelledError, grpc.aio.AbortError, grpc.aio.UsageError):
+            # The caller has left; grpc has ended the call already.
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            status = status_of(error, request_id)
+            code = status.code
+            log.info(
+                "request %s ended with %s: %s",
+                request_id,
+                code.name,
+                status.message,
+                extra=of_request(request_id),
+            )
+            await context.abort(code, status.message, status.trailing_metadata)
+        finally:
+            self._metrics.ended(method, code.name)
+
+    async def _answer(self, answer: Answer) -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         conversation = codec.conversation_from(answer.request.messages)
         codec.check_sampling(answer.request.sampling)
         compression = self._compression(answer.request.compression)
@@ -140,20 +155,26 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             request_id=answer.request_id,
         )
         codec.spu_to(call, compression.spu)
-        called, first = time.monotonic(), None
+        called, first, last = time.monotonic(), 0.0, 0.0
         async with aclosing(self._decoded(answer, call, encoded)) as pieces:
             async for piece in pieces:
-                first = first or time.monotonic()
+                now = time.monotonic()
+                first = first or now
+                if last and piece.text:
+                    self._metrics.gap(now - last)
+                last = now
                 response = encoder_pb2.GenerateResponse(
                     text=piece.text, finish_reason=piece.finish_reason
                 )
                 if piece.HasField("usage"):
                     answer.called, answer.first = called, first
-                    response.usage.CopyFrom(_usage(answer, piece.usage, encoded, compression))
+                    usage = usage_of(answer, piece.usage, encoded, compression)
+                    response.usage.CopyFrom(usage)
+                    self._metrics.answered(usage, len(media))
                 yield response
 
     async def _decoded(
-        self, answer: "_Answer", call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
+        self, answer: Answer, call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
     ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
         """The decoder's answer. Tokens that it could not fetch are sent along, once."""
         deadline = answer.deadline
@@ -176,7 +197,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 lost = load.reference_count and refusal.status.details.reason == TOKENS_LOST
                 if not lost or answer.request.degradation == encoder_pb2.DEGRADATION_FAIL:
                     raise
-                log.warning("request %s: %s", answer.request_id, refusal)
+                log.warning(
+                    "request %s: %s",
+                    answer.request_id,
+                    refusal,
+                    extra=of_request(answer.request_id),
+                )
         answer.fetched_count = 0
         answer.degradations.append("sent_along")
         del call.vision_tokens[:]
@@ -186,62 +212,3 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         async with aclosing(self._decoder.generate(call, deadline)) as pieces:
             async for piece in pieces:
                 yield piece
-
-
-@dataclass
-class _Answer:
-    """A request on its way; moments are on the monotonic clock, in seconds."""
-
-    request: encoder_pb2.GenerateRequest
-    request_id: str
-    arrival: float
-    deadline: Deadline
-    tenant: str
-    called: float = 0.0
-    first: float = 0.0
-    fetched_count: int = 0
-    wire_bytes: int = 0
-    waited: bool = False
-    degradations: list[str] = field(default_factory=list)
-
-
-def _usage(
-    answer: _Answer, decoded: usage_pb2.Usage, encoded: Encoded, compression: Compression
-) -> usage_pb2.Usage:
-    """The decoder's accounts, completed by what only the front door knows."""
-    usage = usage_pb2.Usage()
-    usage.CopyFrom(decoded)
-    usage.source_visual_token_count = sum(t.source_token_count for t in encoded.tokens)
-    usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
-    usage.wire_byte_count = answer.wire_bytes
-    usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
-    usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
-    usage.reused_media_count = encoded.reused_count
-    usage.media_kept = encoded.kept
-    usage.fetched_media_count = answer.fetched_count
-    usage.degradations.extend(answer.degradations)
-    usage.profile = compression.name
-    times = usage.times
-    # Both clocks measure only spans of their own, so that they need not agree.
-    at_decoder = seconds_of(decoded.times.time_to_first_token)
-    spans = {
-        "transfer": answer.first - answer.called - at_decoder,
-        "time_to_first_token": answer.first - answer.arrival,
-        "total": time.monotonic() - answer.arrival,
-    }
-    if encoded.spans:
-        spans["media"] = encoded.spans.media
-        spans["encode_queue"] = encoded.spans.queue
-        spans["encode"] = encoded.spans.encode
-    for name, seconds in spans.items():
-        getattr(times, name).CopyFrom(duration_of(max(0.0, seconds)))
-    return usage
-
-
-async def _abort(context: Any, error: Exception, request_id: str) -> None:
-    """End the call with a typed error. Does nothing to a call that grpc has ended already."""
-    if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
-        raise error
-    status = status_of(error, request_id)
-    log.info("request %s ended with %s: %s", request_id, status.code.name, status.message)
-    await context.abort(status.code, status.message, status.trailing_metadata)

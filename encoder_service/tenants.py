@@ -30,6 +30,11 @@ class Tenants:
             name: Slots(config.tenant_active, waiting) for name in {*by_digest.values(), ""}
         }
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one of their tenant's places."""
+        return sum(slots.waiting for slots in self._slots.values())
+
     @classmethod
     def load(cls, config: EncoderConfig) -> "Tenants":
         """From the file of the configuration. Raises OSError, or ValueError naming a bad line."""
@@ -81,10 +86,14 @@ class Tenants:
 
 
 class KeyCheck(grpc.aio.ServerInterceptor):
-    """Refuses calls without a known key before their message is parsed."""
+    """Refuses calls without a known key before their message is parsed.
 
-    def __init__(self, tenants: Tenants) -> None:
+    refused: told the code of each.
+    """
+
+    def __init__(self, tenants: Tenants, refused: Callable[[str], None]) -> None:
         self._tenants = tenants
+        self._refused = refused
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any
@@ -93,6 +102,7 @@ class KeyCheck(grpc.aio.ServerInterceptor):
             try:
                 self._tenants.of(details.invocation_metadata)
             except Unauthenticated as error:
+                self._refused(error.code)
                 return _refusing(error)
         return await continuation(details)
 

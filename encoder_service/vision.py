@@ -44,6 +44,8 @@ class Vision:
         self._tower = ThreadPoolExecutor(1, "tower")
         self._clip_slots = Slots(config.max_active_clips, config.max_waiting)
         self._clip_timeout = config.clip_timeout
+        # Of pictures and clips in the tower or waiting for it, as its family resized them.
+        self.pixels = 0
 
     async def encode(
         self, file: MediaFile, kind: Kind, alone: bool, oim: OimSettings, deadline: Deadline
@@ -61,8 +63,13 @@ class Vision:
                 began = time.monotonic()
                 return began, self.encoder.encode([patches], oim)[0], time.monotonic()
 
-            work = asyncio.get_running_loop().run_in_executor(self._tower, tower)
-            began, tokens, ended = await deadline.wait_for(work)
+            pixels = patches.pixels.numel() // 3
+            self.pixels += pixels
+            try:
+                work = asyncio.get_running_loop().run_in_executor(self._tower, tower)
+                began, tokens, ended = await deadline.wait_for(work)
+            finally:
+                self.pixels -= pixels
             return tokens, Spans(prepared - start, began - prepared, ended - began)
 
     async def _prepare(self, file: MediaFile, alone: bool, deadline: Deadline) -> Patches:

@@ -16,6 +16,7 @@ class Slots:
         self._active = active
         self._waiting_limit = waiting
         self.waiting = 0
+        self.running = 0
 
     @property
     def are_taken(self) -> bool:
@@ -38,7 +39,9 @@ class Slots:
             await deadline.wait_for(self._free.acquire())
         finally:
             self.waiting -= 1
+        self.running += 1
         try:
             yield
         finally:
+            self.running -= 1
             self._free.release()

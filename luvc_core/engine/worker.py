@@ -36,6 +36,21 @@ class Worker:
         """Bytes of keys and values that requests hold or have reserved."""
         return self._scheduler.pool.used
 
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of keys and values that there is room for."""
+        return self._scheduler.pool.byte_count
+
+    @property
+    def running_count(self) -> int:
+        """Requests that hold room."""
+        return self._scheduler.in_flight_count
+
+    @property
+    def waiting_count(self) -> int:
+        """Requests that the scheduler has not let in yet."""
+        return self._scheduler.waiting_count
+
     def submit(self, session: Session) -> None:
         """Take a session in. One that can never fit is told by an outcome with an error."""
 

@@ -3,18 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
 
-.PHONY: help setup demo serve test check bench-accuracy bench-towers bench-wire \
-	bench-break-case format protos release-protos clean
+.PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
+	bench-towers bench-wire bench-break-case deploy-check format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
 	@echo "make test             all tests"
 	@echo "make check            format, lint, types, import rules, protos"
+	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
+	@echo "make bench-serve      both services under load"
 	@echo "make bench-towers     time of real vision towers, with merging and without"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
+	@echo "make bench-fidelity   every method, ours and others', at equal tokens (QUICK=1: minutes)"
 	@echo "make format           rewrite the code the way 'make check' wants it"
 	@echo "make protos           generate the Python stubs again"
 
@@ -46,8 +50,17 @@ check: setup
 	$(BIN)/buf breaking protos --against protos/released.binpb
 	$(BIN)/python -m tests.stubs_are_current
 
+deploy-check: setup
+	$(BIN)/python -m deploy.check
+
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-llm: setup
+	$(BIN)/python -m benchmarks.llm
+
+bench-serve: setup
+	$(BIN)/python -m benchmarks.serve
 
 bench-towers: setup
 	$(BIN)/python -m benchmarks.towers
@@ -57,6 +70,9 @@ bench-wire: setup
 
 bench-break-case: setup
 	$(BIN)/python -m benchmarks.break_case
+
+bench-fidelity: setup
+	$(BIN)/python -m benchmarks.fidelity $(if $(QUICK),--quick)
 
 format: setup
 	$(BIN)/ruff format .

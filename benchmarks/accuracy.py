@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.tasks import KINDS
 from benchmarks.tasks.files import ALL_KINDS, file_questions
-from luvc_core.chat import Message, Sampling
+from luvc_core.calibrate.asking import ask
 from luvc_core.config import Compression, OimSettings, SpuSettings
 from luvc_core.encode import Encoder
-from luvc_core.engine.engine import Engine, Request, Result
+from luvc_core.engine.engine import Engine, Result
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import PROFILES
 from luvc_core.tokens import VisionTokens
@@ -64,14 +64,8 @@ class Asker:
         self, tokens: Sequence[VisionTokens], question: str, spu: SpuSettings | None
     ) -> tuple[str, Result]:
         """The greedy answer and its accounts."""
-        request = Request((Message("user", (*tokens, question)),), Sampling(max_tokens=16), spu)
-        session = self.engine.start(request)
-        text = ""
-        while (event := session.step()) is not None:
-            text += event.text
-            if event.result is not None:
-                return text.strip(), event.result
-        raise AssertionError("an answer ends with a result")
+        answer = ask(self.engine, tokens, question, spu)
+        return answer.text, answer.result
 
 
 def measure(

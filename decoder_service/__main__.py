@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve import Application
 from ray.serve.config import HTTPOptions, gRPCOptions
 from ray.serve.schema import LoggingConfig
 
@@ -16,6 +17,7 @@ from decoder_service.app import SERVICER_FUNCTIONS, application
 from decoder_service.config import DecoderConfig
 from luvc_core.errors import LuvcError
 from luvc_core.flags import config_from
+from luvc_core.logs import set_up
 from luvc_core.models.resolve import resolve
 
 APPLICATION = "luvc"
@@ -34,15 +36,16 @@ def main() -> int:
     config = config_from(
         DecoderConfig, "decoder_service", "LUVC_DECODER_", sys.argv[1:], os.environ
     )
-    logging.basicConfig(level=config.log_level.upper())
+    set_up(config.log_level, config.log_format, logging.BASIC_FORMAT)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         resolve(config.model)
+        built = application(config)
         _catch_signals()
         _start_ray(config)
         # ray.init installs a handler of its own.
         _catch_signals()
-        _deploy(config)
+        _deploy(config, built)
         print(f"decoder ready on {config.host}:{config.port} ({config.model})", flush=True)
         while True:
             signal.pause()
@@ -82,10 +85,11 @@ def _start_ray(config: DecoderConfig) -> None:
         include_dashboard=False,
         log_to_driver=True,
         logging_level=logging.WARNING,
+        _metrics_export_port=config.metrics_port or None,
     )
 
 
-def _deploy(config: DecoderConfig) -> None:
+def _deploy(config: DecoderConfig, built: Application) -> None:
     quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
     serve.start(
         logging_config=quiet,
@@ -96,7 +100,7 @@ def _deploy(config: DecoderConfig) -> None:
             request_timeout_s=config.timeout + _SPARE_SECONDS,
         ),
     )
-    serve.run(application(config), name=APPLICATION, route_prefix=ROUTE, logging_config=quiet)
+    serve.run(built, name=APPLICATION, route_prefix=ROUTE, logging_config=quiet)
 
 
 def _shut_down() -> None:

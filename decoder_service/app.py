@@ -9,6 +9,8 @@ from ray.serve.config import AutoscalingConfig
 from decoder_service.config import DecoderConfig
 from decoder_service.deployment import Decoder
 from luvc_core.flags import from_mapping
+from luvc_core.models.registry import layer_count
+from luvc_core.profile_files import read_profiles
 
 # What the gRPC proxies serve; each call goes to the method of its name of the deployment.
 SERVICER_FUNCTIONS = [
@@ -23,7 +25,13 @@ def build(settings: dict[str, Any]) -> Application:
 
 
 def application(config: DecoderConfig) -> Application:
-    """Replicas that scale, queue and stop as the configuration says."""
+    """Replicas that scale, queue and stop as the configuration says.
+
+    Requests bring their settings along, so that replicas need no profiles: a file is only checked,
+    here, before anything starts. Raises InvalidProfiles.
+    """
+    if config.profiles:
+        read_profiles(config.profiles, layer_count(config.model))
     options: dict[str, Any] = {"num_replicas": config.replicas}
     if config.max_replicas:
         options = {

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -11,6 +11,7 @@ from luvc.v1 import chat_pb2, decoder_pb2, tokens_pb2, usage_pb2
 from torch import Tensor
 
 from luvc_core.chat import Message, Role, Sampling, check_conversation
+from luvc_core.eight_bits import from_int8
 from luvc_core.engine.engine import FinishReason, Request, Result
 from luvc_core.errors import InvalidInput
 from luvc_core.parsing import spu_from_dict
@@ -37,8 +38,10 @@ DTYPES = {
     tokens_pb2.D_TYPE_FLOAT32: torch.float32,
     tokens_pb2.D_TYPE_BFLOAT16: torch.bfloat16,
     tokens_pb2.D_TYPE_FLOAT16: torch.float16,
+    tokens_pb2.D_TYPE_INT8: torch.int8,
 }
 
+TOKEN_CODECS = (tokens_pb2.TOKEN_CODEC_NATIVE, tokens_pb2.TOKEN_CODEC_INT8)
 SEPARATORS: dict[int, Separators] = {
     tokens_pb2.SEPARATORS_UNSPECIFIED: "none",
     tokens_pb2.SEPARATORS_NONE: "none",
@@ -47,10 +50,17 @@ SEPARATORS: dict[int, Separators] = {
 }
 
 
-def question_from(request: decoder_pb2.DecoderServiceGenerateRequest, served: Identity) -> Request:
-    """Raises InvalidInput naming the field, or IdentityMismatch for another model's tokens."""
+def question_from(
+    request: decoder_pb2.DecoderServiceGenerateRequest,
+    served: Identity,
+    fetched: Mapping[int, VisionTokens],
+) -> Request:
+    """Raises InvalidInput naming the field, or IdentityMismatch for another model's tokens.
+
+    fetched: tokens that the request only refers to, by their place in vision_tokens.
+    """
     tokens = [
-        tokens_from(message, f"vision_tokens[{i}]", served)
+        fetched.get(i) or tokens_from(message, f"vision_tokens[{i}]", served)
         for i, message in enumerate(request.vision_tokens)
     ]
     sampling = Sampling(**fields_of(request.sampling) | {"stop": tuple(request.sampling.stop)})
@@ -106,17 +116,24 @@ def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) 
     pieces = _pieces_from(message, field)
     count = sum(piece.token_count for piece in pieces)
     source_count = sum(piece.source_grid.token_count for piece in pieces)
+    shapes = {
+        "embeddings": (count, served.hidden_size),
+        "positions": (count, 3),
+        "sizes": (count,),
+    }
+    if message.embeddings.dtype == tokens_pb2.D_TYPE_INT8:
+        shapes["scales"] = (count,)
     digest = hashlib.sha256()
     tensors = {
         name: _tensor_from(getattr(message, name), f"{field}.{name}", shape, digest)
-        for name, shape in (
-            ("embeddings", (count, served.hidden_size)),
-            ("positions", (count, 3)),
-            ("sizes", (count,)),
-        )
+        for name, shape in shapes.items()
     }
     if digest.digest() != message.checksum_sha256:
         raise InvalidInput(f"{field}.checksum_sha256", "does not fit the data")
+    if "scales" in tensors:
+        tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
+        if not torch.isfinite(tensors["embeddings"]).all():
+            raise InvalidInput(f"{field}.scales", "make numbers that are not finite")
     total = float(tensors["sizes"].sum())
     if not math.isclose(total, source_count, rel_tol=1e-3):
         raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source_count}")
@@ -161,7 +178,7 @@ def _tensor_from(
     digest.update(data)
     # A bytearray, since torch must not be handed memory that Python believes constant.
     tensor = torch.frombuffer(bytearray(data), dtype=dtype).view(shape)
-    if not torch.isfinite(tensor).all():
+    if dtype.is_floating_point and not torch.isfinite(tensor).all():
         raise InvalidInput(f"{field}.data", "holds numbers that are not finite")
     return tensor
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from luvc_core.flags import check, flag
+from luvc_core.logs import LOG_FORMATS
+from luvc_core.store import is_shared
 
 MIB = 1 << 20
 # Calls beyond the answers themselves that a replica takes: health checks and model info.
@@ -14,6 +16,7 @@ class DecoderConfig:
     """Sizes are in bytes, times in seconds."""
 
     model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
+    profiles: str = flag("", "TOML file of profiles whose schedules have to fit the model")
     host: str = flag("127.0.0.1", "address of Ray's HTTP port; Ray binds gRPC to all addresses")
     port: int = flag(50052, "gRPC port")
     http_port: int = flag(8000, "Ray Serve's HTTP port, which answers /-/healthz")
@@ -32,19 +35,40 @@ class DecoderConfig:
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
     max_active: int = flag(32, "most answers a replica works on at once")
+    kv_bytes: int = flag(4096 * MIB, "most keys and values that a replica's answers hold at once")
+    prefill_rows: int = flag(8192, "tokens times layers of prompts between two steps of answers")
     max_waiting: int = flag(64, "most requests waiting in a replica; more are refused")
+    store: str = flag("none", "where encoders keep visual tokens: redis://HOST:PORT or none")
+    fetch_hosts: str = flag(
+        "127.0.0.1,localhost", "hosts of encoders to fetch tokens from, with commas; * for any part"
+    )
+    fetch_ca: str = flag("", "PEM file of authorities: fetch from encoders with TLS")
+    fetch_cert: str = flag("", "PEM file of certificates to show encoders, with --fetch-key")
+    fetch_key: str = flag("", "PEM file of their key")
+    fetch_timeout: float = flag(10.0, "longest time to fetch the tokens of a picture or clip")
+    max_fetch_bytes: int = flag(256 * MIB, "most bytes of the tokens of a picture or clip")
     timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
     grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
+    metrics_port: int = flag(0, "HTTP port of the local Ray's Prometheus metrics; 0 takes any")
     log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
+    log_format: str = flag("text", "text, or a JSON object a line", LOG_FORMATS)
 
     def __post_init__(self) -> None:
         for name in ("port", "http_port"):
             check(0 < getattr(self, name) < 65536, name, getattr(self, name), "1 to 65535")
-        for name in ("replicas", "max_active"):
+        check(0 <= self.metrics_port < 65536, "metrics_port", self.metrics_port, "0 to 65535")
+        check(self.store == "none" or is_shared(self.store), "store", repr(self.store),
+              "none, redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")  # fmt: skip
+        check(bool(self.fetch_cert) == bool(self.fetch_key), "fetch_key", repr(self.fetch_key),
+              "a file, together with --fetch-cert and --fetch-ca")  # fmt: skip
+        check(not self.fetch_cert or bool(self.fetch_ca), "fetch_ca", repr(self.fetch_ca),
+              "a file, with --fetch-cert")  # fmt: skip
+        for name in ("replicas", "max_active", "kv_bytes", "prefill_rows", "max_fetch_bytes"):
             check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "grace", "target_ongoing", "upscale_delay", "downscale_delay"):
+        for name in ("timeout", "grace", "target_ongoing", "upscale_delay", "downscale_delay",
+                     "fetch_timeout"):  # fmt: skip
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")
         check(self.max_replicas >= 0, "max_replicas", self.max_replicas, ">= 0")

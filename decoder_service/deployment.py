@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -20,8 +21,13 @@ from ray.serve.grpc_util import RayServegRPCContext
 from decoder_service import codec
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
+from decoder_service.fetch import Fetcher
+from decoder_service.metrics import Load, Metrics, sample_for_ever
+from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
-from luvc_core.engine.engine import Engine, Event, Session
+from luvc_core.engine.engine import Engine, Session
+from luvc_core.engine.scheduler import Limits
+from luvc_core.logs import of_request, set_up
 from luvc_core.models.registry import load_language
 from luvc_core.slots import Slots
 
@@ -33,31 +39,45 @@ Response = decoder_pb2.DecoderServiceGenerateResponse
 
 
 class Decoder:
-    """Serves one language model. All model work happens on one thread of its own.
-
-    Each hop to that thread is one step of one session, first come, first served: the sessions at
-    work take turns token by token, and the event loop never waits for the model.
+    """Serves one language model. All model work happens on one thread, the engine's, which works on
+    all answers at once; the event loop never waits for it.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
-        logging.basicConfig(level=config.log_level.upper(), format="%(levelname)s %(message)s")
+        set_up(config.log_level, config.log_format, "%(levelname)s %(message)s")
         self._config = config
-        self._model_thread = ThreadPoolExecutor(1, "model")
         self._edge_threads = ThreadPoolExecutor(2, "edge")
         self._slots = Slots(config.max_active, config.max_waiting)
-        self._engine = self._model_thread.submit(_load, config).result()
+        self._engine = _load(config)
+        self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows))
+        self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
+        self._metrics = Metrics()
+        sample_for_ever(self._metrics, self._load)
+
+    def _load(self) -> Load:
+        load = self._streams.load
+        return replace(load, waiting=load.waiting + self._slots.waiting)
+
+    def check_health(self) -> None:
+        """Called by Ray, which replaces a replica where this raises."""
+        if not self._streams.alive:
+            raise RuntimeError("the engine's thread has ended")
 
     async def Generate(
         self, request: decoder_pb2.DecoderServiceGenerateRequest, grpc_context: RayServegRPCContext
     ) -> AsyncGenerator[Response]:
         request_id = request.request_id[:100] or uuid.uuid4().hex
+        code = grpc.StatusCode.CANCELLED
         try:
             async with aclosing(self._answer(request, request_id)) as responses:
                 async for response in responses:
                     yield response
+            code = grpc.StatusCode.OK
         except Exception as error:
-            refuse(grpc_context, error, request_id)
+            code = refuse(grpc_context, error, request_id)
             yield Response()
+        finally:
+            self._metrics.ended(code.name)
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest
@@ -67,6 +87,8 @@ class Decoder:
             identity=codec.identity_to(model.identity),
             layer_count=model.layer_count,
             context_length=model.context_length,
+            token_sources=self._fetcher.sources,
+            token_codecs=codec.TOKEN_CODECS,
         )
 
     async def Check(
@@ -96,8 +118,12 @@ class Decoder:
     ) -> AsyncGenerator[Response]:
         arrival = time.monotonic()
         deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
+        fetched = await self._fetcher.fetch(request.vision_tokens, deadline)
+        if fetched:
+            self._metrics.fetched(time.monotonic() - arrival)
+        served = self._engine.language.identity
         question = await deadline.wait_for(
-            _run(self._edge_threads, codec.question_from, request, self._engine.language.identity)
+            _run(self._edge_threads, codec.question_from, request, served, fetched)
         )
         given_up = threading.Event()
 
@@ -108,36 +134,52 @@ class Decoder:
 
         async with self._slots.take(deadline):
             session = await deadline.wait_for(
-                _run(self._model_thread, self._engine.start, question, check)
+                _run(self._edge_threads, self._engine.start, question, check)
             )
             try:
-                async for response in self._generate(session, arrival, deadline):
-                    yield response
+                async with aclosing(self._generate(session, arrival, deadline)) as responses:
+                    async for response in responses:
+                        yield response
             finally:
-                # A step that is under way ends at its next layer.
+                # A prefill that is under way ends at its next layer.
                 given_up.set()
-                self._model_thread.submit(_close, session, request_id)
+                how = "answered" if session.ended else "left"
+                count = len(session.tokens)
+                log.info(
+                    "request %s %s after %d tokens",
+                    request_id,
+                    how,
+                    count,
+                    extra=of_request(request_id),
+                )
 
     async def _generate(
         self, session: Session, arrival: float, deadline: Deadline
     ) -> AsyncGenerator[Response]:
-        queued = first_text = 0.0
-        while True:
-            began, event = await deadline.wait_for(_run(self._model_thread, _step, session))
-            queued = queued or began - arrival
-            if not event.text and not event.result:
-                continue
-            first_text = first_text or time.monotonic() - arrival
-            if not event.result:
-                yield Response(text=event.text)
-                continue
-            total = time.monotonic() - arrival
-            yield Response(
-                text=event.text,
-                finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
-                usage=codec.usage_to(event.result, queued, first_text, total),
-            )
-            return
+        first_text, last = 0.0, 0.0
+        async with aclosing(self._streams.stream(session)) as events:
+            while True:
+                event = await deadline.wait_for(anext(events))
+                if not event.text and not event.result:
+                    continue
+                now = time.monotonic()
+                first_text = first_text or now - arrival
+                if last and event.text:
+                    self._metrics.gap(now - last)
+                last = now
+                if not event.result:
+                    yield Response(text=event.text)
+                    continue
+                total = time.monotonic() - arrival
+                queued = session.began_at - arrival
+                usage = codec.usage_to(event.result, queued, first_text, total)
+                self._metrics.answered(usage)
+                yield Response(
+                    text=event.text,
+                    finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
+                    usage=usage,
+                )
+                return
 
 
 class _GivenUp(Exception):
@@ -149,21 +191,6 @@ def _load(config: DecoderConfig) -> Engine:
     # Ray sets OMP_NUM_THREADS to the CPUs that it reserves, which torch would obey.
     torch.set_num_threads(max(1, threads))
     return Engine(load_language(config.model, config.device, config.dtype))
-
-
-def _step(session: Session) -> tuple[float, Event]:
-    """When the step began, and what it brought."""
-    began = time.monotonic()
-    event = session.step()
-    if event is None:
-        raise RuntimeError("the session had ended already")
-    return began, event
-
-
-def _close(session: Session, request_id: str) -> None:
-    how = "answered" if session.ended else "left"
-    session.close()
-    log.info("request %s %s after %d tokens", request_id, how, len(session.tokens))
 
 
 def _run(

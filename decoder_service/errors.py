@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import grpc
 from luvc.status import Details, Status, Violation, reason_of, shorten
 
-from luvc_core.errors import InvalidInput, LuvcError
+from luvc_core.errors import InvalidInput, LuvcError, Overloaded
+from luvc_core.logs import of_request
 
 if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def refuse(context: "RayServegRPCContext", error: BaseException, request_id: str) -> None:
-    """Make the call fail. The handler must then send one more message, with which the code travels.
+def refuse(
+    context: "RayServegRPCContext", error: BaseException, request_id: str
+) -> grpc.StatusCode:
+    """Make the call fail, with the code that is returned. The handler must then send one more
+    message, with which the code travels.
 
     Raising instead would lose the details and send Ray's traceback to the caller.
     """
@@ -23,12 +27,18 @@ def refuse(context: "RayServegRPCContext", error: BaseException, request_id: str
     context.set_code(status.code)
     context.set_details(status.message)
     context.set_trailing_metadata(list(status.trailing_metadata))
+    return status.code
 
 
 def status_of(error: BaseException, request_id: str) -> Status:
     """What to answer. Unexpected errors are logged here and only their request id is told."""
     if not isinstance(error, LuvcError):
-        log.error("request %s failed unexpectedly", request_id, exc_info=error)
+        log.error(
+            "request %s failed unexpectedly",
+            request_id,
+            exc_info=error,
+            extra=of_request(request_id),
+        )
         return Status(
             grpc.StatusCode.INTERNAL,
             f"internal error in the decoder; its log has more under request {request_id}",
@@ -36,5 +46,6 @@ def status_of(error: BaseException, request_id: str) -> Status:
         )
     message = shorten(str(error))
     violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
-    details = Details(reason_of(error), violations, request_id)
+    retry_after = error.retry_after if isinstance(error, Overloaded) else None
+    details = Details(reason_of(error), violations, request_id, retry_after)
     return Status(grpc.StatusCode[error.code], message, details)

@@ -1,7 +1,6 @@
 """`python -m encoder_service`: the front door, in the foreground."""
 
 import asyncio
-import logging
 import os
 import sys
 
@@ -9,6 +8,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.server import serve
 from luvc_core.errors import LuvcError
 from luvc_core.flags import config_from
+from luvc_core.logs import set_up
 
 
 def main() -> int:
@@ -16,12 +16,10 @@ def main() -> int:
     config = config_from(
         EncoderConfig, "encoder_service", "LUVC_ENCODER_", sys.argv[1:], os.environ
     )
-    logging.basicConfig(
-        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up(config.log_level, config.log_format, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         asyncio.run(serve(config))
-    except (LuvcError, OSError, RuntimeError) as error:
+    except (LuvcError, OSError, RuntimeError, ValueError) as error:
         print(f"encoder_service: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,9 +11,10 @@ from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, tokens_pb2
 
 from luvc_core.chat import Message, Role, Sampling, check_conversation
 from luvc_core.config import Compression, SpuSettings
+from luvc_core.eight_bits import to_int8
 from luvc_core.errors import InvalidInput
 from luvc_core.parsing import compression_from_dict
-from luvc_core.profiles import profile
+from luvc_core.profiles import BUILT_IN, Profiles
 from luvc_core.tokens import Identity, Piece, Separators, VisionTokens, tensor_bytes
 
 ROLES: dict[int, Role] = {
@@ -25,6 +26,7 @@ DTYPES = {
     torch.float32: tokens_pb2.D_TYPE_FLOAT32,
     torch.bfloat16: tokens_pb2.D_TYPE_BFLOAT16,
     torch.float16: tokens_pb2.D_TYPE_FLOAT16,
+    torch.int8: tokens_pb2.D_TYPE_INT8,
 }
 
 SEPARATORS: dict[Separators, tokens_pb2.Separators] = {
@@ -36,10 +38,15 @@ SEPARATORS: dict[Separators, tokens_pb2.Separators] = {
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A picture or clip as it came, and the part of the request it stands in."""
+    """A picture or clip as it came, and the part of the request it stands in.
+
+    digest: SHA-256 of its content, empty where the caller did not say. Without data it stands for
+    what was sent before.
+    """
 
     data: bytes
     field: str
+    digest: bytes = b""
 
 
 Conversation = tuple[Message[MediaFile], ...]
@@ -64,9 +71,17 @@ def _part_from(part: chat_pb2.ContentPart, field: str) -> str | MediaFile:
         case "text":
             return part.text
         case "media":
-            return MediaFile(part.media.data, f"{field}.media")
+            return media_from(part.media, f"{field}.media")
         case _:
             raise InvalidInput(field, "empty", "text or media")
+
+
+def media_from(media: chat_pb2.Media, field: str) -> MediaFile:
+    """Raises InvalidInput where the digest is none."""
+    if len(media.digest_sha256) not in (0, 32):
+        got = f"{len(media.digest_sha256)} bytes"
+        raise InvalidInput(f"{field}.digest_sha256", got, "32 bytes, or none")
+    return MediaFile(media.data, field, media.digest_sha256)
 
 
 def media_in(conversation: Conversation) -> list[MediaFile]:
@@ -79,10 +94,12 @@ def check_sampling(sampling: chat_pb2.Sampling) -> None:
     Sampling(**fields_of(sampling) | {"stop": tuple(sampling.stop)})
 
 
-def compression_from(choice: compression_pb2.Compression, default: str) -> Compression:
+def compression_from(
+    choice: compression_pb2.Compression, default: str, profiles: Profiles = BUILT_IN
+) -> Compression:
     """What to apply. `default` is the profile where the request names none."""
     fields = fields_of(choice)
-    return compression_from_dict(fields) if fields else profile(default)
+    return compression_from_dict(fields, profiles) if fields else profiles.get(default)
 
 
 def seconds_from(timeout: duration_pb2.Duration) -> float:
@@ -110,12 +127,14 @@ def messages_to(conversation: Conversation) -> list[chat_pb2.ChatMessage]:
     ]
 
 
-def tokens_to(tokens: VisionTokens) -> tokens_pb2.VisionTokens:
+def tokens_to(tokens: VisionTokens, in_int8: bool = False) -> tokens_pb2.VisionTokens:
     """Visual tokens as they travel. Every tensor's bytes are made once."""
     digest = hashlib.sha256()
+    parts = {name: getattr(tokens, name) for name in ("embeddings", "positions", "sizes")}
+    if in_int8:
+        parts["embeddings"], parts["scales"] = to_int8(tokens.embeddings)
     tensors = {}
-    for name in ("embeddings", "positions", "sizes"):
-        tensor = getattr(tokens, name)
+    for name, tensor in parts.items():
         data = tensor_bytes(tensor)
         digest.update(data)
         tensors[name] = tokens_pb2.Tensor(dtype=DTYPES[tensor.dtype], shape=tensor.shape, data=data)
@@ -123,6 +142,7 @@ def tokens_to(tokens: VisionTokens) -> tokens_pb2.VisionTokens:
         embeddings=tensors["embeddings"],
         positions=tensors["positions"],
         sizes=tensors["sizes"],
+        scales=tensors.get("scales"),
         checksum_sha256=digest.digest(),
         identity=tokens_pb2.ModelIdentity(**asdict(tokens.identity)),
         merge_sha256=tokens.merge_sha256,

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from luvc_core.flags import check, flag
-from luvc_core.profiles import DEFAULT_PROFILE, PROFILES
+from luvc_core.logs import LOG_FORMATS
+from luvc_core.profiles import BUILT_IN, DEFAULT_PROFILE
+from luvc_core.store import is_shared
 
 MIB = 1 << 20
 
@@ -18,7 +20,8 @@ class EncoderConfig:
     decoder: str = flag("127.0.0.1:50052", "HOST:PORT of the decoder service")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
-    profile: str = flag(DEFAULT_PROFILE, "compression where a request names none", tuple(PROFILES))
+    profiles: str = flag("", "TOML file of profiles to offer beside the built-in ones")
+    profile: str = flag(DEFAULT_PROFILE, "compression where a request names none")
     max_media: int = flag(16, "most pictures and clips in a request")
     max_media_bytes: int = flag(20 * MIB, "largest picture file")
     max_media_pixels: int = flag(50_000_000, "most pixels of a picture, checked before decoding")
@@ -29,7 +32,15 @@ class EncoderConfig:
     max_clip_frames: int = flag(36_000, "most frames in a clip's file")
     max_shown_frames: int = flag(128, "most frames of a clip that the model looks at")
     clip_timeout: float = flag(30.0, "longest time to decode a clip")
-    max_active_clips: int = flag(2, "most requests with clips in the vision tower or before it")
+    max_active_clips: int = flag(2, "most clips in the vision tower or before it")
+    store: str = flag("memory", "where visual tokens are kept: memory, redis://HOST:PORT or none")
+    store_bytes: int = flag(512 * MIB, "most bytes that the store in memory holds")
+    store_item_bytes: int = flag(128 * MIB, "most bytes of one picture or clip in a store")
+    store_ttl: float = flag(3600.0, "time that Redis keeps tokens that nobody asks for")
+    inline_bytes: int = flag(MIB, "most bytes of tokens inside a request; larger ones are fetched")
+    promise_bytes: int = flag(512 * MIB, "most bytes kept for decoders that fetch")
+    advertise: str = flag("", "HOST:PORT that decoders fetch from; by default host and port")
+    store_timeout: float = flag(0.5, "longest time for one call of Redis")
     max_message_bytes: int = flag(64 * MIB, "largest gRPC message")
     max_active: int = flag(64, "most requests at work at once")
     max_waiting: int = flag(256, "most requests waiting; more are refused")
@@ -38,20 +49,51 @@ class EncoderConfig:
     grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
     media_threads: int = flag(2, "threads that decode pictures")
     torch_threads: int = flag(0, "CPU threads of the vision tower; 0 leaves it to torch")
+    api_keys: str = flag("", "file of callers: a line each of a key's SHA-256, hex, and a tenant")
+    tenant_active: int = flag(32, "most requests of one tenant at work at once")
+    tenant_waiting: int = flag(64, "most requests of one tenant waiting; more are refused")
+    tls_cert: str = flag("", "PEM file of the server's certificates; turns TLS on, with --tls-key")
+    tls_key: str = flag("", "PEM file of the server's key")
+    tls_client_ca: str = flag("", "PEM file of authorities: callers need a certificate of theirs")
+    metrics_port: int = flag(0, "HTTP port of Prometheus metrics, on host; 0 offers none")
     log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
+    log_format: str = flag("text", "text, or a JSON object a line", LOG_FORMATS)
 
     def __post_init__(self) -> None:
-        check(0 <= self.port < 65536, "port", self.port, "0 to 65535")
+        for name in ("port", "metrics_port"):
+            check(0 <= getattr(self, name) < 65536, name, getattr(self, name), "0 to 65535")
+        # Those of a file are known when it is read.
+        known = bool(self.profiles) or self.profile in BUILT_IN.names
+        allowed = f"{', '.join(BUILT_IN.names)}, or one of --profiles FILE"
+        check(known, "profile", repr(self.profile), allowed)
         _, _, decoder_port = self.decoder.rpartition(":")
         check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
         for name in (
             "max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes", "max_clips",
             "max_clip_bytes", "max_clip_pixels", "max_clip_seconds", "max_clip_frames",
-            "max_shown_frames", "max_active_clips", "max_active", "media_threads",
+            "max_shown_frames", "max_active_clips", "max_active", "media_threads", "store_bytes",
+            "tenant_active",
+            "store_item_bytes",
         ):  # fmt: skip
             check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("max_waiting", "torch_threads"):
+        advertised = self.advertise.rpartition(":")[2]
+        check(not self.advertise or advertised.isdecimal(), "advertise", repr(self.advertise),
+              "HOST:PORT")  # fmt: skip
+        check(self.store in ("memory", "none") or is_shared(self.store), "store", repr(self.store),
+              "memory, none, redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")  # fmt: skip
+        check(bool(self.tls_cert) == bool(self.tls_key), "tls_key", repr(self.tls_key),
+              "a file, together with --tls-cert")  # fmt: skip
+        check(not self.tls_client_ca or bool(self.tls_cert), "tls_client_ca",
+              repr(self.tls_client_ca), "with --tls-cert only")  # fmt: skip
+        for name in (
+            "max_waiting",
+            "torch_threads",
+            "inline_bytes",
+            "promise_bytes",
+            "tenant_waiting",
+        ):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "clip_timeout", "connect_timeout", "grace"):
+        for name in ("timeout", "clip_timeout", "connect_timeout", "grace", "store_ttl",
+                     "store_timeout"):  # fmt: skip
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")

@@ -1,7 +1,7 @@
 """The way to the decoder: one channel, a checked identity, a deadline on every call."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import grpc
 from luvc.status import Status, from_metadata
@@ -33,7 +33,7 @@ class DecoderClient:
 
     Raises Unavailable when the decoder cannot be reached within `connect_timeout` seconds,
     IdentityMismatch when it serves another model than `identity`, Refused with an answer of its
-    own.
+    own. sources, codecs: TokenSource and TokenCodec values that it takes, once checked.
     """
 
     def __init__(self, endpoint: str, identity: Identity, connect_timeout: float) -> None:
@@ -43,6 +43,8 @@ class DecoderClient:
         self._channel = grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
         self._stub = decoder_pb2_grpc.DecoderServiceStub(self._channel)
         self._agreed = False
+        self.sources: Sequence[int] = ()
+        self.codecs: Sequence[int] = ()
 
     async def check(self, deadline: Deadline) -> None:
         """Make sure that both halves belong together. Asks only once, and again after a failure."""
@@ -58,6 +60,8 @@ class DecoderClient:
                 raise self._unreachable(f"no answer within {patience:.3g} s") from None
             raise self._translate(error, deadline) from None
         check_identity(self._identity, identity_from(info.identity))
+        self.sources = tuple(info.token_sources)
+        self.codecs = tuple(info.token_codecs)
         self._agreed = True
 
     async def generate(

@@ -5,7 +5,8 @@ import logging
 import grpc
 from luvc.status import Details, Status, Violation, reason_of, shorten
 
-from luvc_core.errors import InvalidInput, LuvcError
+from luvc_core.errors import InvalidInput, LuvcError, Overloaded
+from luvc_core.logs import of_request
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,12 @@ def status_of(error: BaseException, request_id: str) -> Status:
     if isinstance(error, Refused):
         return error.status
     if not isinstance(error, LuvcError):
-        log.error("request %s failed unexpectedly", request_id, exc_info=error)
+        log.error(
+            "request %s failed unexpectedly",
+            request_id,
+            exc_info=error,
+            extra=of_request(request_id),
+        )
         return Status(
             grpc.StatusCode.INTERNAL,
             f"internal error; the server's log has more under request {request_id}",
@@ -31,5 +37,6 @@ def status_of(error: BaseException, request_id: str) -> Status:
         )
     message = shorten(str(error))
     violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
-    details = Details(reason_of(error), violations, request_id)
+    retry_after = error.retry_after if isinstance(error, Overloaded) else None
+    details = Details(reason_of(error), violations, request_id, retry_after)
     return Status(grpc.StatusCode[error.code], message, details)

@@ -1,146 +1,214 @@
 """The calls of luvc.v1.EncoderService."""
 
+import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
-from luvc.fields import duration_of, seconds_of
-from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, usage_pb2
+from luvc.fields import duration_of
+from luvc.status import reason_of
+from luvc.v1 import compression_pb2, decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2
 
 from encoder_service import codec
+from encoder_service.accounts import Answer, usage_of
+from encoder_service.attempts import Attempts
+from encoder_service.carrier import Carrier, Way
 from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
-from encoder_service.errors import status_of
-from encoder_service.vision import Encoded, Vision
+from encoder_service.errors import Refused, status_of
+from encoder_service.metrics import Metrics
+from encoder_service.plane import Encoded, TokenPlane
+from encoder_service.tenants import Tenants
 from luvc_core.config import Compression
 from luvc_core.deadline import Deadline
-from luvc_core.errors import InvalidInput
+from luvc_core.errors import InvalidInput, TokensLost
+from luvc_core.logs import of_request
+from luvc_core.profiles import Profiles
 from luvc_core.slots import Slots
 
 log = logging.getLogger(__name__)
+
+TOKENS_LOST = reason_of(TokensLost(""))
 
 
 class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     """Answers every accepted request with a result or a typed error, within its deadline."""
 
-    def __init__(self, vision: Vision, decoder: DecoderClient, config: EncoderConfig) -> None:
-        self._vision = vision
+    def __init__(
+        self,
+        plane: TokenPlane,
+        carrier: Carrier,
+        decoder: DecoderClient,
+        tenants: Tenants,
+        profiles: Profiles,
+        config: EncoderConfig,
+        metrics: Metrics,
+    ) -> None:
+        self._tenants = tenants
+        self._profiles = profiles
+        self._plane = plane
+        self._carrier = carrier
         self._decoder = decoder
         self._config = config
-        self._slots = Slots(config.max_active, config.max_waiting)
+        self._metrics = metrics
+        self.slots = Slots(config.max_active, config.max_waiting)
+        self._attempts = Attempts()
 
     async def Generate(self, request: encoder_pb2.GenerateRequest, context: Any) -> None:
         arrival = time.monotonic()
         request_id = request.request_id[:100] or uuid.uuid4().hex
-        try:
+        async with self._call("Generate", context, request_id):
             asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
-            answer = _Answer(request, request_id, arrival, deadline)
-            # Writing from this coroutine, rather than yielding, closes what is below at once when
-            # the client cancels.
-            async with self._slots.take(deadline), aclosing(self._answer(answer)) as responses:
-                async for response in responses:
-                    await deadline.wait_for(context.write(response))
-        except Exception as error:
-            await _abort(context, error, request_id)
+            tenant = self._tenants.of(context.invocation_metadata())
+            answer = Answer(request, request_id, arrival, deadline, tenant)
+            key = (answer.tenant, request.idempotency_key[:100])
+            await self._attempts.run(key, self._respond(answer, context))
+
+    async def _respond(self, answer: Answer, context: Any) -> None:
+        deadline = answer.deadline
+        answer.waited = self.slots.are_taken
+        # Writing from this coroutine, rather than yielding, closes what is below at once when the
+        # client cancels.
+        async with (
+            self._tenants.turn(answer.tenant, deadline),
+            self.slots.take(deadline),
+            aclosing(self._answer(answer)) as responses,
+        ):
+            async for response in responses:
+                await deadline.wait_for(context.write(response))
 
     async def Encode(
         self, request: encoder_pb2.EncodeRequest, context: Any
     ) -> encoder_pb2.EncodeResponse:
         request_id = uuid.uuid4().hex
-        try:
+        async with self._call("Encode", context, request_id):
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
-            compression = codec.compression_from(request.compression, self._config.profile)
+            compression = self._compression(request.compression)
             if not request.media:
                 raise InvalidInput("media", "empty", "at least one picture or clip")
-            media = [codec.MediaFile(m.data, f"media[{i}]") for i, m in enumerate(request.media)]
-            async with self._slots.take(deadline):
-                encoded = await self._vision.encode(media, compression.oim, deadline)
-            return encoder_pb2.EncodeResponse(vision_tokens=encoded.messages)
-        except Exception as error:
-            await _abort(context, error, request_id)
-            raise
+            media = [codec.media_from(m, f"media[{i}]") for i, m in enumerate(request.media)]
+            tenant = self._tenants.of(context.invocation_metadata())
+            async with self._tenants.turn(tenant, deadline), self.slots.take(deadline):
+                encoded = await self._plane.encode(media, compression.oim, deadline, tenant)
+                load = await self._carrier.inline(encoded.entries, deadline)
+        return encoder_pb2.EncodeResponse(vision_tokens=load.messages)
 
-    async def _answer(self, answer: "_Answer") -> AsyncGenerator[encoder_pb2.GenerateResponse]:
+    async def FetchTokens(self, request: encoder_pb2.FetchTokensRequest, context: Any) -> None:
+        request_id = uuid.uuid4().hex
+        async with self._call("FetchTokens", context, request_id):
+            deadline = Deadline.after(self._config.timeout, context.time_remaining())
+            for piece in self._carrier.pieces(request.handle):
+                await deadline.wait_for(context.write(piece))
+
+    def _compression(self, choice: compression_pb2.Compression) -> Compression:
+        return codec.compression_from(choice, self._config.profile, self._profiles)
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: Any, request_id: str) -> AsyncIterator[None]:
+        """Ends a call that fails with a typed error, and counts how it ended."""
+        code = grpc.StatusCode.OK
+        try:
+            yield
+        except (asyncio.CancelledError, grpc.aio.AbortError, grpc.aio.UsageError):
+            # The caller has left; grpc has ended the call already.
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            status = status_of(error, request_id)
+            code = status.code
+            log.info(
+                "request %s ended with %s: %s",
+                request_id,
+                code.name,
+                status.message,
+                extra=of_request(request_id),
+            )
+            await context.abort(code, status.message, status.trailing_metadata)
+        finally:
+            self._metrics.ended(method, code.name)
+
+    async def _answer(self, answer: Answer) -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         conversation = codec.conversation_from(answer.request.messages)
         codec.check_sampling(answer.request.sampling)
-        compression = codec.compression_from(answer.request.compression, self._config.profile)
-        deadline = answer.deadline
+        compression = self._compression(answer.request.compression)
+        deadline, policy = answer.deadline, answer.request.degradation
+        if answer.waited and policy == encoder_pb2.DEGRADATION_COMPRESS_MORE:
+            compression = self._profiles.get("max")
+            answer.degradations.append("compressed_more")
         await self._decoder.check(deadline)
-        encoded = Encoded((), (), 0.0, 0.0, 0.0)
-        if media := codec.media_in(conversation):
-            encoded = await self._vision.encode(media, compression.oim, deadline)
+        media = codec.media_in(conversation)
+        strict = policy == encoder_pb2.DEGRADATION_FAIL
+        encoded = await self._plane.encode(
+            media, compression.oim, deadline, answer.tenant, strict=strict
+        )
+        if encoded.trouble:
+            answer.degradations.append("store_failed")
         call = decoder_pb2.DecoderServiceGenerateRequest(
             messages=codec.messages_to(conversation),
-            vision_tokens=encoded.messages,
             sampling=answer.request.sampling,
             timeout=duration_of(deadline.left),
             request_id=answer.request_id,
         )
         codec.spu_to(call, compression.spu)
-        called, first = time.monotonic(), None
-        async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+        called, first, last = time.monotonic(), 0.0, 0.0
+        async with aclosing(self._decoded(answer, call, encoded)) as pieces:
             async for piece in pieces:
-                first = first or time.monotonic()
+                now = time.monotonic()
+                first = first or now
+                if last and piece.text:
+                    self._metrics.gap(now - last)
+                last = now
                 response = encoder_pb2.GenerateResponse(
                     text=piece.text, finish_reason=piece.finish_reason
                 )
                 if piece.HasField("usage"):
                     answer.called, answer.first = called, first
-                    response.usage.CopyFrom(_usage(answer, piece.usage, encoded, compression))
+                    usage = usage_of(answer, piece.usage, encoded, compression)
+                    response.usage.CopyFrom(usage)
+                    self._metrics.answered(usage, len(media))
                 yield response
 
-
-@dataclass
-class _Answer:
-    """A request on its way; moments are on the monotonic clock, in seconds."""
-
-    request: encoder_pb2.GenerateRequest
-    request_id: str
-    arrival: float
-    deadline: Deadline
-    called: float = 0.0
-    first: float = 0.0
-
-
-def _usage(
-    answer: _Answer, decoded: usage_pb2.Usage, encoded: Encoded, compression: Compression
-) -> usage_pb2.Usage:
-    """The decoder's accounts, completed by what only the front door knows."""
-    usage = usage_pb2.Usage()
-    usage.CopyFrom(decoded)
-    usage.source_visual_token_count = sum(t.source_token_count for t in encoded.tokens)
-    usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
-    usage.wire_byte_count = sum(t.byte_count for t in encoded.tokens)
-    usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
-    usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
-    usage.profile = compression.name
-    times = usage.times
-    # Both clocks measure only spans of their own, so that they need not agree.
-    at_decoder = seconds_of(decoded.times.time_to_first_token)
-    spans = {
-        "transfer": answer.first - answer.called - at_decoder,
-        "time_to_first_token": answer.first - answer.arrival,
-        "total": time.monotonic() - answer.arrival,
-    }
-    if encoded.tokens:
-        spans["media"] = encoded.media_seconds
-        spans["encode_queue"] = encoded.queue_seconds
-        spans["encode"] = encoded.encode_seconds
-    for name, seconds in spans.items():
-        getattr(times, name).CopyFrom(duration_of(max(0.0, seconds)))
-    return usage
-
-
-async def _abort(context: Any, error: Exception, request_id: str) -> None:
-    """End the call with a typed error. Does nothing to a call that grpc has ended already."""
-    if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
-        raise error
-    status = status_of(error, request_id)
-    log.info("request %s ended with %s: %s", request_id, status.code.name, status.message)
-    await context.abort(status.code, status.message, status.trailing_metadata)
+    async def _decoded(
+        self, answer: Answer, call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
+    ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
+        """The decoder's answer. Tokens that it could not fetch are sent along, once."""
+        deadline = answer.deadline
+        int8 = tokens_pb2.TOKEN_CODEC_INT8
+        in_int8 = answer.request.token_codec == int8 and int8 in self._decoder.codecs
+        with ExitStack() as held:
+            way = Way(self._decoder.sources, in_int8)
+            load = await self._carrier.load(encoded.entries, way, deadline, held)
+            answer.fetched_count = load.reference_count
+            answer.wire_bytes = load.byte_count
+            call.vision_tokens.extend(load.messages)
+            try:
+                async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+                    async for piece in pieces:
+                        # It has them, then.
+                        held.close()
+                        yield piece
+                return
+            except Refused as refusal:
+                lost = load.reference_count and refusal.status.details.reason == TOKENS_LOST
+                if not lost or answer.request.degradation == encoder_pb2.DEGRADATION_FAIL:
+                    raise
+                log.warning(
+                    "request %s: %s",
+                    answer.request_id,
+                    refusal,
+                    extra=of_request(answer.request_id),
+                )
+        answer.fetched_count = 0
+        answer.degradations.append("sent_along")
+        del call.vision_tokens[:]
+        load = await self._carrier.inline(encoded.entries, deadline, in_int8)
+        call.vision_tokens.extend(load.messages)
+        call.timeout.CopyFrom(duration_of(deadline.left))
+        async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+            async for piece in pieces:
+                yield piece

@@ -7,6 +7,7 @@ from luvc_core.errors import InvalidMedia
 from luvc_core.media.images import MediaLimits, decode_image
 from luvc_core.media.video import decode_clip, kind_of
 from luvc_core.models.base import Patches, VisionHalf
+from luvc_core.store.keys import Recipe
 from luvc_core.tokens import Identity, VisionTokens
 
 
@@ -16,6 +17,16 @@ class Encoder:
     def __init__(self, vision: VisionHalf, limits: MediaLimits | None = None) -> None:
         self.vision = vision
         self.limits = limits or MediaLimits()
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the tokens of media depend on, the media and their merging apart."""
+        limits = self.limits
+        return Recipe(
+            self.identity,
+            str(self.vision.dtype),
+            (limits.max_shown_frames, limits.max_clip_kept_bytes),
+        )
 
     @property
     def identity(self) -> Identity:

@@ -4,9 +4,14 @@
     ├── InvalidInput            the caller's fault: what was wrong, what is allowed
     │   ├── InvalidMedia        a picture or clip that cannot be decoded or is over a limit
     │   ├── InvalidSettings     a compression or sampling value out of range
+    │   │   └── InvalidProfiles a profile file that cannot be used
     │   └── PromptTooLong       more tokens than the context holds
     ├── IdentityMismatch        visual tokens of another checkpoint or protocol
+    ├── Unauthenticated         no API key that is known
     ├── CheckpointError         a model folder that cannot be served
+    ├── TokensExpired           media named by digest, whose tokens are no longer kept
+    ├── TokensLost              a reference to tokens that cannot be fetched; send them along
+    ├── Superseded              a later attempt at the same request took over
     ├── Overloaded              a queue is full; try again later
     ├── DeadlineExceeded        the time allowed is over
     └── Unavailable             the other half cannot be reached
@@ -43,6 +48,14 @@ class InvalidSettings(InvalidInput):
     """A compression or sampling value out of range."""
 
 
+class InvalidProfiles(InvalidSettings):
+    """A profile file that cannot be read, or holds what is no profile. Names file and field."""
+
+    def __init__(self, path: str, field: str, problem: str, allowed: str = "") -> None:
+        self.path = path
+        super().__init__(f"{path}: {field}", problem, allowed)
+
+
 class PromptTooLong(InvalidInput):
     """Prompt and visual tokens exceed the context. Names both lengths."""
 
@@ -56,16 +69,41 @@ class IdentityMismatch(LuvcError):
     code = "FAILED_PRECONDITION"
 
 
+class Unauthenticated(LuvcError):
+    """The call has no API key, or one that is not known."""
+
+    code = "UNAUTHENTICATED"
+
+
 class CheckpointError(LuvcError):
     """A model name or folder that cannot be loaded: what is missing or does not fit."""
 
     code = "FAILED_PRECONDITION"
 
 
+class TokensExpired(LuvcError):
+    """Media were named by their digest, and their tokens are not, or no longer, kept."""
+
+    code = "NOT_FOUND"
+
+
+class TokensLost(LuvcError):
+    """Visual tokens that a reference stands for are gone, harmed, or out of reach."""
+
+    code = "UNAVAILABLE"
+
+
+class Superseded(LuvcError):
+    """A later attempt at the same request took over."""
+
+    code = "ABORTED"
+
+
 class Overloaded(LuvcError):
-    """A bounded queue is full."""
+    """A bounded queue is full. retry_after: seconds after which trying again makes sense."""
 
     code = "RESOURCE_EXHAUSTED"
+    retry_after: ClassVar[float] = 0.5
 
 
 class DeadlineExceeded(LuvcError):

@@ -6,28 +6,39 @@ from typing import Any, TypeVar
 
 from luvc_core.config import Compression, Keep, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidSettings
-from luvc_core.profiles import DEFAULT_PROFILE, profile
+from luvc_core.profiles import BUILT_IN, DEFAULT_PROFILE, Profiles
 
 
-def compression_from_dict(choice: Mapping[str, Any]) -> Compression:
+def compression_from_dict(choice: Mapping[str, Any], profiles: Profiles = BUILT_IN) -> Compression:
     """Compression from the field names and values of luvc.v1.Compression; unset fields default.
 
-    Raises InvalidSettings for a field or value that does not exist.
+    profiles: those that may be named. Raises InvalidSettings for a field or value that does not
+    exist.
     """
     if "settings" not in choice:
-        return profile(choice.get("profile") or DEFAULT_PROFILE)
-    settings = choice["settings"]
-    _check_names("compression.settings", settings, ("oim", "spu"))
+        return profiles.get(choice.get("profile") or DEFAULT_PROFILE)
+    return settings_from_dict("custom", choice["settings"], "compression.settings")
+
+
+def settings_from_dict(name: str, settings: Mapping[str, Any], where: str) -> Compression:
+    """Compression from the field names and values of luvc.v1.CompressionSettings, under a name.
+
+    where: what errors call the settings themselves.
+    """
+    _check_names(where, settings, ("oim", "spu"))
     oim = _build("oim", OimSettings, settings.get("oim", {}))
-    return Compression("custom", oim, spu_from_dict(settings["spu"]) if "spu" in settings else None)
+    return Compression(name, oim, spu_from_dict(settings["spu"]) if "spu" in settings else None)
 
 
 def spu_from_dict(fields: Mapping[str, Any]) -> SpuSettings:
     """SpuSettings from the field names and values of luvc.v1.SpuSettings."""
+    _check_table("spu", fields, ("ramp", "keep", *_SPU_FIELDS))
     rest = dict(fields)
     if "keep" in rest:
+        keep = rest.pop("keep")
+        _check_table("spu.keep", keep, ("shares",))
         # Protobuf leaves an empty list out.
-        schedule: Ramp | Keep = _build("spu.keep", Keep, {"shares": [], **rest.pop("keep")})
+        schedule: Ramp | Keep = _build("spu.keep", Keep, {"shares": [], **keep})
     elif "ramp" in rest:
         schedule = _build("spu.ramp", Ramp, rest.pop("ramp"))
     else:
@@ -45,6 +56,7 @@ _ENUM_PREFIXES = (
     "SPECTRUM_AXIS_",
     "SPECTRUM_SAMPLING_",
 )
+_SPU_FIELDS = tuple(f.name for f in dataclasses.fields(SpuSettings) if f.name != "schedule")
 SettingsT = TypeVar("SettingsT", OimSettings, SpuSettings, Ramp, Keep)
 
 
@@ -53,7 +65,14 @@ def _build(where: str, cls: type[SettingsT], fields: Mapping[str, Any]) -> Setti
     return cls(**_plain(fields))
 
 
+def _check_table(where: str, fields: object, known: tuple[str, ...]) -> None:
+    """A message is always one; what people write in a file may be anything."""
+    if not isinstance(fields, Mapping):
+        raise InvalidSettings(where, f"got {fields!r}", f"fields: {', '.join(known)}")
+
+
 def _check_names(where: str, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    _check_table(where, fields, known)
     for name in fields:
         if name not in known:
             raise InvalidSettings(f"{where}.{name}", "unknown field", ", ".join(known))

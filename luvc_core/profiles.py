@@ -1,6 +1,6 @@
 """Compression by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from luvc_core.config import Compression, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidSettings
@@ -29,8 +29,30 @@ PROFILES: Mapping[str, Compression] = {
 DEFAULT_PROFILE = "lossless"
 
 
+class Profiles:
+    """What a service offers by name: the built-in profiles, then its own. Never changes.
+
+    own: under names that no built-in one has, each once.
+    """
+
+    def __init__(self, own: Sequence[Compression] = ()) -> None:
+        self.own = tuple(own)
+        self._by_name = {**PROFILES, **{compression.name: compression for compression in own}}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._by_name)
+
+    def get(self, name: str, field: str = "compression.profile") -> Compression:
+        """The profile of that name. Raises InvalidSettings naming the field and those there are."""
+        if name not in self._by_name:
+            raise InvalidSettings(field, f"got {name!r}", ", ".join(self.names))
+        return self._by_name[name]
+
+
+BUILT_IN = Profiles()
+
+
 def profile(name: str) -> Compression:
-    """The profile of that name. Raises InvalidSettings naming those that exist."""
-    if name not in PROFILES:
-        raise InvalidSettings("compression.profile", f"got {name!r}", ", ".join(PROFILES))
-    return PROFILES[name]
+    """The built-in profile of that name. Raises InvalidSettings naming those that exist."""
+    return BUILT_IN.get(name)

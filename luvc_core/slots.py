@@ -16,6 +16,12 @@ class Slots:
         self._active = active
         self._waiting_limit = waiting
         self.waiting = 0
+        self.running = 0
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether another request would have to wait."""
+        return self._free.locked()
 
     @asynccontextmanager
     async def take(self, deadline: Deadline) -> AsyncIterator[None]:
@@ -33,7 +39,9 @@ class Slots:
             await deadline.wait_for(self._free.acquire())
         finally:
             self.waiting -= 1
+        self.running += 1
         try:
             yield
         finally:
+            self.running -= 1
             self._free.release()

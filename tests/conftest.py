@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 import torch
+from hypothesis import settings
 
 from luvc_core.config import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
@@ -21,6 +22,10 @@ from tests.services import stack
 __all__ = ["stack"]
 
 torch.set_num_threads(1)
+
+# The same examples every time, however slow the machine.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 class Checkpoints(Protocol):

@@ -82,6 +82,9 @@ class _Failed(grpc.RpcError):
     def details(self) -> str:
         return "sampling.max_tokens: got 0; allowed: >= 1"
 
+    def trailing_metadata(self) -> None:
+        return None
+
 
 def test_failures_become_typed_errors() -> None:
     error = from_rpc(_Failed())

@@ -1,5 +1,6 @@
 """Visual tokens: what travels between the halves arrives as it left, or is refused by field."""
 
+import dataclasses
 import hashlib
 from typing import get_args
 
@@ -12,6 +13,7 @@ from luvc.v1 import tokens_pb2
 import decoder_service.codec
 import encoder_service.codec
 from luvc_core.errors import IdentityMismatch, InvalidInput
+from luvc_core.store.blob import from_blob, to_blob
 from luvc_core.tokens import Grid, Identity, Piece, Separators, VisionTokens
 
 IDENTITY = Identity("qwen2_vl", "some/model@1", "a" * 64, "b" * 64, "c" * 64, 8)
@@ -75,6 +77,37 @@ def test_visual_tokens_arrive_as_they_left(
         assert getattr(got, name).dtype == getattr(made, name).dtype
     for name in ("pieces", "identity", "merge_sha256", "source_positions"):
         assert getattr(got, name) == getattr(made, name)
+
+
+@given(
+    seed=st.integers(0, 99),
+    exponent=st.integers(-99, 99),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_in_eight_bits_no_number_is_off_by_more_than_half_a_scale(
+    seed: int, exponent: int, dtype: torch.dtype
+) -> None:
+    made = tokens(dtype=torch.float32, seed=seed)
+    embeddings = (made.embeddings * 2.0**exponent).to(dtype)
+    embeddings[0] = 0
+    made = dataclasses.replace(made, embeddings=embeddings)
+    message = encoder_service.codec.tokens_to(made, in_int8=True)
+    assert len(message.embeddings.data) == embeddings.numel()
+    exact = embeddings.double()
+    bound = exact.abs().amax(dim=1, keepdim=True) / 254 * (1 + 1e-4)
+    for got in (received(message), from_blob(to_blob(made, "k", in_int8=True), "k")):
+        assert ((got.embeddings.double() - exact).abs() <= bound).all()
+        assert torch.equal(got.positions, made.positions)
+
+
+def test_scales_that_are_harmed_are_noticed() -> None:
+    message = encoder_service.codec.tokens_to(tokens(), in_int8=True)
+    message.scales.data = b"\0" * len(message.scales.data)
+    with pytest.raises(InvalidInput, match="checksum"):
+        received(message)
+    message.scales.data = message.scales.data[:-4]
+    with pytest.raises(InvalidInput, match=r"scales.data: has"):
+        received(message)
 
 
 def test_one_plain_grid_travels_as_in_the_first_release() -> None:

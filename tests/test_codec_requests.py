@@ -28,7 +28,9 @@ TEXT = chat_pb2.ContentPart(text="why?")
 
 
 def test_tokens_take_the_places_of_the_media_in_order() -> None:
-    got = decoder_service.codec.question_from(request(PICTURE, TEXT, PICTURE, count=2), IDENTITY)
+    got = decoder_service.codec.question_from(
+        request(PICTURE, TEXT, PICTURE, count=2), IDENTITY, {}
+    )
     (message,) = got.messages
     assert [getattr(p, "source_positions", p) for p in message.parts] == [False, "why?", True]
     assert got.spu is None
@@ -37,14 +39,16 @@ def test_tokens_take_the_places_of_the_media_in_order() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_every_media_part_needs_its_tokens(count: int) -> None:
     with pytest.raises(InvalidInput) as caught:
-        decoder_service.codec.question_from(request(PICTURE, TEXT, PICTURE, count=count), IDENTITY)
+        decoder_service.codec.question_from(
+            request(PICTURE, TEXT, PICTURE, count=count), IDENTITY, {}
+        )
     assert caught.value.field == "vision_tokens"
 
 
 def test_the_decoder_takes_no_picture_files() -> None:
     part = chat_pb2.ContentPart(media=chat_pb2.Media(data=b"x"))
     with pytest.raises(InvalidInput) as caught:
-        decoder_service.codec.question_from(request(part, TEXT, count=1), IDENTITY)
+        decoder_service.codec.question_from(request(part, TEXT, count=1), IDENTITY, {})
     assert caught.value.field == "messages[0].parts[0].media.data"
 
 

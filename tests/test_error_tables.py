@@ -10,16 +10,27 @@ from luvc.status import DETAILS_KEY, Details, Status, Violation, from_metadata
 
 import decoder_service.errors
 import encoder_service.errors
-from luvc_core.errors import InvalidInput, LuvcError, PromptTooLong
+from luvc_core.errors import (
+    InvalidInput,
+    InvalidProfiles,
+    LuvcError,
+    Overloaded,
+    PromptTooLong,
+)
 
 TABLES = [encoder_service.errors.status_of, decoder_service.errors.status_of]
 EXPECTED = {
     "InvalidInput": "INVALID_ARGUMENT",
     "InvalidMedia": "INVALID_ARGUMENT",
     "InvalidSettings": "INVALID_ARGUMENT",
+    "InvalidProfiles": "INVALID_ARGUMENT",
     "PromptTooLong": "INVALID_ARGUMENT",
     "IdentityMismatch": "FAILED_PRECONDITION",
+    "Unauthenticated": "UNAUTHENTICATED",
     "CheckpointError": "FAILED_PRECONDITION",
+    "TokensExpired": "NOT_FOUND",
+    "TokensLost": "UNAVAILABLE",
+    "Superseded": "ABORTED",
     "Overloaded": "RESOURCE_EXHAUSTED",
     "DeadlineExceeded": "DEADLINE_EXCEEDED",
     "Unavailable": "UNAVAILABLE",
@@ -37,6 +48,8 @@ def tree(root: type[LuvcError] = LuvcError) -> Iterator[type[LuvcError]]:
 def make(kind: type[LuvcError]) -> LuvcError:
     if kind is PromptTooLong:
         return PromptTooLong(600, 511)
+    if kind is InvalidProfiles:
+        return InvalidProfiles("own.toml", "a.spu", "is wrong", "what is right")
     if issubclass(kind, InvalidInput):
         return kind("messages[0]", "is wrong", "what is right")
     return kind("what went wrong")
@@ -57,6 +70,16 @@ def test_every_error_has_its_code_and_details(table: Table, kind: type[LuvcError
     assert read == status.details
     assert read.request_id == "r1"
     assert bool(read.violations) == issubclass(kind, InvalidInput)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_full_queue_says_when_to_come_back(table: Table) -> None:
+    status = table(Overloaded("full"), "r")
+    assert from_metadata(status.trailing_metadata) == status.details
+    sent = status_pb2.Status.FromString(status.trailing_metadata[0][1])
+    hint = error_details_pb2.RetryInfo()
+    assert sent.details[1].Unpack(hint)
+    assert hint.retry_delay.ToTimedelta().total_seconds() == Overloaded.retry_after > 0
 
 
 @pytest.mark.parametrize("table", TABLES)

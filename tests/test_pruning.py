@@ -100,7 +100,7 @@ def test_ragged_decoding_equals_dense_masks(
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
         answered.append(int(logits.argmax()))
         position = torch.full((1, prompt.positions.shape[1]), prompt.next_position + step)
-        logits = decode_step(language, answered[-1], position, caches)
+        logits = decode_step(language, answered[-1:], position, [caches])[0]
     text_length = prompt.length - sum(p.token_count for p in pictures)
     for index, cache in enumerate(caches):
         left = sum(spu.layer_counts(LAYERS, p.token_count)[index] for p in pictures)

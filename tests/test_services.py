@@ -20,6 +20,7 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.profiles import profile
 from luvc_core.tokens import VisionTokens
 from tests.asking import PICTURES, TIMEOUT, ask, named, to_decoder
+from tests.fixtures import encoded, noise_picture
 from tests.services import Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -72,7 +73,8 @@ def test_a_streamed_answer_is_that_of_the_engine(
 
 
 def test_every_stage_is_timed(stack: Stack) -> None:
-    usage = list(stack.front.Generate(ask(PICTURES[0], "Why?"), timeout=TIMEOUT))[-1].usage
+    unseen = encoded(noise_picture(140, 112, 77))
+    usage = list(stack.front.Generate(ask(unseen, "Why?"), timeout=TIMEOUT))[-1].usage
     times = {f.name: v.ToNanoseconds() for f, v in usage.times.ListFields()}
     assert set(times) == {f.name for f in usage.times.DESCRIPTOR.fields}
     stages = ("media", "encode_queue", "encode", "transfer", "prefill_queue", "prefill")

@@ -8,12 +8,14 @@ _SMALLEST_ROOM = 64  # tokens
 class LayerCache:
     """Keys and values of one layer of one request, [1, heads, length, head size] each.
 
-    Grows with room to spare, at most a quarter of its length or 64 tokens, so that a long answer
-    costs time in proportion to its length.
+    capacity: how many tokens there will be at most, where that is known: they get their room with
+    the first, and no more. Otherwise grows with room to spare, at most a quarter of its length or
+    64 tokens, so that a long answer costs time in proportion to its length.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 0) -> None:
         self.length = 0
+        self._capacity = capacity
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
 
@@ -21,11 +23,14 @@ class LayerCache:
         """Add new tokens at the end; returns all keys and values, as views.
 
         Shapes [1, heads, new, head size]; keys and values may differ in head size. The first
-        tensors are held, not copied, and never written to. Views stay valid: what they show does
-        not change.
+        tensors are held, not copied, where no capacity is known, and never written to. Views stay
+        valid: what they show does not change.
         """
         start = self.length
         self.length += keys.shape[2]
+        if self._keys is None and self._capacity > self.length:
+            self._keys = keys.new_empty(_with_room(keys, self._capacity))
+            self._values = values.new_empty(_with_room(values, self._capacity))
         if self._keys is None or self._values is None:
             self._keys, self._values = keys, values
             return keys, values
@@ -49,15 +54,23 @@ class LayerCache:
         views = (self.keys, self.values)
         return sum(view.nbytes for view in views if view is not None)
 
+    @property
+    def held_byte_count(self) -> int:
+        """Bytes of all that is held, room to spare included."""
+        held = (self._keys, self._values)
+        return sum(buffer.nbytes for buffer in held if buffer is not None)
+
 
 def _stored(buffer: Tensor, new: Tensor, start: int) -> Tensor:
     """`new` written at `start` into the buffer, or into a larger copy where it has no room."""
     end = start + new.shape[2]
     if end > buffer.shape[2]:
-        larger = buffer.new_empty(
-            *buffer.shape[:2], end + max(_SMALLEST_ROOM, end // 4), buffer.shape[3]
-        )
+        larger = buffer.new_empty(_with_room(buffer, end + max(_SMALLEST_ROOM, end // 4)))
         larger[:, :, :start] = buffer[:, :, :start]
         buffer = larger
     buffer[:, :, start:end] = new
     return buffer
+
+
+def _with_room(tensor: Tensor, length: int) -> tuple[int, int, int, int]:
+    return (tensor.shape[0], tensor.shape[1], length, tensor.shape[3])

@@ -11,8 +11,10 @@ from luvc_core.media.films import decode_film
 from luvc_core.media.images import CLIP_TYPES, MediaLimits
 from luvc_core.media.sampling import FrameSampling
 
+Kind = Literal["picture", "clip"]
 
-def kind_of(data: bytes) -> Literal["picture", "clip"]:
+
+def kind_of(data: bytes) -> Kind:
     """What a media file is, by its content. What nobody knows is a picture, for decode_image to
     refuse by name; so is a GIF that does not move."""
     return "clip" if demuxer_for(data) or is_animation(data) else "picture"

@@ -45,7 +45,10 @@ class VisionHalf(ABC):
     the device: one call at a time.
 
     sampling: which frames of a clip the family looks at, None where it takes pictures only.
+    shows_alone_larger: whether `alone` makes a difference to what a picture becomes.
     """
+
+    shows_alone_larger: ClassVar[bool] = False
 
     identity: Identity
     device: torch.device
@@ -116,12 +119,14 @@ class LanguageHalf(ABC):
     """Token embedding, decoder layers and head. Loads no tensor of the vision tower.
 
     Stateless: whatever a request accumulates lives in its own caches, so requests may interleave.
-    positions: whether a place has one, or three axes.
+    positions: whether a place has one, or three axes. cache_row_bytes: keys and values of one token
+    in one layer.
     """
 
     positions: ClassVar[Literal["1-D", "M-RoPE"]]
     identity: Identity
     layer_count: int
+    cache_row_bytes: int
     context_length: int
     stop_ids: frozenset[int]
     device: torch.device
@@ -152,6 +157,16 @@ class LanguageHalf(ABC):
     def layer(self, index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
         """One decoder layer over new tokens [length, hidden]; appends their keys and values to
         `cache`. Causal among the new tokens; all cached ones are visible."""
+
+    @abstractmethod
+    def decode_layer(
+        self, index: int, hidden: Tensor, rotary: Rotary, caches: Sequence[LayerCache]
+    ) -> Tensor:
+        """One decoder layer over one new token of each of several requests, [rows, hidden].
+
+        Row i sees `caches[i]`, which grows by it, and nothing of the others. Rows past the last
+        cache are padding: they may be anything, and come to nothing.
+        """
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:

@@ -70,14 +70,18 @@ class Layout:
     multiple: int = 1
     takes: tuple[Media, ...] = PICTURES
 
-    def open(self, checkpoint: Checkpoint) -> Opened:
-        """Raises CheckpointError where settings or tensor names are not this family's."""
+    def settings(self, checkpoint: Checkpoint) -> Any:
+        """Its config.json. Raises CheckpointError where it is not this family's."""
         content = checkpoint.read_json("config.json")
         try:
-            config = self.config_class.from_dict(content)
+            return self.config_class.from_dict(content)
         except (ValueError, TypeError, KeyError) as error:
             problem = f"config.json does not fit: {error}"
             raise CheckpointError(f"{checkpoint.folder}: {problem}") from error
+
+    def open(self, checkpoint: Checkpoint) -> Opened:
+        """Raises CheckpointError where settings or tensor names are not this family's."""
+        config = self.settings(checkpoint)
         weights = Weights(checkpoint, self.renames)
         identity = Identity(
             family=self.family,

@@ -103,6 +103,8 @@ class LlavaOnevisionVision(VisionHalf):
         )
         return cls(identity, opened, tower, projector, newline, processor, clips)
 
+    shows_alone_larger = True
+
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         pictures = [image] if alone else [[image, _COMPANION]]
         tiles = self._processor.preprocess(pictures, return_tensors="pt")["pixel_values"][0]

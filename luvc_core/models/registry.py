@@ -45,6 +45,13 @@ def family_of(checkpoint: Checkpoint) -> Family:
     return FAMILIES[model_type]
 
 
+def layer_count(name: str) -> int:
+    """Layers of the language model of a checkpoint, from its settings alone."""
+    checkpoint = resolve(name)
+    settings = family_of(checkpoint).layout.settings(checkpoint)
+    return int(settings.text_config.num_hidden_layers)
+
+
 def load_vision(name: str, device: str = "auto", dtype: str = "auto") -> VisionHalf:
     """Vision tower and projector of a checkpoint, by embedded name, folder or hub id."""
     checkpoint = resolve(name)

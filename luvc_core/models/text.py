@@ -1,4 +1,4 @@
-"""A text model of transformers, one layer and one request at a time."""
+"""A text model of transformers, one layer at a time: a whole prompt, or a token of each request."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.errors import CheckpointError
+from luvc_core.models.attention import attend_each, rotate
 from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.models.layout import Layout, Opened
 from luvc_core.models.prompting import ChatTokenizer, ClipMarks, PictureMarks
@@ -41,6 +42,10 @@ class TextHalf(LanguageHalf):
         self.stop_ids = stop
         self.device = head.device
         self.dtype = text.dtype
+        attention = text.layers[0].self_attn
+        self.cache_row_bytes = (
+            attention.k_proj.out_features + attention.v_proj.out_features
+        ) * self.dtype.itemsize
         self._text = text
         self._head = head
         self._tokenizer = tokenizer
@@ -87,6 +92,23 @@ class TextHalf(LanguageHalf):
             past_key_values=_AppendTo(cache),
         )
         return out.squeeze(0)
+
+    def decode_layer(
+        self, index: int, hidden: Tensor, rotary: Rotary, caches: Sequence[LayerCache]
+    ) -> Tensor:
+        layer = self._text.layers[index]
+        attention = layer.self_attn
+        normed = layer.input_layernorm(hidden)
+        queries, keys, values = (
+            projection(normed).unflatten(1, (-1, attention.head_dim))
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        attended = attend_each(
+            rotate(queries, rotary), rotate(keys, rotary), values, caches, attention.scaling
+        )
+        hidden = hidden + attention.o_proj(attended)
+        out: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        return out
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(self._text.norm(hidden), self._head).float()

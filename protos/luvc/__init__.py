@@ -6,6 +6,7 @@ with Client("localhost:50051") as client:
     print(client.ask("What colour is the car?", "car.jpg").text)
 """
 
+from luvc.access import Tls
 from luvc.aio import AsyncClient
 from luvc.answers import Answer
 from luvc.client import Client
@@ -14,7 +15,9 @@ from luvc.errors import (
     FailedPrecondition,
     InvalidArgument,
     LuvcError,
+    NotFound,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
 )
 from luvc.requests import Message
@@ -28,6 +31,9 @@ __all__ = [
     "InvalidArgument",
     "LuvcError",
     "Message",
+    "NotFound",
     "ResourceExhausted",
+    "Tls",
+    "Unauthenticated",
     "Unavailable",
 ]

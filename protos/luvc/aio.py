@@ -1,14 +1,19 @@
 """The asyncio client: the same calls as `luvc.Client`, awaited."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
+from luvc.access import Tls, metadata_of
 from luvc.answers import Answer, finish
+from luvc.attempts import Attempts, KeptMedia
 from luvc.client import DEADLINE_GRACE_SECONDS
-from luvc.errors import from_rpc
+from luvc.errors import LuvcError, from_rpc
 from luvc.requests import MediaLike, Message, Options, conversation, question_about
 from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 
@@ -16,9 +21,17 @@ from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 class AsyncClient:
     """Talks to one encoder service from one event loop. Options as for `luvc.Client`."""
 
-    def __init__(self, endpoint: str = "localhost:50051") -> None:
-        self._channel = grpc.aio.insecure_channel(endpoint)
+    def __init__(
+        self, endpoint: str = "localhost:50051", *, api_key: str = "", tls: Tls | None = None
+    ) -> None:
+        self._channel = (
+            grpc.aio.secure_channel(endpoint, tls.credentials())
+            if tls
+            else grpc.aio.insecure_channel(endpoint)
+        )
+        self._metadata = metadata_of(api_key)
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)
+        self._kept = KeptMedia()
 
     async def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
         """The whole answer to a question about pictures and clips."""
@@ -33,11 +46,8 @@ class AsyncClient:
         return self._start(conversation(messages), Options(**options))
 
     def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AsyncAnswerStream":
-        return AsyncAnswerStream(
-            self._stub.Generate(
-                options.request(messages), timeout=options.timeout + DEADLINE_GRACE_SECONDS
-            )
-        )
+        generate = partial(self._stub.Generate, metadata=self._metadata)
+        return AsyncAnswerStream(generate, Attempts(messages, options, self._kept))
 
     async def close(self) -> None:
         await self._channel.close()
@@ -57,20 +67,27 @@ class AsyncClient:
 class AsyncAnswerStream:
     """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
+        self._generate = generate
+        self._attempts = attempts
         self._pieces: list[str] = []
         self._last = encoder_pb2.GenerateResponse()
+        self._cancelled = asyncio.Event()
+        self._done = False
+        self._send()
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        try:
-            async for response in self._call:
-                self._last = response
-                if response.text:
-                    self._pieces.append(response.text)
-                    yield response.text
-        except grpc.RpcError as error:
-            raise from_rpc(error) from None
+        while not self._done:
+            try:
+                async for response in self._call:
+                    self._last = response
+                    if response.text:
+                        self._pieces.append(response.text)
+                        yield response.text
+                self._done = True
+                self._attempts.answered(self._last)
+            except grpc.RpcError as failed:
+                await self._again_after(from_rpc(failed))
 
     async def answer(self) -> Answer:
         """The whole answer; waits for what has not been read yet."""
@@ -79,4 +96,20 @@ class AsyncAnswerStream:
         return finish("".join(self._pieces), self._last)
 
     def cancel(self) -> None:
+        self._cancelled.set()
         self._call.cancel()
+
+    def _send(self) -> None:
+        timeout = self._attempts.left + DEADLINE_GRACE_SECONDS
+        self._call = self._generate(self._attempts.request(), timeout=timeout)
+
+    async def _again_after(self, error: LuvcError) -> None:
+        """Send once more, or raise the error."""
+        pause = None if self._pieces else self._attempts.pause_after(error)
+        if pause is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._cancelled.wait(), pause)
+        if pause is None or self._cancelled.is_set():
+            self._done = True
+            raise error from None
+        self._send()

@@ -1,19 +1,21 @@
 """The `luvc` command. Answers go to stdout, everything meant for people's eyes to stderr."""
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from luvc.answers import Answer
+from luvc.calibrate import add_parser, calibrate
 from luvc.client import Client
 from luvc.errors import LuvcError
+from luvc.model_stack import is_installed
 
 EXAMPLES = """examples:
   luvc serve                                   both services on this machine, until Ctrl-C
   luvc models                                  what can be served
+  luvc calibrate --data FOLDER                 how much compression your own questions bear
   luvc ask photo.jpg "What colour is the car?"
   luvc ask before.png after.png "What differs?" --json
   luvc ask clip.mp4 "What moves?"
@@ -33,8 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_ask(commands)
     _add_serve(commands)
     _add_models(commands)
+    add_parser(commands)
     options = parser.parse_args(arguments)
-    return {"ask": ask, "serve": serve, "models": models}[options.command](options)
+    run = {"ask": ask, "serve": serve, "models": models, "calibrate": calibrate}
+    return run[options.command](options)
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -56,7 +60,8 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--profile",
-        help="off, lossless, balanced, max or spu-paper (default: the server's)",
+        help="off, lossless, balanced, max, spu-paper, or one of the server's own (default: the "
+        "server's choice)",
     )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default)")
@@ -113,6 +118,18 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=1,
         metavar="N",
         help="copies of the language model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--profiles",
+        default="",
+        metavar="FILE",
+        help="TOML file of profiles, as `luvc calibrate` writes it, that requests may name, too",
+    )
+    parser.add_argument(
+        "--profile",
+        default="",
+        metavar="NAME",
+        help="compression where a request names none (default: lossless)",
     )
     parser.add_argument(
         "--start-timeout",
@@ -184,7 +201,7 @@ def _summary(answer: Answer) -> str:
 
 def serve(options: argparse.Namespace) -> int:
     """Run both services in the foreground."""
-    if not _has_model_stack():
+    if not is_installed():
         return 2
     from luvc.launch import Stack  # noqa: PLC0415 - only `serve` starts processes
 
@@ -194,24 +211,18 @@ def serve(options: argparse.Namespace) -> int:
         port=options.port,
         decoder_port=options.decoder_port,
         decoder_replicas=options.decoder_replicas,
+        profiles=options.profiles,
+        profile=options.profile,
     ).run(options.start_timeout)
 
 
 def models(options: argparse.Namespace) -> int:
     """List what can be served."""
-    if not _has_model_stack():
+    if not is_installed():
         return 2
     # In a process of its own, as the services: this package never imports the model stack.
     command = [sys.executable, "-m", "luvc_core.models.catalogue"]
     return subprocess.run([*command, *(["--json"] if options.json else [])], check=False).returncode
-
-
-def _has_model_stack() -> bool:
-    """Says so on stderr where it is missing."""
-    if importlib.util.find_spec("ray") and importlib.util.find_spec("torch"):
-        return True
-    print("luvc: this needs the model stack: pip install 'luvc[serve]'", file=sys.stderr)
-    return False
 
 
 if __name__ == "__main__":

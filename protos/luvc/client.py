@@ -1,13 +1,17 @@
 """The blocking client."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
+from luvc.access import Tls, metadata_of
 from luvc.answers import Answer, finish
-from luvc.errors import from_rpc
+from luvc.attempts import Attempts, KeptMedia
+from luvc.errors import LuvcError, from_rpc
 from luvc.requests import MediaLike, Message, Options, conversation, question_about
 from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 
@@ -20,12 +24,22 @@ class Client:
     """Talks to one encoder service. Safe to share between threads; close it when done.
 
     Keyword options of every question are those of `luvc.requests.Options`: profile, max_tokens,
-    temperature, top_p, seed, stop, timeout (seconds). Failures raise `luvc.LuvcError`.
+    temperature, top_p, seed, stop, timeout (seconds), retries, degradation. Failures raise
+    `luvc.LuvcError`. Media that the service keeps are not sent twice. An API key is only as safe as
+    the connection: send it with TLS.
     """
 
-    def __init__(self, endpoint: str = "localhost:50051") -> None:
-        self._channel = grpc.insecure_channel(endpoint)
+    def __init__(
+        self, endpoint: str = "localhost:50051", *, api_key: str = "", tls: Tls | None = None
+    ) -> None:
+        self._channel = (
+            grpc.secure_channel(endpoint, tls.credentials())
+            if tls
+            else grpc.insecure_channel(endpoint)
+        )
+        self._metadata = metadata_of(api_key)
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)
+        self._kept = KeptMedia()
 
     def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
         """The whole answer to a question about pictures and clips."""
@@ -40,11 +54,8 @@ class Client:
         return self._start(conversation(messages), Options(**options))
 
     def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AnswerStream":
-        return AnswerStream(
-            self._stub.Generate(
-                options.request(messages), timeout=options.timeout + DEADLINE_GRACE_SECONDS
-            )
-        )
+        generate = partial(self._stub.Generate, metadata=self._metadata)
+        return AnswerStream(generate, Attempts(messages, options, self._kept))
 
     def close(self) -> None:
         self._channel.close()
@@ -64,20 +75,27 @@ class Client:
 class AnswerStream:
     """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
+        self._generate = generate
+        self._attempts = attempts
         self._pieces: list[str] = []
         self._last = encoder_pb2.GenerateResponse()
+        self._cancelled = threading.Event()
+        self._done = False
+        self._send()
 
     def __iter__(self) -> Iterator[str]:
-        try:
-            for response in self._call:
-                self._last = response
-                if response.text:
-                    self._pieces.append(response.text)
-                    yield response.text
-        except grpc.RpcError as error:
-            raise from_rpc(error) from None
+        while not self._done:
+            try:
+                for response in self._call:
+                    self._last = response
+                    if response.text:
+                        self._pieces.append(response.text)
+                        yield response.text
+                self._done = True
+                self._attempts.answered(self._last)
+            except grpc.RpcError as failed:
+                self._again_after(from_rpc(failed))
 
     @property
     def answer(self) -> Answer:
@@ -87,4 +105,17 @@ class AnswerStream:
         return finish("".join(self._pieces), self._last)
 
     def cancel(self) -> None:
+        self._cancelled.set()
         self._call.cancel()
+
+    def _send(self) -> None:
+        timeout = self._attempts.left + DEADLINE_GRACE_SECONDS
+        self._call = self._generate(self._attempts.request(), timeout=timeout)
+
+    def _again_after(self, error: LuvcError) -> None:
+        """Send once more, or raise the error."""
+        pause = None if self._pieces else self._attempts.pause_after(error)
+        if pause is None or self._cancelled.wait(pause):
+            self._done = True
+            raise error from None
+        self._send()

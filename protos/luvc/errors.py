@@ -2,18 +2,30 @@
 
 import grpc
 
+from luvc.status import from_metadata
+
 
 class LuvcError(Exception):
-    """A request that failed. `code` is the canonical gRPC status name."""
+    """A request that failed. `code` is the canonical gRPC status name; `retry_after` seconds after
+    which the server would have it tried again, None where it does not say."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         self.code = code
         self.message = message
+        self.retry_after = retry_after
         super().__init__(f"{code}: {message}")
 
 
 class InvalidArgument(LuvcError):
     """The request can never succeed as it is. The text names the field and what is allowed."""
+
+
+class NotFound(LuvcError):
+    """Media were named by their digest, and the service does not, or no longer, keep them."""
+
+
+class Unauthenticated(LuvcError):
+    """The service does not know the API key, or wants one."""
 
 
 class FailedPrecondition(LuvcError):
@@ -34,6 +46,8 @@ class Unavailable(LuvcError):
 
 _BY_CODE: dict[grpc.StatusCode, type[LuvcError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
@@ -44,5 +58,6 @@ _BY_CODE: dict[grpc.StatusCode, type[LuvcError]] = {
 def from_rpc(error: grpc.RpcError) -> LuvcError:
     """The client's error for a failed call, from either the blocking or the asyncio API."""
     code = error.code()
-    details = error.details() or ""
-    return _BY_CODE.get(code, LuvcError)(code.name, details)
+    details = from_metadata(error.trailing_metadata())
+    retry_after = details.retry_after if details else None
+    return _BY_CODE.get(code, LuvcError)(code.name, error.details() or "", retry_after)

@@ -23,13 +23,19 @@ class StartFailed(Exception):
 
 @dataclass
 class Stack:
-    """An encoder service and a local Ray with decoder replicas, as child processes."""
+    """An encoder service and a local Ray with decoder replicas, as child processes.
+
+    profiles: a file of profiles for both. profile: where a request names none; empty leaves it to
+    the encoder.
+    """
 
     model: str
     host: str = "127.0.0.1"
     port: int = 50051
     decoder_port: int = 50052
     decoder_replicas: int = 1
+    profiles: str = ""
+    profile: str = ""
     _children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict, repr=False)
     _asked_to_stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
@@ -50,6 +56,7 @@ class Stack:
             str(_free_port()),
             "--replicas",
             str(self.decoder_replicas),
+            *self._profile_flags("profiles"),
         )
         self._spawn(
             "encoder_service",
@@ -59,6 +66,7 @@ class Stack:
             self.host,
             "--decoder",
             f"{self.host}:{self.decoder_port}",
+            *self._profile_flags("profiles", "profile"),
         )
         self._await("decoder_service", self.decoder_port, deadline)
         self._await("encoder_service", self.port, deadline)
@@ -115,6 +123,10 @@ class Stack:
             [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning", *flags],
             start_new_session=True,
         )
+
+    def _profile_flags(self, *names: str) -> list[str]:
+        """Those that are set."""
+        return [f"--{name}={value}" for name in names if (value := getattr(self, name))]
 
     def _await(self, name: str, port: int, deadline: float) -> None:
         with grpc.insecure_channel(f"{self.host}:{port}") as channel:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from google.protobuf import duration_pb2
 from PIL import Image
 
-from luvc.v1 import chat_pb2, compression_pb2, encoder_pb2
+from luvc.v1 import chat_pb2, compression_pb2, encoder_pb2, tokens_pb2
 
 MediaLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
 """A path or the bytes of a picture or clip file, or a PIL picture."""
@@ -19,6 +19,18 @@ _ROLES = {
     "system": chat_pb2.ROLE_SYSTEM,
     "user": chat_pb2.ROLE_USER,
     "assistant": chat_pb2.ROLE_ASSISTANT,
+}
+
+_TOKEN_CODECS = {
+    None: tokens_pb2.TOKEN_CODEC_UNSPECIFIED,
+    "native": tokens_pb2.TOKEN_CODEC_NATIVE,
+    "int8": tokens_pb2.TOKEN_CODEC_INT8,
+}
+_DEGRADATIONS = {
+    None: encoder_pb2.DEGRADATION_UNSPECIFIED,
+    "fail": encoder_pb2.DEGRADATION_FAIL,
+    "encode_anyway": encoder_pb2.DEGRADATION_ENCODE_ANYWAY,
+    "compress_more": encoder_pb2.DEGRADATION_COMPRESS_MORE,
 }
 
 
@@ -68,7 +80,12 @@ def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
 
 @dataclass(frozen=True)
 class Options:
-    """How to answer. What is None is left to the server. `timeout` is in seconds."""
+    """How to answer. What is None is left to the server. `timeout` is in seconds, for all attempts.
+
+    retries: how often a question that the service did not take, or lost before any text came, is
+    sent again. degradation: what is accepted rather than a failure; usage says what was done.
+    token_codec: how visual tokens travel to the decoder; int8 is smaller and not exact.
+    """
 
     profile: str | None = None
     settings: compression_pb2.CompressionSettings | None = None
@@ -78,11 +95,26 @@ class Options:
     seed: int | None = None
     stop: Sequence[str] = ()
     timeout: float = 60.0
+    retries: int = 3
+    degradation: Literal["fail", "encode_anyway", "compress_more"] | None = None
+    token_codec: Literal["native", "int8"] | None = None
 
-    def request(self, messages: list[chat_pb2.ChatMessage]) -> encoder_pb2.GenerateRequest:
-        """The request these options make of a conversation."""
+    def __post_init__(self) -> None:
+        if self.degradation not in _DEGRADATIONS:
+            allowed = ", ".join(name for name in _DEGRADATIONS if name)
+            raise ValueError(f"degradation: got {self.degradation!r}; allowed: {allowed}")
+        if self.token_codec not in _TOKEN_CODECS:
+            raise ValueError(f"token_codec: got {self.token_codec!r}; allowed: native, int8")
+
+    def request(
+        self,
+        messages: list[chat_pb2.ChatMessage],
+        seconds: float | None = None,
+        idempotency_key: str = "",
+    ) -> encoder_pb2.GenerateRequest:
+        """The request these options make of a conversation. seconds: in place of `timeout`."""
         timeout = duration_pb2.Duration()
-        timeout.FromNanoseconds(int(self.timeout * 1e9))
+        timeout.FromNanoseconds(int((self.timeout if seconds is None else seconds) * 1e9))
         return encoder_pb2.GenerateRequest(
             messages=messages,
             sampling=chat_pb2.Sampling(
@@ -94,4 +126,7 @@ class Options:
             ),
             compression=compression_pb2.Compression(profile=self.profile, settings=self.settings),
             timeout=timeout,
+            idempotency_key=idempotency_key,
+            degradation=_DEGRADATIONS[self.degradation],
+            token_codec=_TOKEN_CODECS[self.token_codec],
         )

@@ -8,10 +8,20 @@ import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import (
+    any_pb2,
+    descriptor_pb2,
+    descriptor_pool,
+    duration_pb2,
+    message,
+    message_factory,
+)
+
+from luvc.fields import seconds_of
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "luvc"
@@ -30,11 +40,15 @@ class Violation:
 
 @dataclass(frozen=True)
 class Details:
-    """What a failed call says beyond its code. `reason` is a constant such as INVALID_MEDIA."""
+    """What a failed call says beyond its code. `reason` is a constant such as INVALID_MEDIA.
+
+    retry_after: seconds after which trying again makes sense; None where the server does not say.
+    """
 
     reason: str
     violations: tuple[Violation, ...] = ()
     request_id: str = ""
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,7 @@ def shorten(text: str) -> str:
 
 
 def to_bytes(code: int, text: str, details: Details) -> bytes:
-    """The value of `grpc-status-details-bin`: a google.rpc.Status with ErrorInfo and BadRequest."""
+    """The value of `grpc-status-details-bin`: a google.rpc.Status and what it says more."""
     info = _ErrorInfo(reason=details.reason, domain=DOMAIN)
     if details.request_id:
         info.metadata.add(key="request_id", value=details.request_id)
@@ -75,10 +89,14 @@ def to_bytes(code: int, text: str, details: Details) -> bytes:
         for violation in details.violations:
             bad.field_violations.add(field=violation.field, description=violation.description)
         status.details.add(type_url=_TYPE_URL + "BadRequest", value=bad.SerializeToString())
+    if details.retry_after is not None:
+        # A timedelta, since this pool's Duration is another class than the one everybody knows.
+        hint = _RetryInfo(retry_delay=timedelta(seconds=details.retry_after))
+        status.details.add(type_url=_TYPE_URL + "RetryInfo", value=hint.SerializeToString())
     return bytes(status.SerializeToString())
 
 
-def from_metadata(trailing: Iterable[tuple[str, str | bytes]] | None) -> Details | None:
+def from_metadata(trailing: Iterable[Any] | None) -> Details | None:
     """The details of a failed call; None where there are none of this domain."""
     for key, value in trailing or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
@@ -88,7 +106,7 @@ def from_metadata(trailing: Iterable[tuple[str, str | bytes]] | None) -> Details
 
 
 def _from_bytes(data: bytes) -> Details | None:
-    reason, request_id, violations = "", "", []
+    reason, request_id, violations, retry_after = "", "", [], None
     for item in _Status.FromString(data).details:
         if item.type_url.endswith("google.rpc.ErrorInfo"):
             info = _ErrorInfo.FromString(item.value)
@@ -97,13 +115,16 @@ def _from_bytes(data: bytes) -> Details | None:
         elif item.type_url.endswith("google.rpc.BadRequest"):
             found = _BadRequest.FromString(item.value).field_violations
             violations = [Violation(v.field, v.description) for v in found]
-    return Details(reason, tuple(violations), request_id) if reason else None
+        elif item.type_url.endswith("google.rpc.RetryInfo"):
+            retry_after = seconds_of(_RetryInfo.FromString(item.value).retry_delay)
+    return Details(reason, tuple(violations), request_id, retry_after) if reason else None
 
 
 _TYPE_URL = "type.googleapis.com/google.rpc."
 _STRING, _INT32, _MESSAGE = Field.TYPE_STRING, Field.TYPE_INT32, Field.TYPE_MESSAGE
 _ANY = ".google.protobuf.Any"
-# message -> (field, number, type, repeated message type). A map is a repeated key/value message.
+# message -> (field, number, type, message type). Messages repeat, but for a Duration; a map is a
+# repeated key/value message.
 _MESSAGES: dict[str, list[tuple[str, int, Any, str]]] = {
     "Status": [
         ("code", 1, _INT32, ""),
@@ -118,6 +139,7 @@ _MESSAGES: dict[str, list[tuple[str, int, Any, str]]] = {
     "Entry": [("key", 1, _STRING, ""), ("value", 2, _STRING, "")],
     "BadRequest": [("field_violations", 1, _MESSAGE, ".google.rpc.FieldViolation")],
     "FieldViolation": [("field", 1, _STRING, ""), ("description", 2, _STRING, "")],
+    "RetryInfo": [("retry_delay", 1, _MESSAGE, ".google.protobuf.Duration")],
 }
 
 
@@ -126,21 +148,25 @@ def _declare() -> dict[str, Any]:
         name="luvc/google_rpc.proto",
         package="google.rpc",
         syntax="proto3",
-        dependency=[any_pb2.DESCRIPTOR.name],
+        dependency=[any_pb2.DESCRIPTOR.name, duration_pb2.DESCRIPTOR.name],
     )
     for name, fields in _MESSAGES.items():
         declared = file.message_type.add(name=name)
         for field, number, kind, repeats in fields:
-            label = Field.LABEL_REPEATED if repeats else Field.LABEL_OPTIONAL
+            single = not repeats or repeats.endswith("Duration")
+            label = Field.LABEL_OPTIONAL if single else Field.LABEL_REPEATED
             declared.field.add(
                 name=field, number=number, type=kind, label=label, type_name=repeats or None
             )
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     made = message_factory.GetMessageClassesForFiles([file.name], pool)
     return {name: made[f"google.rpc.{name}"] for name in _MESSAGES}
 
 
 _classes = _declare()
-_Status, _ErrorInfo, _BadRequest = (_classes[n] for n in ("Status", "ErrorInfo", "BadRequest"))
+_Status, _ErrorInfo, _BadRequest, _RetryInfo = (
+    _classes[n] for n in ("Status", "ErrorInfo", "BadRequest", "RetryInfo")
+)

@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12luvc/v1/chat.proto\x12\x07luvc.v1\"#\n\x05Media\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"F\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x1f\n\x05media\x18\x02 \x01(\x0b\x32\x0e.luvc.v1.MediaH\x00\x42\x06\n\x04part\"O\n\x0b\x43hatMessage\x12\x1b\n\x04role\x18\x01 \x01(\x0e\x32\r.luvc.v1.Role\x12#\n\x05parts\x18\x02 \x03(\x0b\x32\x14.luvc.v1.ContentPart\"\xa4\x01\n\x08Sampling\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x04H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\tB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12luvc/v1/chat.proto\x12\x07luvc.v1\":\n\x05Media\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rdigest_sha256\x18\x03 \x01(\x0c\"F\n\x0b\x43ontentPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x1f\n\x05media\x18\x02 \x01(\x0b\x32\x0e.luvc.v1.MediaH\x00\x42\x06\n\x04part\"O\n\x0b\x43hatMessage\x12\x1b\n\x04role\x18\x01 \x01(\x0e\x32\r.luvc.v1.Role\x12#\n\x05parts\x18\x02 \x03(\x0b\x32\x14.luvc.v1.ContentPart\"\xa4\x01\n\x08Sampling\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x04H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\tB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seed*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luvc.v1.chat_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=388
-  _globals['_ROLE']._serialized_end=468
-  _globals['_FINISHREASON']._serialized_start=470
-  _globals['_FINISHREASON']._serialized_end=565
+  _globals['_ROLE']._serialized_start=411
+  _globals['_ROLE']._serialized_end=491
+  _globals['_FINISHREASON']._serialized_start=493
+  _globals['_FINISHREASON']._serialized_end=588
   _globals['_MEDIA']._serialized_start=31
-  _globals['_MEDIA']._serialized_end=66
-  _globals['_CONTENTPART']._serialized_start=68
-  _globals['_CONTENTPART']._serialized_end=138
-  _globals['_CHATMESSAGE']._serialized_start=140
-  _globals['_CHATMESSAGE']._serialized_end=219
-  _globals['_SAMPLING']._serialized_start=222
-  _globals['_SAMPLING']._serialized_end=386
+  _globals['_MEDIA']._serialized_end=89
+  _globals['_CONTENTPART']._serialized_start=91
+  _globals['_CONTENTPART']._serialized_end=161
+  _globals['_CHATMESSAGE']._serialized_start=163
+  _globals['_CHATMESSAGE']._serialized_end=242
+  _globals['_SAMPLING']._serialized_start=245
+  _globals['_SAMPLING']._serialized_end=409
 # @@protoc_insertion_point(module_scope)

@@ -28,12 +28,14 @@ FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
 
 class Media(_message.Message):
-    __slots__ = ("data", "name")
+    __slots__ = ("data", "name", "digest_sha256")
     DATA_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     name: str
-    def __init__(self, data: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
+    digest_sha256: bytes
+    def __init__(self, data: _Optional[bytes] = ..., name: _Optional[str] = ..., digest_sha256: _Optional[bytes] = ...) -> None: ...
 
 class ContentPart(_message.Message):
     __slots__ = ("text", "media")

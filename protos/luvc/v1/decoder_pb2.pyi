@@ -44,11 +44,15 @@ class GetModelInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("identity", "layer_count", "context_length")
+    __slots__ = ("identity", "layer_count", "context_length", "token_sources", "token_codecs")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_SOURCES_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_CODECS_FIELD_NUMBER: _ClassVar[int]
     identity: _tokens_pb2.ModelIdentity
     layer_count: int
     context_length: int
-    def __init__(self, identity: _Optional[_Union[_tokens_pb2.ModelIdentity, _Mapping]] = ..., layer_count: _Optional[int] = ..., context_length: _Optional[int] = ...) -> None: ...
+    token_sources: _containers.RepeatedScalarFieldContainer[_tokens_pb2.TokenSource]
+    token_codecs: _containers.RepeatedScalarFieldContainer[_tokens_pb2.TokenCodec]
+    def __init__(self, identity: _Optional[_Union[_tokens_pb2.ModelIdentity, _Mapping]] = ..., layer_count: _Optional[int] = ..., context_length: _Optional[int] = ..., token_sources: _Optional[_Iterable[_Union[_tokens_pb2.TokenSource, str]]] = ..., token_codecs: _Optional[_Iterable[_Union[_tokens_pb2.TokenCodec, str]]] = ...) -> None: ...

@@ -45,6 +45,11 @@ class EncoderServiceStub:
                 request_serializer=luvc_dot_v1_dot_encoder__pb2.EncodeRequest.SerializeToString,
                 response_deserializer=luvc_dot_v1_dot_encoder__pb2.EncodeResponse.FromString,
                 _registered_method=True)
+        self.FetchTokens = channel.unary_stream(
+                '/luvc.v1.EncoderService/FetchTokens',
+                request_serializer=luvc_dot_v1_dot_encoder__pb2.FetchTokensRequest.SerializeToString,
+                response_deserializer=luvc_dot_v1_dot_encoder__pb2.FetchTokensResponse.FromString,
+                _registered_method=True)
 
 
 class EncoderServiceServicer:
@@ -65,6 +70,13 @@ class EncoderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchTokens(self, request, context):
+        """Hands out visual tokens that a request to the decoder refers to. For decoders.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EncoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.Encode,
                     request_deserializer=luvc_dot_v1_dot_encoder__pb2.EncodeRequest.FromString,
                     response_serializer=luvc_dot_v1_dot_encoder__pb2.EncodeResponse.SerializeToString,
+            ),
+            'FetchTokens': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchTokens,
+                    request_deserializer=luvc_dot_v1_dot_encoder__pb2.FetchTokensRequest.FromString,
+                    response_serializer=luvc_dot_v1_dot_encoder__pb2.FetchTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class EncoderService:
             '/luvc.v1.EncoderService/Encode',
             luvc_dot_v1_dot_encoder__pb2.EncodeRequest.SerializeToString,
             luvc_dot_v1_dot_encoder__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/luvc.v1.EncoderService/FetchTokens',
+            luvc_dot_v1_dot_encoder__pb2.FetchTokensRequest.SerializeToString,
+            luvc_dot_v1_dot_encoder__pb2.FetchTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

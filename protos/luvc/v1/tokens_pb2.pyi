@@ -13,6 +13,7 @@ class DType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     D_TYPE_FLOAT32: _ClassVar[DType]
     D_TYPE_BFLOAT16: _ClassVar[DType]
     D_TYPE_FLOAT16: _ClassVar[DType]
+    D_TYPE_INT8: _ClassVar[DType]
 
 class Separators(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -20,14 +21,33 @@ class Separators(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SEPARATORS_NONE: _ClassVar[Separators]
     SEPARATORS_ROW: _ClassVar[Separators]
     SEPARATORS_PIECE: _ClassVar[Separators]
+
+class TokenCodec(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOKEN_CODEC_UNSPECIFIED: _ClassVar[TokenCodec]
+    TOKEN_CODEC_NATIVE: _ClassVar[TokenCodec]
+    TOKEN_CODEC_INT8: _ClassVar[TokenCodec]
+
+class TokenSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TOKEN_SOURCE_UNSPECIFIED: _ClassVar[TokenSource]
+    TOKEN_SOURCE_ENCODER: _ClassVar[TokenSource]
+    TOKEN_SOURCE_STORE: _ClassVar[TokenSource]
 D_TYPE_UNSPECIFIED: DType
 D_TYPE_FLOAT32: DType
 D_TYPE_BFLOAT16: DType
 D_TYPE_FLOAT16: DType
+D_TYPE_INT8: DType
 SEPARATORS_UNSPECIFIED: Separators
 SEPARATORS_NONE: Separators
 SEPARATORS_ROW: Separators
 SEPARATORS_PIECE: Separators
+TOKEN_CODEC_UNSPECIFIED: TokenCodec
+TOKEN_CODEC_NATIVE: TokenCodec
+TOKEN_CODEC_INT8: TokenCodec
+TOKEN_SOURCE_UNSPECIFIED: TokenSource
+TOKEN_SOURCE_ENCODER: TokenSource
+TOKEN_SOURCE_STORE: TokenSource
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "data")
@@ -86,7 +106,7 @@ class ClipFrames(_message.Message):
     def __init__(self, count: _Optional[int] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
 
 class VisionTokens(_message.Message):
-    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces", "clip")
+    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces", "clip", "reference", "scales")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_GRID_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +118,8 @@ class VisionTokens(_message.Message):
     SOURCE_POSITIONS_FIELD_NUMBER: _ClassVar[int]
     PIECES_FIELD_NUMBER: _ClassVar[int]
     CLIP_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
     embeddings: Tensor
     grid: Grid
     source_grid: Grid
@@ -109,4 +131,22 @@ class VisionTokens(_message.Message):
     source_positions: bool
     pieces: _containers.RepeatedCompositeFieldContainer[Piece]
     clip: ClipFrames
-    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., clip: _Optional[_Union[ClipFrames, _Mapping]] = ...) -> None: ...
+    reference: TokenReference
+    scales: Tensor
+    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., clip: _Optional[_Union[ClipFrames, _Mapping]] = ..., reference: _Optional[_Union[TokenReference, _Mapping]] = ..., scales: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class TokenReference(_message.Message):
+    __slots__ = ("source", "key", "handle", "endpoint", "byte_count", "checksum_sha256")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_SHA256_FIELD_NUMBER: _ClassVar[int]
+    source: TokenSource
+    key: str
+    handle: str
+    endpoint: str
+    byte_count: int
+    checksum_sha256: bytes
+    def __init__(self, source: _Optional[_Union[TokenSource, str]] = ..., key: _Optional[str] = ..., handle: _Optional[str] = ..., endpoint: _Optional[str] = ..., byte_count: _Optional[int] = ..., checksum_sha256: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The fidelity lab: what compression costs in answers, ours and that of others."""

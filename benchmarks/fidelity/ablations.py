@@ -1,0 +1,115 @@
+"""One choice at a time: `python -m benchmarks.fidelity.ablations NAME...`, no name for a list.
+
+Each is a list of variants (`benchmarks.fidelity.variants`) at equal layer-averaged tokens, measured
+as `benchmarks.fidelity` measures methods, on validation questions. Prints a table and what it
+decides; rows are kept in `results/ablations.json`, with `NAME: variant` as the method.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks import report
+from benchmarks.fidelity.harness import aims_of, missing, run
+from benchmarks.fidelity.methods import Method
+from benchmarks.fidelity.question import Answer, Question, embedded
+from benchmarks.fidelity.rows import Store
+from benchmarks.fidelity.variants import ABLATIONS
+from benchmarks.tasks.files import ALL_KINDS
+
+
+class _Named(Method):
+    """A method under the name of an ablation."""
+
+    def __init__(self, ablation: str, method: Method) -> None:
+        self.name = f"{ablation}: {method.name}"
+        self.matched = method.matched
+        self._method = method
+
+    def answer(self, question: Question, target: float) -> Answer:
+        return self._method.answer(question, target)
+
+
+def table(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> str:
+    """Loyalty in percent of each variant, on each task and on average, the best first."""
+    own = [r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction]
+    tasks = list(dict.fromkeys(row["task"] for row in own))
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in own):
+        of_task = {t: [r for r in own if (r["method"], r["task"]) == (method, t)] for t in tasks}
+        loyal = [mean(r["loyalty"] for r in of_task[t]) if of_task[t] else 0.0 for t in tasks]
+        kept = mean(r["retention"] for r in own if r["method"] == method)
+        lines.append([method.split(": ")[1], mean(loyal), kept, *loyal])
+    lines.sort(key=lambda line: -float(line[1]))
+    shown = [[line[0], *(f"{100 * float(v):.1f}" for v in line[1:])] for line in lines]
+    return report.table(["loyalty %", "mean", "retention", *tasks], shown)
+
+
+def decided(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> str:
+    """A sentence: the best variant against the default, by loyalty over all questions."""
+    own = [r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction]
+    loyal = {
+        method: sum(r["loyalty"] * r["n"] for r in own if r["method"] == method)
+        / sum(r["n"] for r in own if r["method"] == method)
+        for method in dict.fromkeys(row["method"] for row in own)
+    }
+    best = max(loyal, key=lambda method: loyal[method])
+    default = f"{name}: {ABLATIONS[name].default}"
+    n = sum(r["n"] for r in own if r["method"] == best)
+    # Answers of two variants agree in most cases, so this is wider than a paired interval.
+    noise = 1.96 * (2 * loyal[best] * (1 - loyal[best]) / n) ** 0.5
+    gain = loyal[best] - loyal[default]
+    verdict = "more than chance" if gain > noise else "no more than chance may do"
+    return (
+        f"{best.split(': ')[1]} keeps most answers ({100 * loyal[best]:.1f} %), "
+        f"{100 * gain:.1f} points over {ABLATIONS[name].default}: {verdict} at n = {n}."
+    )
+
+
+def measure(
+    store: Store, name: str, models: Sequence[str], kinds: Sequence[str], n: int, jobs: int | None
+) -> None:
+    """What the store lacks of an ablation."""
+    own = ABLATIONS[name]
+    aims = aims_of([_Named(name, method) for method in own.variants], own.reductions)
+    wanted = dict.fromkeys(aims, n)
+    tasks = [missing(store, m, kind, wanted, "validation") for m in models for kind in kinds]
+    for _ in run(tasks, store, jobs):
+        pass
+
+
+def show(store: Store, name: str, models: Sequence[str]) -> None:
+    """Tables of an ablation over all these checkpoints, and what it decides."""
+    names = {Path(model).name for model in models}
+    rows = [row for row in store.rows if row["checkpoint"] in names]
+    for reduction in ABLATIONS[name].reductions:
+        print(f"\n{name}: {ABLATIONS[name].asks}, {100 * reduction:.0f} % fewer tokens")
+        print(table(rows, name, reduction))
+        print(decided(rows, name, reduction))
+
+
+def main() -> int:
+    """Measure what is missing of the named ablations, print and write; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ABLATIONS))
+    parser.add_argument("--models", nargs="*", default=embedded(), help="default: %(default)s")
+    parser.add_argument("--kinds", nargs="*", default=list(ALL_KINDS), choices=list(ALL_KINDS))
+    parser.add_argument("--n", type=int, default=40, help="questions a kind (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, help="processes (default: one a core)")
+    options = parser.parse_args()
+    for name in set(options.names) - set(ABLATIONS):
+        parser.error(f"no ablation {name!r}; there are {', '.join(ABLATIONS)}")
+    if not options.names:
+        print("\n".join(f"{name:12}  {own.asks}" for name, own in ABLATIONS.items()))
+    store = Store(report.RESULTS / "ablations.json")
+    for name in options.names:
+        measure(store, name, options.models, options.kinds, options.n, options.jobs)
+        show(store, name, options.models)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

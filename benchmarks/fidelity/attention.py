@@ -1,0 +1,147 @@
+"""What methods of others need of a language half beyond the engine's contract: queries and keys.
+
+They are made again from the layer's own weights, so the layers themselves run as in the product.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from luvc_core.algorithms.ragged import LayerCache
+from luvc_core.models.base import LanguageHalf, Rotary
+from luvc_core.models.text import TextHalf
+
+LayerCall = Callable[[int, Tensor, Rotary, LayerCache], Tensor]
+
+
+def projected(language: LanguageHalf, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries [length, heads, head size] and keys [length, key heads, head size] of a layer, before
+    any rotation. hidden: [length, hidden], what enters the layer."""
+    assert isinstance(language, TextHalf)
+    module = language._text.layers[layer]
+    attention, x = module.self_attn, module.input_layernorm(hidden)
+    size = attention.head_dim
+    return attention.q_proj(x).unflatten(-1, (-1, size)), attention.k_proj(x).unflatten(
+        -1, (-1, size)
+    )
+
+
+def rotated(x: Tensor, rotary: Rotary) -> Tensor:
+    """x: [length, heads, head size]"""
+    cos, sin = (table.squeeze(0).unsqueeze(1) for table in rotary)
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def probabilities(query: Tensor, keys: Tensor) -> Tensor:
+    """Attention of one query, mean over heads: float32 [length].
+
+    query: [heads, head size]. keys: [length, key heads, head size], shared by groups of heads.
+    """
+    keys = keys.repeat_interleave(query.shape[0] // keys.shape[1], dim=1)
+    logits = torch.einsum("hd,lhd->hl", query, keys).float() / math.sqrt(query.shape[1])
+    return logits.softmax(dim=1).mean(dim=0)
+
+
+def last_query_attention(
+    language: LanguageHalf, layer: int, hidden: Tensor, rotary: Rotary
+) -> Tensor:
+    """What the last token of the prompt attends to in a layer, mean over heads: float32 [length].
+
+    hidden: [length, hidden], what enters the layer; rotary: of all its rows.
+    """
+    queries, keys = projected(language, layer, hidden)
+    last = rotated(queries[-1:], (rotary[0][:, -1:], rotary[1][:, -1:]))
+    return probabilities(last[0], rotated(keys, rotary))
+
+
+def biased_layer(
+    language: LanguageHalf, index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache,
+    bias: Tensor,
+) -> Tensor:  # fmt: skip
+    """As LanguageHalf.layer, with a bias [keys in the prompt] on the attention logits."""
+    assert isinstance(language, TextHalf)
+    new, length = hidden.shape[0], cache.length + hidden.shape[0]
+    hidden_keys = torch.ones(new, length, dtype=torch.bool, device=hidden.device).triu(
+        cache.length + 1
+    )
+    mask = F.pad(bias, (0, length - len(bias))).to(hidden.dtype).expand(new, -1)
+    mask = mask.masked_fill(hidden_keys, -math.inf)
+    out: Tensor = language._text.layers[index](
+        hidden.unsqueeze(0),
+        attention_mask=mask[None, None],
+        position_embeddings=rotary,
+        past_key_values=_AppendTo(cache),
+    )
+    return out.squeeze(0)
+
+
+class _AppendTo:
+    """What a decoder layer of transformers calls a cache."""
+
+    def __init__(self, cache: LayerCache) -> None:
+        self._cache = cache
+
+    def update(self, keys: Tensor, values: Tensor, layer_index: int) -> tuple[Tensor, Tensor]:
+        return self._cache.append(keys, values)
+
+
+@contextmanager
+def layers_by(language: LanguageHalf, layer: LayerCall) -> Iterator[None]:
+    """While it lasts, this half runs its layers by `layer`, which is called as LanguageHalf.layer
+    is, and may call what was there before. Not for several threads."""
+    before = language.__dict__.get("layer")
+    language.__dict__["layer"] = layer
+    try:
+        yield
+    finally:
+        if before is None:
+            del language.__dict__["layer"]
+        else:
+            language.__dict__["layer"] = before
+
+
+class Seen:
+    """hidden: [length, hidden], what entered the layer that ran last; rotary: of its rows."""
+
+    hidden: Tensor
+    rotary: Rotary
+
+
+@contextmanager
+def watched(language: LanguageHalf, seen: Seen) -> Iterator[None]:
+    """While it lasts, `seen` is kept up to date."""
+    plain = language.layer
+
+    def layer(index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
+        seen.hidden, seen.rotary = hidden, rotary
+        return plain(index, hidden, rotary, cache)
+
+    with layers_by(language, layer):
+        yield
+
+
+@contextmanager
+def renumbered(language: LanguageHalf, first: int) -> Iterator[None]:
+    """While it lasts, layers from `first` on count their rows from 0 along the sequence, on all
+    axes, instead of keeping the rotary positions that they had before pruning."""
+    plain = language.layer
+    axes = 3 if language.positions == "M-RoPE" else 1
+
+    def layer(index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
+        if index >= first:
+            rotary = language.rotary(line_positions(cache.length, len(hidden), axes))
+        return plain(index, hidden, rotary, cache)
+
+    with layers_by(language, layer):
+        yield
+
+
+def line_positions(start: int, count: int, axes: int) -> Tensor:
+    """float32 [count, axes]"""
+    line = torch.arange(start, start + count, dtype=torch.float32)
+    return line.unsqueeze(1).expand(-1, axes)

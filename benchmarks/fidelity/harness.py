@@ -1,0 +1,149 @@
+"""Asks held-out questions under every method: the work, its division, and progress."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from benchmarks.fidelity.flops import prefill_flops
+from benchmarks.fidelity.matching import Unreachable
+from benchmarks.fidelity.methods import Method
+from benchmarks.fidelity.question import Answer, Checkpoint, Question
+from benchmarks.fidelity.rows import OFF, Outcome, Row, Store, rows_of
+from benchmarks.tasks.files import Asked, file_questions
+
+REDUCTIONS = (0.5, 0.67, 0.75, 0.9)
+_CHUNK = 10  # questions
+Aim = tuple[Method, float | None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that is to be asked about one kind of question: aims with their number of questions."""
+
+    checkpoint: str
+    kind: str
+    split: str
+    aims: tuple[tuple[Aim, int], ...]
+
+    @property
+    def n(self) -> int:
+        return max((n for _, n in self.aims), default=0)
+
+    @property
+    def answer_count(self) -> int:
+        return sum(n for _, n in self.aims)
+
+
+def aims_of(methods: Sequence[Method], reductions: Sequence[float]) -> list[Aim]:
+    """Each method at each reduction, or once where it has its own."""
+    return [
+        (method, reduction)
+        for method in methods
+        for reduction in (reductions if method.matched else (None,))
+    ]
+
+
+def missing(
+    store: Store, checkpoint: str, kind: str, wanted: Mapping[Aim, int], split: str = "test"
+) -> Task:
+    """What of it the store does not hold at that number of questions. Where anything is missing
+    `off` is asked again, as the others are compared with it."""
+    name = Path(checkpoint).name
+    aims = tuple(
+        (aim, n)
+        for aim, n in wanted.items()
+        if store.measured((name, kind, aim[0].name, aim[1])) < n
+    )
+    return Task(checkpoint, kind, split, aims)
+
+
+def answer_all(question: Question, aims: Sequence[Aim]) -> list[Outcome]:
+    """Uncompressed, then under each method; one that cannot go so low is left out."""
+    plain = question.plain_answer
+    outcomes = [_outcome(OFF, None, question, plain)]
+    for method, reduction in aims:
+        try:
+            answer = method.answer(question, 1.0 if reduction is None else 1 - reduction)
+        except Unreachable:
+            continue
+        outcomes.append(_outcome(method.name, reduction, question, answer))
+    return outcomes
+
+
+def _outcome(method: str, reduction: float | None, question: Question, answer: Answer) -> Outcome:
+    result = answer.result
+    return Outcome(
+        method=method,
+        reduction=reduction,
+        right=answer.text == question.asked.answer,
+        same=answer.text == question.plain_answer.text,
+        averaged=result.layer_averaged_visual_token_count,
+        source=question.token_count,
+        cache_bytes=result.cache_byte_count,
+        flops=prefill_flops(question, result),
+        prefill_s=result.prefill_seconds,
+        decode_s=result.decode_seconds,
+    )
+
+
+@lru_cache(maxsize=1)
+def _loaded(checkpoint: str) -> Checkpoint:
+    torch.set_num_threads(1)
+    return Checkpoint.load(checkpoint)
+
+
+def _answer_chunk(
+    task: Task, start: int, asked: Sequence[Asked]
+) -> tuple[list[list[Outcome]], int]:
+    """In a process of its own, on one thread: small models gain nothing from more. Returns the
+    outcomes of each question, and how many answers that were."""
+    answers = []
+    for index, own in enumerate(asked, start):
+        question = Question(_loaded(task.checkpoint), own, task.kind, index)
+        answers.append(answer_all(question, [aim for aim, n in task.aims if index < n]))
+    return answers, sum(1 for i in range(len(asked)) for _, n in task.aims if start + i < n)
+
+
+def run(tasks: Sequence[Task], store: Store, jobs: int | None = None) -> Iterator[list[Row]]:
+    """Measure tasks in order. Yields the rows of each when all its questions are answered; by then
+    the store holds them."""
+    tasks = [task for task in tasks if task.aims]
+    total = sum(task.answer_count for task in tasks)
+    context = get_context("spawn")
+    workers = jobs or os.cpu_count() or 1
+    with (
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        tqdm(total=total, unit="answer", smoothing=0.05) as bar,
+    ):
+        for task in tasks:
+            bar.set_description(f"{Path(task.checkpoint).name} {task.kind}")
+            rows = rows_of(
+                Path(task.checkpoint).name, task.kind, _answers(pool, task, workers, bar)
+            )
+            store.keep(rows)
+            yield rows
+
+
+def _answers(pool: ProcessPoolExecutor, task: Task, workers: int, bar: tqdm) -> list[list[Outcome]]:
+    """All outcomes of a task, question by question. Files are rendered here, a few chunks ahead."""
+    asked = file_questions(task.kind, task.n, task.split)
+    waiting: list[Future[tuple[list[list[Outcome]], int]]] = []
+    answers: list[list[Outcome]] = []
+    start = 0
+    while True:
+        while len(waiting) < 2 * workers and (chunk := list(islice(asked, _CHUNK))):
+            waiting.append(pool.submit(_answer_chunk, task, start, chunk))
+            start += len(chunk)
+        if not waiting:
+            return answers
+        found, count = waiting.pop(0).result()
+        answers += found
+        bar.update(count)

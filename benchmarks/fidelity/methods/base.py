@@ -1,0 +1,92 @@
+"""What a method is: one file, one class, and what most of them have in common.
+
+A method may change what the LLM sees in place of the media (`visual`), what leaves on the way
+through the LLM (`pruner`), or both. `target` is always the share of the source tokens that the
+average layer is to hold.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from benchmarks.fidelity.attention import Seen, watched
+from benchmarks.fidelity.matching import Stages
+from benchmarks.fidelity.question import Answer, Pruning, Question
+from luvc_core.engine.pruning import Left
+from luvc_core.models.base import Rotary
+from luvc_core.tokens import VisionTokens
+
+
+class Method(ABC):
+    """Stateless: one object answers all questions. Raises Unreachable where a target is too low.
+
+    matched: it is measured at targets; if not, once, at the reduction that it has by itself.
+    """
+
+    name: str
+    matched: bool = True
+
+    def visual(self, question: Question, target: float) -> list[VisionTokens]:
+        """What the LLM sees. By default all that there is."""
+        return question.plain
+
+    def pruner(self, question: Question, target: float) -> Pruning:
+        """For this question alone. By default none."""
+        return None
+
+    def answer(self, question: Question, target: float) -> Answer:
+        tokens = self.visual(question, target)
+        pruner = self.pruner(question, target)
+        hooks = pruner.hooks() if isinstance(pruner, StagedPruner) else nullcontext()
+        return question.checkpoint.ask(tokens, question.asked.question, pruner, hooks)
+
+
+class StagedPruner(ABC):
+    """A Pruner that keeps a given number of tokens at given layers, over all pictures together."""
+
+    def __init__(self, question: Question, stages: Stages) -> None:
+        self.language = question.language
+        self._counts = stages.counts(question.layer_count, question.token_count)
+
+    def keep(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+    ) -> list[Tensor | None]:
+        sizes = [len(own.rows) for own in left]
+        if self._counts[layer] >= sum(sizes):
+            return [None] * len(left)
+        chosen = self.choose(layer, hidden, rotary, left, self._counts[layer])
+        starts = list(itertools.accumulate(sizes, initial=0))
+        return [
+            chosen[(chosen >= start) & (chosen < stop)] - start
+            for start, stop in itertools.pairwise(starts)
+        ]
+
+    @abstractmethod
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        """int64 [count], ascending: places among all that is left, one picture after another."""
+
+    def hooks(self) -> AbstractContextManager[object]:
+        """What holds while the answer is made."""
+        return nullcontext()
+
+
+class WatchingPruner(StagedPruner):
+    """One that needs what entered the layer before: `seen`."""
+
+    def __init__(self, question: Question, stages: Stages) -> None:
+        super().__init__(question, stages)
+        self.seen = Seen()
+
+    def hooks(self) -> AbstractContextManager[object]:
+        return watched(self.language, self.seen)
+
+
+def rows_of(left: Sequence[Left]) -> Tensor:
+    """int64 [tokens]: where in the sequence what is left of all pictures stands."""
+    return torch.cat([own.rows for own in left])

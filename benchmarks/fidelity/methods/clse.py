@@ -1,0 +1,82 @@
+"""CLSE (ECCV 2026), without attention: stays whose high frequencies a layer changes most.
+
+S is the mean magnitude over channels of what a Gaussian high-pass leaves of a picture's grid, at
+the inputs of two adjacent layers; importance is clip(|S1 - S0| / (S0 + mean S0), 0, 1). One shot,
+early: before layer 2 of 28, at its share of the depth, and no earlier than layer 1. The radius is
+0.1 cycles a token. Separators, which stand in no grid, are 0 and leave first.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.fidelity.matching import Stages, one_shot, scaled
+from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner
+from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.spectrum import keep_top
+from luvc_core.engine.pruning import Left
+from luvc_core.models.base import Rotary
+from luvc_core.tokens import VisionTokens
+
+_RADIUS = 0.1
+
+
+class Clse(Method):
+    name = "clse"
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        wanted = scaled(2, 28, question.layer_count)
+        stages = one_shot(question.layer_count, wanted=wanted, least=1, target=target)
+        return _Pruner(question, stages)
+
+
+class _Pruner(WatchingPruner):
+    def __init__(self, question: Question, stages: Stages) -> None:
+        super().__init__(question, stages)
+        self._pictures = question.plain
+
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        scores = [
+            importance(sharpness(self.seen.hidden[own.rows], picture),
+                       sharpness(hidden[own.rows], picture))
+            for own, picture in zip(left, self._pictures, strict=True)
+        ]  # fmt: skip
+        return keep_top(torch.cat(scores), count)
+
+
+def importance(before: Tensor, after: Tensor) -> Tensor:
+    """S0 and S1 of one picture, [tokens] each -> [tokens] in [0, 1]"""
+    return ((after - before).abs() / (before + before.mean()).clamp(min=1e-12)).clamp(0, 1)
+
+
+def sharpness(hidden: Tensor, picture: VisionTokens) -> Tensor:
+    """S of all tokens of a picture, float32 [tokens]. hidden: [tokens, dim]"""
+    scores = []
+    for own, piece in zip(
+        torch.split(hidden, [piece.token_count for piece in picture.pieces]),
+        picture.pieces,
+        strict=True,
+    ):
+        found = own.new_zeros(len(own), dtype=torch.float32)
+        shows = torch.ones(len(own), dtype=torch.bool, device=own.device)
+        if piece.separators != "none":
+            shows[piece.line_length :: piece.line_length + 1] = False
+        grid = own[shows].view(piece.grid.frames, piece.grid.rows, piece.grid.columns, -1)
+        found[shows] = high_pass(grid.float()).abs().mean(dim=-1).flatten()
+        scores.append(found)
+    return torch.cat(scores)
+
+
+def high_pass(x: Tensor, radius: float = _RADIUS) -> Tensor:
+    """Each channel of each frame without its low frequencies: 1 - exp(-f^2 / (2 radius^2)).
+
+    x: float32 [frames, rows, columns, dim]. Frequencies in cycles a token.
+    """
+    down = torch.fft.fftfreq(x.shape[1], device=x.device).view(-1, 1, 1)
+    across = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
+    gain = 1 - torch.exp(-(down.square() + across.square()) / (2 * radius**2))
+    filtered: Tensor = torch.fft.ifft2(torch.fft.fft2(x, dim=(1, 2)) * gain, dim=(1, 2)).real
+    return filtered

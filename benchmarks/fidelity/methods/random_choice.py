@@ -1,0 +1,33 @@
+"""Random: any tokens, before the first layer. What every method has to beat."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.fidelity.matching import Stages
+from benchmarks.fidelity.methods.base import Method, StagedPruner
+from benchmarks.fidelity.question import Question
+from luvc_core.engine.pruning import Left
+from luvc_core.models.base import Rotary
+
+
+class RandomChoice(Method):
+    name = "random"
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        return _Pruner(question, Stages((0,), (target,)))
+
+
+class _Pruner(StagedPruner):
+    def __init__(self, question: Question, stages: Stages) -> None:
+        super().__init__(question, stages)
+        # Another draw for each question, the same in each run.
+        self._generator = torch.Generator().manual_seed(question.index)
+
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        total = sum(len(own.rows) for own in left)
+        order = torch.randperm(total, generator=self._generator)
+        return order[:count].sort().values.to(hidden.device)

@@ -1,0 +1,20 @@
+"""SPU as the paper reads (arXiv 2512.09010): low-pass energy along the raster, a linear cascade
+from the first layer to none at the last; the share of its first layer follows the target."""
+
+import dataclasses
+
+from benchmarks.fidelity.methods.base import Method
+from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.matching import matched_first_keep
+from luvc_core.config import Ramp, SpuSettings
+from luvc_core.profiles import PROFILES
+
+
+class SpuPaper(Method):
+    name = "spu-paper"
+
+    def pruner(self, question: Question, target: float) -> SpuSettings:
+        spu = PROFILES["spu-paper"].spu
+        assert spu is not None
+        first = matched_first_keep(question.layer_count, 0.0, 1.0, target)
+        return dataclasses.replace(spu, schedule=Ramp(first_keep=first))

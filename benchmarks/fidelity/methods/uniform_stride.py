@@ -1,0 +1,31 @@
+"""Uniform stride: every so many tokens of the raster one, before the first layer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.fidelity.matching import Stages
+from benchmarks.fidelity.methods.base import Method, StagedPruner
+from benchmarks.fidelity.question import Question
+from luvc_core.engine.pruning import Left
+from luvc_core.models.base import Rotary
+
+
+class UniformStride(Method):
+    name = "uniform"
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        return _Pruner(question, Stages((0,), (target,)))
+
+
+class _Pruner(StagedPruner):
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        return strided(sum(len(own.rows) for own in left), count).to(hidden.device)
+
+
+def strided(total: int, count: int) -> Tensor:
+    """The middles of `count` equal parts of range(total): int64 [count]"""
+    return (torch.arange(count) * 2 + 1) * total // (2 * max(1, count))

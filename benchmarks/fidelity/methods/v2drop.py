@@ -1,0 +1,47 @@
+"""V2Drop (CVPR 2026): what a layer changes little leaves.
+
+Score: L2 norm of the difference of a token's hidden states at the inputs of two adjacent layers.
+Published for Qwen2-VL: before layers 3, 16 and 22 of 28 a quarter, a twentieth and one token stay.
+Here the first share follows the target, the second is a fifth of it, the last one token; the first
+layer comes earlier where those before it would take more than two thirds of the budget.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from benchmarks.fidelity.matching import Stages, affordable, scaled, solved
+from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner, rows_of
+from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.spectrum import keep_top
+from luvc_core.engine.pruning import Left
+from luvc_core.models.base import Rotary
+
+_LAYERS = (3, 16, 22)
+_OF = 28
+
+
+class V2Drop(Method):
+    name = "v2drop"
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        return _Pruner(question, stages(question.layer_count, question.token_count, target))
+
+
+def stages(layer_count: int, tokens: int, target: float) -> Stages:
+    """For a question with that many visual tokens."""
+    first, *rest = (scaled(layer, _OF, layer_count) for layer in _LAYERS)
+    starts = (affordable(first, 1, target * layer_count), *rest)
+
+    def of(first: float) -> Stages:
+        return Stages(starts, (first, max(first / 5, 1 / tokens), 1 / tokens))
+
+    return solved(layer_count, of, target)
+
+
+class _Pruner(WatchingPruner):
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        rows = rows_of(left)
+        return keep_top((hidden[rows] - self.seen.hidden[rows]).float().norm(dim=1), count)

@@ -1,0 +1,86 @@
+"""What ablations try that is no setting of the product: other axes, other positions."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from benchmarks.fidelity.attention import renumbered
+from benchmarks.fidelity.matching import Stages
+from benchmarks.fidelity.methods.base import Method, StagedPruner
+from benchmarks.fidelity.methods.luvc import matched_ramp
+from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.spectrum import keep_top, low_pass
+from luvc_core.config import SpuSettings
+from luvc_core.engine.pruning import Left
+from luvc_core.engine.scoring import picture_energy
+from luvc_core.models.base import Rotary
+from luvc_core.tokens import VisionTokens
+
+
+class Variant(Method):
+    """The default score and ramp, but for what is named.
+
+    axis: `frame`, 1-D along the raster of each frame; `volume`, frames, rows and columns; None for
+    the product's. The axis is another one at the first pruning, while all frames are whole; later
+    the product's own takes over. renumbered: what is left counts from 0.
+    """
+
+    def __init__(self, name: str, axis: str | None = None, renumbered: bool = False) -> None:
+        self.name = name
+        self._axis = axis
+        self._renumbered = renumbered
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        spu = SpuSettings(matched_ramp(question.layer_count, target))
+        return _Pruner(question, spu, self._axis, self._renumbered)
+
+
+class _Pruner(StagedPruner):
+    """One picture or clip competes with the others, unlike in the product; for one it is equal."""
+
+    def __init__(self, question: Question, spu: SpuSettings, axis: str | None, anew: bool) -> None:
+        super().__init__(question, Stages((0,), (1.0,)))
+        self._counts = spu.layer_counts(question.layer_count, question.token_count)
+        self._first = next(i for i, n in enumerate(self._counts) if n < question.token_count)
+        self._spu, self._axis, self._anew = spu, axis, anew
+        self._pictures = question.plain
+
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        parts = [
+            self._scores(hidden[own.rows], own.places, picture)
+            for own, picture in zip(left, self._pictures, strict=True)
+        ]
+        return keep_top(torch.cat(parts), count)
+
+    def _scores(self, hidden: Tensor, places: Tensor, picture: VisionTokens) -> Tensor:
+        piece = picture.pieces[0]
+        plain = len(picture.pieces) > 1 or piece.separators != "none"
+        if self._axis is None or plain or len(places) < piece.token_count:
+            return picture_energy(hidden, places, picture.pieces, self._spu)
+        grid = (piece.grid.frames, piece.grid.rows, piece.grid.columns)
+        return high_pass_energy(hidden, grid, self._axis, self._spu.cutoff)
+
+    def hooks(self) -> AbstractContextManager[object]:
+        return renumbered(self.language, self._first) if self._anew else super().hooks()
+
+
+def high_pass_energy(
+    hidden: Tensor, grid: tuple[int, int, int], axis: str, cutoff: float
+) -> Tensor:
+    """As spectrum.energy with its defaults, along another axis: float32 [tokens].
+
+    hidden: [tokens, dim], all of a grid (frames, rows, columns).
+    """
+    values = hidden.float()
+    values = values * values.square().mean(dim=-1, keepdim=True).add(1e-6).rsqrt()
+    if axis == "frame":
+        values = values.view(grid[0], grid[1] * grid[2], -1)
+        smooth = low_pass(values, cutoff, 1)
+    else:
+        values = values.view(*grid, -1)
+        smooth = low_pass(low_pass(low_pass(values, cutoff, 2), cutoff, 1), cutoff, 0)
+    return (values - smooth).square().sum(dim=-1).flatten()

@@ -1,0 +1,84 @@
+"""VTW (arXiv 2405.05803): before layer K all visual tokens leave.
+
+`vtw` takes K from the target: of the two whole layers next to the budget, each question one, so
+that the mean over questions is the target. `vtw-kl` searches K as published: the first layer at
+which the last token's distribution moves by a mean KL divergence of at most 0.003, over 20 samples.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.fidelity.matching import Stages, balanced_layer
+from benchmarks.fidelity.methods.base import Method, StagedPruner
+from benchmarks.fidelity.question import Question
+from benchmarks.tasks.files import file_questions
+from luvc_core.chat import Message
+from luvc_core.engine.prefill import prefill
+from luvc_core.engine.pruning import Left
+from luvc_core.models.base import Rotary
+
+SAMPLES = 20
+MOST_DIVERGENCE = 0.003
+
+
+class Vtw(Method):
+    name = "vtw"
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        return Withdrawal(question, balanced_layer(question.layer_count, target, question.index))
+
+
+class VtwSearched(Method):
+    name = "vtw-kl"
+    matched = False
+
+    def pruner(self, question: Question, target: float) -> StagedPruner:
+        notes, key = question.checkpoint.notes, f"vtw/{question.kind}"
+        if key not in notes:
+            asked = file_questions(question.kind, SAMPLES, "validation")
+            samples = [
+                Question(question.checkpoint, own, question.kind, i) for i, own in enumerate(asked)
+            ]
+            notes[key] = searched_layer(samples)
+        return Withdrawal(question, notes[key])
+
+
+class Withdrawal(StagedPruner):
+    """All leave before `layer`; nobody does where that is the number of layers."""
+
+    def __init__(self, question: Question, layer: int) -> None:
+        super().__init__(question, Stages((layer,), (0.0,)))
+
+    def choose(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+    ) -> Tensor:
+        return torch.zeros(0, dtype=torch.int64, device=hidden.device)
+
+
+def searched_layer(samples: Sequence[Question]) -> int:
+    """K; the number of layers where none is good enough."""
+    layer_count = samples[0].layer_count
+    full = [_logits(sample, layer_count) for sample in samples]
+    for layer in range(layer_count):
+        pruned = (_logits(sample, layer) for sample in samples)
+        if mean_divergence(full, pruned) <= MOST_DIVERGENCE:
+            return layer
+    return layer_count
+
+
+def mean_divergence(full: Sequence[Tensor], pruned: Iterable[Tensor]) -> float:
+    """Mean of KL(full || pruned) in nats, of logits [vocabulary]."""
+    total = 0.0
+    for own, other in zip(full, pruned, strict=True):
+        p, q = own.log_softmax(0), other.log_softmax(0)
+        total += float((p.exp() * (p - q)).sum())
+    return total / len(full)
+
+
+@torch.inference_mode()
+def _logits(sample: Question, layer: int) -> Tensor:
+    """float32 [vocabulary], those of the first token of the answer."""
+    prompt = sample.language.tokenize((Message("user", (*sample.plain, sample.asked.question)),))
+    return prefill(sample.language, prompt, Withdrawal(sample, layer), lambda: None)[0]

@@ -1,0 +1,140 @@
+"""What is measured, added up: one row for each checkpoint, task, method and reduction."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from benchmarks import report
+from benchmarks.fidelity.stats import retention, retention_interval
+from luvc_core.calibrate.intervals import wilson
+
+OFF = "off"
+Key = tuple[str, str, str, float | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One answer. reduction: the target, None where the method has its own. averaged: visual tokens
+    of the average layer; of `source` that there were. flops: of the prefill. Times in seconds."""
+
+    method: str
+    reduction: float | None
+    right: bool
+    same: bool
+    averaged: float
+    source: int
+    cache_bytes: int
+    flops: float
+    prefill_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """reduction: share of the source tokens that the average layer does not hold: the target, or
+    what was measured where a method has its own (`matched` false). layer_averaged_tokens: share of
+    the source tokens that it holds. Intervals are of 95 %. loyalty: share of answers equal to
+    the uncompressed ones. prefill_flops: share of the uncompressed prefill's. Times are medians in
+    milliseconds, cache_bytes the mean of the most that keys and values take."""
+
+    checkpoint: str
+    task: str
+    method: str
+    reduction: float
+    matched: bool
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    retention: float
+    retention_interval: tuple[float, float]
+    loyalty: float
+    loyalty_interval: tuple[float, float]
+    layer_averaged_tokens: float
+    source_tokens: float
+    prefill_flops: float
+    prefill_ms: float
+    decode_ms: float
+    cache_bytes: float
+
+    @property
+    def key(self) -> Key:
+        return key_of(asdict(self))
+
+
+def key_of(row: Mapping[str, Any]) -> Key:
+    """What a row is about; the reduction only where it was aimed at."""
+    aimed = row["reduction"] if row["matched"] else None
+    return row["checkpoint"], row["task"], row["method"], aimed
+
+
+def rows_of(checkpoint: str, task: str, answers: Sequence[Sequence[Outcome]]) -> list[Row]:
+    """answers: for each question, in order, all its outcomes, `off` among them; later questions may
+    have been asked of fewer methods, and one method of the first ones only."""
+    found: defaultdict[tuple[str, float | None], list[tuple[Outcome, Outcome]]] = defaultdict(list)
+    for own in answers:
+        plain = next(outcome for outcome in own if outcome.method == OFF)
+        for outcome in own:
+            found[outcome.method, outcome.reduction].append((outcome, plain))
+    return [_row(checkpoint, task, pairs) for pairs in found.values()]
+
+
+def _row(checkpoint: str, task: str, pairs: Sequence[tuple[Outcome, Outcome]]) -> Row:
+    own, plain = zip(*pairs, strict=True)
+    n = len(own)
+    right, right_plain = [o.right for o in own], [o.right for o in plain]
+    same = sum(o.same for o in own)
+    averaged = mean(o.averaged / o.source for o in own)
+    aimed = own[0].reduction
+    return Row(
+        checkpoint=checkpoint,
+        task=task,
+        method=own[0].method,
+        reduction=round(1 - averaged, 4) if aimed is None else aimed,
+        matched=aimed is not None,
+        n=n,
+        accuracy=sum(right) / n,
+        accuracy_interval=wilson(sum(right), n),
+        retention=retention(right, right_plain),
+        retention_interval=retention_interval(right, right_plain),
+        loyalty=same / n,
+        loyalty_interval=wilson(same, n),
+        layer_averaged_tokens=averaged,
+        source_tokens=mean(o.source for o in own),
+        prefill_flops=sum(o.flops for o in own) / sum(o.flops for o in plain),
+        prefill_ms=1000 * median(o.prefill_s for o in own),
+        decode_ms=1000 * median(o.decode_s for o in own),
+        cache_bytes=mean(o.cache_bytes for o in own),
+    )
+
+
+class Store:
+    """The rows of a file; those measured before stay until measured again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        before = json.loads(path.read_text())["rows"] if path.is_file() else []
+        self._rows: dict[Key, dict[str, Any]] = {key_of(row): row for row in before}
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return list(self._rows.values())
+
+    def measured(self, key: Key) -> int:
+        """On how many questions; 0 for not at all."""
+        return int(self._rows[key]["n"]) if key in self._rows else 0
+
+    def keep(self, rows: Sequence[Row]) -> None:
+        """At once on disk, whole or not at all. A row of fewer questions never takes the place of
+        one of more."""
+        for row in rows:
+            if row.n >= self.measured(row.key):
+                self._rows[row.key] = asdict(row)
+        self._path.parent.mkdir(exist_ok=True)
+        fresh = self._path.with_suffix(".partial")
+        content = {"machine": report.machine(), "rows": self.rows}
+        fresh.write_text(json.dumps(content, indent=1) + "\n")
+        fresh.replace(self._path)

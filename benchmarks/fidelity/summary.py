@@ -1,0 +1,160 @@
+"""Tables of what was measured: for the terminal, and for the README between two marks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks import report
+from benchmarks.fidelity.harness import REDUCTIONS
+
+BEGIN, END = "<!-- fidelity:begin -->", "<!-- fidelity:end -->"
+Rows = Sequence[Mapping[str, Any]]
+
+
+def families(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["checkpoint"] for row in rows))
+
+
+def means(rows: Rows, checkpoint: str, value: str = "retention") -> dict[tuple[str, float], float]:
+    """Mean over tasks of each matched method at each reduction.
+
+    Only what was measured on the same tasks is compared: a method that misses one is left out.
+    """
+    own = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
+    tasks = {row["task"] for row in own}
+    found: dict[tuple[str, float], dict[str, float]] = {}
+    for row in own:
+        found.setdefault((row["method"], row["reduction"]), {})[row["task"]] = row[value]
+    return {key: mean(of.values()) for key, of in found.items() if set(of) == tasks}
+
+
+def comparison(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]:
+    """Header and lines: methods against reductions, the best mean retention first."""
+    values = means(rows, checkpoint)
+    reductions = sorted({reduction for _, reduction in values})
+    methods = sorted(
+        {method for method, _ in values},
+        key=lambda m: -mean(values.get((m, r), 0.0) for r in reductions),
+    )
+    header = ["method", *(f"-{100 * r:.0f} %" for r in reductions)]
+    lines = [[m, *(_percent(values.get((m, r))) for r in reductions)] for m in methods]
+    return header, lines
+
+
+def own_points(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]:
+    """Header and lines: what has a reduction of its own, tasks together and the worst one."""
+    header = ["", "n a task", "fewer tokens", "retention", "lowest", "loyalty", "lowest", "FLOPs"]
+    chosen = [row for row in rows if row["checkpoint"] == checkpoint and not row["matched"]]
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in chosen):
+        own = [row for row in chosen if row["method"] == method]
+
+        def of(key: str, own: Rows = own) -> list[float]:
+            return [row[key] for row in own]
+
+        lines.append(
+            [
+                method.removeprefix("profile:"),
+                str(min(of("n"))),
+                _percent(mean(of("reduction"))),
+                _percent(mean(of("retention"))),
+                _worst(own, "retention"),
+                _percent(mean(of("loyalty"))),
+                _worst(own, "loyalty"),
+                _percent(mean(of("prefill_flops"))),
+            ]
+        )
+    return header, lines
+
+
+def where_others_win(rows: Rows, checkpoint: str, ours: str = "luvc") -> list[str]:
+    """Sentences on tasks and reductions where another method retains more than ours does."""
+    own = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
+    sentences = []
+    for reduction in sorted({row["reduction"] for row in own}):
+        better = []
+        for task in dict.fromkeys(row["task"] for row in own):
+            here = {
+                r["method"]: r["retention"]
+                for r in own
+                if r["task"] == task and r["reduction"] == reduction
+            }
+            if not here:
+                continue
+            best = max(here, key=lambda m: here[m])
+            if here[best] > here.get(ours, 0.0):
+                better.append(f"{task} ({best} {_percent(here[best])}, ours "
+                              f"{_percent(here.get(ours))})")  # fmt: skip
+        if better:
+            sentences.append(f"At {100 * reduction:.0f} % fewer: {', '.join(better)}.")
+    return sentences
+
+
+def text(rows: Rows) -> str:
+    """For the terminal."""
+    parts = []
+    for checkpoint in families(rows):
+        parts.append(
+            f"\n{checkpoint}: mean retention % at fewer visual tokens in the average layer"
+        )
+        parts.append(report.table(*comparison(rows, checkpoint)))
+        parts.append("\nas they are, %")
+        parts.append(report.table(*own_points(rows, checkpoint)))
+        parts += where_others_win(rows, checkpoint)
+    return "\n".join(parts)
+
+
+def markdown(rows: Rows) -> str:
+    """For the README."""
+    parts = [BEGIN]
+    for checkpoint in families(rows):
+        parts += [
+            f"**{checkpoint}**: accuracy kept, in percent, mean over {_tasks(rows, checkpoint)}"
+            f" kinds of questions ({_least(rows, checkpoint)} or more each), at fewer visual tokens"
+            " in the average layer:",
+            "",
+            *_table(*comparison(rows, checkpoint)),
+            "",
+            "What users get, in percent (n questions of each kind):",
+            "",
+            *_table(*own_points(rows, checkpoint)),
+            "",
+        ]
+        losses = where_others_win(rows, checkpoint)
+        if losses:
+            parts += ["Where a peer keeps more than `luvc`: " + " ".join(losses), ""]
+    return "\n".join([*parts, END])
+
+
+def into_readme(rows: Rows, readme: Path) -> None:
+    """Rewrite what stands between the marks. Raises ValueError where they are missing."""
+    content = readme.read_text()
+    if content.count(BEGIN) != 1 or content.count(END) != 1:
+        raise ValueError(f"{readme} needs one {BEGIN} and one {END}")
+    before, rest = content.split(BEGIN)
+    readme.write_text(before + markdown(rows) + rest.split(END)[1])
+
+
+def _table(header: Iterable[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    header = list(header)
+    rule = ["---"] * len(header)
+    return ["| " + " | ".join(cells) + " |" for cells in (header, rule, *lines)]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _worst(rows: Rows, value: str) -> str:
+    row = min(rows, key=lambda own: own[value])
+    return f"{_percent(row[value])} ({row['task']})"
+
+
+def _tasks(rows: Rows, checkpoint: str) -> int:
+    return len({row["task"] for row in rows if row["checkpoint"] == checkpoint})
+
+
+def _least(rows: Rows, checkpoint: str) -> int:
+    own = [r["n"] for r in rows if r["checkpoint"] == checkpoint and r["reduction"] in REDUCTIONS]
+    return min(own, default=0)

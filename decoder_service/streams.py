@@ -1,0 +1,85 @@
+"""Answers of the engine's thread, as streams of an event loop."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from decoder_service.metrics import Load
+from luvc_core.engine.engine import Event, Session
+from luvc_core.engine.scheduler import Limits, Outcome
+from luvc_core.engine.worker import Worker
+
+
+class Streams:
+    """One engine for all requests of a replica. Made and used on one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mailboxes: dict[Session, _Mailbox] = {}
+        self._worker = Worker(limits, self._report)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine can work."""
+        return self._worker.alive
+
+    @property
+    def load(self) -> Load:
+        """What there is to do. Any thread may ask."""
+        worker = self._worker
+        usage = worker.kv_bytes_used / worker.kv_bytes
+        return Load(worker.running_count, worker.waiting_count, usage)
+
+    async def stream(self, session: Session) -> AsyncGenerator[Event]:
+        """What the session's steps bring, until its result.
+
+        A slow reader finds several pieces as one. Leaving early ends the session within a step.
+        Raises what ended it.
+        """
+        self._loop = asyncio.get_running_loop()
+        mailbox = self._mailboxes[session] = _Mailbox()
+        self._worker.submit(session)
+        try:
+            while True:
+                event = await mailbox.take()
+                yield event
+                if event.result:
+                    return
+        finally:
+            del self._mailboxes[session]
+            self._worker.cancel(session)
+
+    def _report(self, outcomes: Sequence[Outcome]) -> None:
+        """On the engine's thread: wakes the loop once a step, not once a request."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._hand_out, outcomes)
+
+    def _hand_out(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if mailbox := self._mailboxes.get(outcome.session):
+                mailbox.put(outcome)
+
+
+class _Mailbox:
+    """Room for one event, to which later ones are added: no queue that could grow."""
+
+    def __init__(self) -> None:
+        self._filled = asyncio.Event()
+        self._event: Event | None = None
+        self._error: Exception | None = None
+
+    def put(self, outcome: Outcome) -> None:
+        self._error = outcome.error
+        if outcome.event:
+            before = self._event.text if self._event else ""
+            self._event = Event(before + outcome.event.text, outcome.event.result)
+        self._filled.set()
+
+    async def take(self) -> Event:
+        """All there is, as soon as there is something."""
+        await self._filled.wait()
+        self._filled.clear()
+        if self._error:
+            raise self._error
+        event, self._event = self._event, None
+        assert event
+        return event

@@ -1,0 +1,1 @@
+"""Checks of everything in deploy/, without a network, a cluster or Docker: `make deploy-check`."""

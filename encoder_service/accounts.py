@@ -1,0 +1,61 @@
+"""What a request was, took and saved."""
+
+import time
+from dataclasses import dataclass, field
+
+from luvc.fields import duration_of, seconds_of
+from luvc.v1 import encoder_pb2, usage_pb2
+
+from encoder_service.plane import Encoded
+from luvc_core.config import Compression
+from luvc_core.deadline import Deadline
+
+
+@dataclass
+class Answer:
+    """A request on its way; moments are on the monotonic clock, in seconds."""
+
+    request: encoder_pb2.GenerateRequest
+    request_id: str
+    arrival: float
+    deadline: Deadline
+    tenant: str
+    called: float = 0.0
+    first: float = 0.0
+    fetched_count: int = 0
+    wire_bytes: int = 0
+    waited: bool = False
+    degradations: list[str] = field(default_factory=list)
+
+
+def usage_of(
+    answer: Answer, decoded: usage_pb2.Usage, encoded: Encoded, compression: Compression
+) -> usage_pb2.Usage:
+    """The decoder's accounts, completed by what only the front door knows."""
+    usage = usage_pb2.Usage()
+    usage.CopyFrom(decoded)
+    usage.source_visual_token_count = sum(t.source_token_count for t in encoded.tokens)
+    usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
+    usage.wire_byte_count = answer.wire_bytes
+    usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
+    usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
+    usage.reused_media_count = encoded.reused_count
+    usage.media_kept = encoded.kept
+    usage.fetched_media_count = answer.fetched_count
+    usage.degradations.extend(answer.degradations)
+    usage.profile = compression.name
+    times = usage.times
+    # Both clocks measure only spans of their own, so that they need not agree.
+    at_decoder = seconds_of(decoded.times.time_to_first_token)
+    spans = {
+        "transfer": answer.first - answer.called - at_decoder,
+        "time_to_first_token": answer.first - answer.arrival,
+        "total": time.monotonic() - answer.arrival,
+    }
+    if encoded.spans:
+        spans["media"] = encoded.spans.media
+        spans["encode_queue"] = encoded.spans.queue
+        spans["encode"] = encoded.spans.encode
+    for name, seconds in spans.items():
+        getattr(times, name).CopyFrom(duration_of(max(0.0, seconds)))
+    return usage

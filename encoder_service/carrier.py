@@ -1,0 +1,126 @@
+"""How visual tokens travel to the decoder: inline when small, by reference when large."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from luvc.v1 import encoder_pb2, tokens_pb2
+
+from encoder_service.codec import tokens_to
+from encoder_service.config import EncoderConfig
+from encoder_service.promises import Promises
+from encoder_service.vision import Vision
+from luvc_core.deadline import Deadline
+from luvc_core.errors import TokensExpired
+from luvc_core.store import is_shared
+from luvc_core.store.blob import checksum_of, to_blob
+from luvc_core.store.cache import Entry
+
+# Handed out and fetched in pieces that neither side's event loop notices.
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Load:
+    """The tokens of one request on their way, one message a picture or clip.
+
+    byte_count: of all embeddings as they travel, with their scales.
+    """
+
+    messages: Sequence[tokens_pb2.VisionTokens]
+    byte_count: int
+
+    @property
+    def reference_count(self) -> int:
+        """How many the decoder fetches by itself."""
+        return sum(message.HasField("reference") for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Way:
+    """What the decoder can do, and the request wants. sources: TokenSource values that it fetches
+    from. in_int8: eight bits a number."""
+
+    sources: Sequence[int] = ()
+    in_int8: bool = False
+
+
+class Carrier:
+    """Chooses the way of each picture or clip, by its size and by what the decoder can fetch."""
+
+    # Where decoders reach this encoder; nothing is promised to them before it is known.
+    endpoint: str = ""
+
+    def __init__(self, vision: Vision, config: EncoderConfig) -> None:
+        self.promises = Promises(config.promise_bytes)
+        self._vision = vision
+        self._inline_bytes = config.inline_bytes
+        self._shared = is_shared(config.store)
+
+    async def inline(
+        self, entries: Sequence[Entry], deadline: Deadline, in_int8: bool = False
+    ) -> Load:
+        """All within the request itself."""
+        messages = [await self._inline(entry, deadline, in_int8) for entry in entries]
+        return Load(messages, sum(_byte_count(entry, in_int8) for entry in entries))
+
+    async def load(
+        self, entries: Sequence[Entry], way: Way, deadline: Deadline, held: ExitStack
+    ) -> Load:
+        """The shortest way for each. What the decoder is promised is kept until `held` closes."""
+        messages = []
+        for entry in entries:
+            message = None
+            if _byte_count(entry, way.in_int8) > self._inline_bytes:
+                message = await self._reference(entry, way, deadline, held)
+            messages.append(message or await self._inline(entry, deadline, way.in_int8))
+        return Load(messages, sum(_byte_count(entry, way.in_int8) for entry in entries))
+
+    def pieces(self, handle: str) -> Iterator[encoder_pb2.FetchTokensResponse]:
+        """What was promised under a handle. Raises TokensExpired once the promise is over."""
+        blob = self.promises.get(handle)
+        if blob is None:
+            raise TokensExpired("nothing is promised under this handle, or no longer")
+        view = memoryview(blob)
+        for start in range(0, len(blob), CHUNK_BYTES):
+            piece = bytes(view[start : start + CHUNK_BYTES])
+            yield encoder_pb2.FetchTokensResponse(data=piece)
+
+    async def _inline(
+        self, entry: Entry, deadline: Deadline, in_int8: bool
+    ) -> tokens_pb2.VisionTokens:
+        # Copies and digests of megabytes would hold up the event loop.
+        return await deadline.wait_for(self._vision.aside(tokens_to, entry.tokens, in_int8))
+
+    async def _reference(
+        self, entry: Entry, way: Way, deadline: Deadline, held: ExitStack
+    ) -> tokens_pb2.VisionTokens | None:
+        # The store keeps what can be used in any way.
+        in_store = self._shared and entry.kept and not way.in_int8
+        in_store = in_store and tokens_pb2.TOKEN_SOURCE_STORE in way.sources
+        from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in way.sources
+        if not in_store and not from_here:
+            return None
+        key = f"{entry.key}:int8" if way.in_int8 else entry.key
+        blob = None if way.in_int8 else entry.blob
+        if blob is None:
+            work = self._vision.aside(to_blob, entry.tokens, key, way.in_int8)
+            blob = await deadline.wait_for(work)
+        reference = tokens_pb2.TokenReference(
+            key=key, byte_count=len(blob), checksum_sha256=bytes.fromhex(checksum_of(blob))
+        )
+        if in_store:
+            reference.source = tokens_pb2.TOKEN_SOURCE_STORE
+        elif self.promises.fits(len(blob)):
+            reference.source = tokens_pb2.TOKEN_SOURCE_ENCODER
+            reference.endpoint = self.endpoint
+            reference.handle = held.enter_context(self.promises.hold(blob))
+        else:
+            return None
+        return tokens_pb2.VisionTokens(reference=reference)
+
+
+def _byte_count(entry: Entry, in_int8: bool) -> int:
+    """Bytes of the embeddings, which are nearly all that travels."""
+    tokens = entry.tokens
+    return tokens.embeddings.numel() + 4 * tokens.token_count if in_int8 else tokens.byte_count

@@ -1,0 +1,1 @@
+"""`luvc calibrate`: the compression that a user's own pictures and questions bear."""

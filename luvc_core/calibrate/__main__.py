@@ -1,0 +1,76 @@
+"""`python -m luvc_core.calibrate`, which `luvc calibrate` runs as a process of its own."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from luvc_core.calibrate import curve, report
+from luvc_core.calibrate.config import CalibrateConfig
+from luvc_core.calibrate.exam import Exam
+from luvc_core.calibrate.folder import read_folder
+from luvc_core.calibrate.search import Search
+from luvc_core.calibrate.trial import Trial, label
+from luvc_core.encode import Encoder
+from luvc_core.engine.engine import Engine
+from luvc_core.errors import InvalidInput, LuvcError
+from luvc_core.flags import config_from
+from luvc_core.models.registry import load_language, load_vision
+from luvc_core.profile_files import to_toml
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Search, write and print; returns the exit status: 1 where the target cannot be reached or
+    the model cannot be loaded, 2 for flags or questions that cannot be used."""
+    config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", arguments, environ)
+    try:
+        return calibrate(config)
+    except InvalidInput as error:
+        print(f"luvc: {error}", file=sys.stderr)
+        return 2
+    except (LuvcError, OSError) as error:
+        print(f"luvc: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def calibrate(config: CalibrateConfig) -> int:
+    """The command itself. A profile file is only written where the target is reached."""
+    questions = read_folder(config.data)
+    encoder = Encoder(load_vision(config.model, config.device, config.dtype))
+    engine = Engine(load_language(config.model, config.device, config.dtype))
+    exam = Exam(encoder, engine, questions, config.max_tokens)
+    plain = exam.uncompressed()
+    target = config.target_loyalty
+    search = Search(exam.ask, engine.language.layer_count, len(questions), target)
+    best = search.run()
+    tried = [plain, *search.trials]
+    title = f"{config.model}: {len(questions)} questions"
+    curve.draw(tried, best, target, title, config.picture_path)
+    said = report.verdict(best, target, len(search.trials))
+    print(report.table(tried, best))
+    print(f"\n{said}\ncurve: {config.picture_path}")
+    if not best.passed:
+        return 1
+    _write(config, best, len(questions))
+    print(f"profile: {config.name} in {config.output}; use it with")
+    print(f"  luvc serve --model {config.model} --profiles {config.output} --profile {config.name}")
+    return 0
+
+
+def _write(config: CalibrateConfig, best: Trial, questions: int) -> None:
+    comment = (
+        f"Written by `luvc calibrate` for {config.model}: {label(best.compression)}.\n"
+        f"Of {questions} questions in {Path(config.data).resolve().name},"
+        f" {100 * best.loyalty:.1f} % were answered as without compression\n"
+        f"(95 %: {report.interval(best)}; target {100 * config.target_loyalty:g}),"
+        f" with {100 * best.averaged:.1f} % of the visual tokens in the average layer."
+    )
+    profile = replace(best.compression, name=config.name)
+    Path(config.output).write_text(to_toml([profile], comment), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,120 @@
+"""Asks the questions: uncompressed once, then under whatever is tried."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from luvc_core.calibrate.asking import Answer, ask
+from luvc_core.calibrate.folder import Question, shown_alone
+from luvc_core.calibrate.trial import Outcome, Trial
+from luvc_core.config import OimSettings, SpuSettings
+from luvc_core.encode import Encoder
+from luvc_core.engine.engine import Engine
+from luvc_core.errors import InvalidInput
+from luvc_core.models.base import Patches
+from luvc_core.profiles import PROFILES
+from luvc_core.tokens import VisionTokens
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The uncompressed answer, and how many visual tokens it took."""
+
+    text: str
+    token_count: int
+
+
+class Exam:
+    """Questions for both halves of a checkpoint, in an order that is always the same.
+
+    max_tokens: of an answer. Media are encoded again in every round, so that no more than one
+    question's are in memory.
+    """
+
+    def __init__(
+        self, encoder: Encoder, engine: Engine, questions: Sequence[Question], max_tokens: int
+    ) -> None:
+        self._encoder = encoder
+        self._engine = engine
+        self._max_tokens = max_tokens
+        # Mixed, so that the first ones tell about all.
+        self._questions = random.Random(0).sample(list(questions), len(questions))
+        self._plain: list[_Plain] = []
+
+    def uncompressed(self) -> Trial:
+        """Ask without compression, which every other answer is compared with.
+
+        Raises InvalidInput naming the question that cannot be answered.
+        """
+        trial = Trial(PROFILES["off"], len(self._questions), target=0.0)
+        for question in tqdm(self._questions, "uncompressed", unit="question"):
+            with _named(question):
+                tokens = self._encoder.encode(self._prepare(question), OimSettings())
+                answer = self._answer(question, tokens, None)
+            self._plain.append(_Plain(answer.text, answer.result.merged_visual_token_count))
+            trial.add(_outcome(question, answer, self._plain[-1]))
+        return trial
+
+    def ask(self, trials: Sequence[Trial], name: str) -> None:
+        """Ask on, from where the trials are, until each has ended."""
+        first = min(trial.asked for trial in trials)
+        pairs = list(zip(self._questions, self._plain, strict=True))[first:]
+        with tqdm(total=len(pairs), desc=name, unit="question") as bar:
+            for question, plain in pairs:
+                going = [trial for trial in trials if not trial.ended]
+                if not going:
+                    break
+                bar.set_postfix_str(f"{len(going)} of {len(trials)} left", refresh=False)
+                self._ask_one(question, plain, going)
+                bar.update()
+
+    def _ask_one(self, question: Question, plain: _Plain, trials: Sequence[Trial]) -> None:
+        patches = self._prepare(question)
+        encoded: dict[OimSettings, list[VisionTokens]] = {}
+        for trial in trials:
+            oim = trial.compression.oim
+            if oim not in encoded:
+                encoded[oim] = self._encoder.encode(patches, oim)
+            answer = self._answer(question, encoded[oim], trial.compression.spu)
+            trial.add(_outcome(question, answer, plain))
+
+    def _prepare(self, question: Question) -> list[Patches]:
+        files = question.read()
+        alone = shown_alone(files)
+        return [
+            self._encoder.prepare(data, str(path), alone)
+            for data, path in zip(files, question.files, strict=True)
+        ]
+
+    def _answer(
+        self, question: Question, tokens: Sequence[VisionTokens], spu: SpuSettings | None
+    ) -> Answer:
+        return ask(self._engine, tokens, question.text, spu, self._max_tokens)
+
+
+def _outcome(question: Question, answer: Answer, plain: _Plain) -> Outcome:
+    result = answer.result
+    return Outcome(
+        same=answer.text == plain.text,
+        right=None if question.answer is None else _words(answer.text) == _words(question.answer),
+        averaged=result.layer_averaged_visual_token_count / plain.token_count,
+        sent=result.merged_visual_token_count / plain.token_count,
+    )
+
+
+def _words(text: str) -> list[str]:
+    """What right answers are compared by: neither case nor white space counts."""
+    return text.casefold().split()
+
+
+@contextmanager
+def _named(question: Question) -> Iterator[None]:
+    """Errors name the question."""
+    try:
+        yield
+    except InvalidInput as error:
+        field = f"{question.place}: {error.field}"
+        raise InvalidInput(field, error.problem, error.allowed) from None

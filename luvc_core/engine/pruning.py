@@ -1,0 +1,74 @@
+"""Which visual tokens stay: what prefill asks before each layer, and SPU, the product's answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from luvc_core.algorithms.spectrum import keep_top
+from luvc_core.config import SpuSettings
+from luvc_core.engine.scoring import picture_energy
+from luvc_core.models.base import Rotary
+from luvc_core.tokens import VisionTokens
+
+
+@dataclass
+class Left:
+    """What is left of one picture, which may stand in several runs with text between them.
+
+    rows: int64 [tokens], where in the sequence. places: int64 [tokens], which of the picture's
+    tokens they are. Both ascending.
+    """
+
+    rows: Tensor
+    places: Tensor
+
+
+class Pruner(Protocol):
+    """Chooses which visual tokens of one request stay. Made anew for each request, so it may
+    remember what it saw before earlier layers."""
+
+    def keep(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+    ) -> Sequence[Tensor | None]:
+        """For each picture, which of what is left of it enters `layer`: int64, ascending places in
+        `rows`; None for all.
+
+        Called once before every layer, from 0 on. hidden: [length, hidden], what goes in if all
+        stay; it may be written to, as where tokens that leave merge into some that stay. rotary:
+        of all rows. What stays keeps its rotary position.
+        """
+        ...
+
+
+class Spu:
+    """Spectrum Pruning Unit: those of highest energy.
+
+    counts: for each picture, how many of its tokens enter each layer.
+    """
+
+    def __init__(
+        self,
+        spu: SpuSettings,
+        pictures: Sequence[VisionTokens],
+        counts: Sequence[Sequence[int]],
+    ) -> None:
+        self._spu = spu
+        self._pictures = pictures
+        self._counts = counts
+
+    def keep(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+    ) -> list[Tensor | None]:
+        kept: list[Tensor | None] = []
+        for own, counts, picture in zip(left, self._counts, self._pictures, strict=True):
+            count = counts[layer]
+            if count >= len(own.rows):
+                kept.append(None)
+            elif count == 0:
+                kept.append(own.rows[:0])
+            else:
+                scores = picture_energy(hidden[own.rows], own.places, picture.pieces, self._spu)
+                kept.append(keep_top(scores, count))
+        return kept

@@ -1,0 +1,53 @@
+"""What is asked of the engine, and what it gives back."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from luvc_core.algorithms.schedules import layer_average
+from luvc_core.chat import Message, Sampling
+from luvc_core.config import SpuSettings
+from luvc_core.engine.pruning import Pruner
+from luvc_core.tokens import VisionTokens
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A conversation to continue. spu: pruning in the LLM, None for none, or a pruner for this
+    request alone in the place of SPU."""
+
+    messages: tuple[Message[VisionTokens], ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    spu: SpuSettings | Pruner | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accounts of a finished answer. Names and meaning as in luvc.v1.Usage.
+
+    completion_token_count: without the token that ended the answer. cache_byte_count: keys and
+    values of all layers at the end, when they are the most.
+    """
+
+    finish_reason: FinishReason
+    prompt_token_count: int
+    completion_token_count: int
+    source_visual_token_count: int
+    merged_visual_token_count: int
+    layer_visual_token_counts: tuple[int, ...]
+    cache_byte_count: int
+    prefill_seconds: float
+    decode_seconds: float
+
+    @property
+    def layer_averaged_visual_token_count(self) -> float:
+        return layer_average(self.layer_visual_token_counts)
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one step brought: certain text, perhaps empty; the result with the last one."""
+
+    text: str
+    result: Result | None = None

@@ -1,0 +1,190 @@
+"""Visual tokens from the store, or made once for all who want them."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from luvc_core.deadline import Deadline
+from luvc_core.errors import Unavailable
+from luvc_core.store.base import Store, StoreFailed
+from luvc_core.store.blob import BadValue, from_blob, to_blob
+from luvc_core.store.flights import Flights
+from luvc_core.tokens import Identity, VisionTokens
+
+log = logging.getLogger(__name__)
+
+Origin = Literal["encoded", "joined", "stored"]
+Make = Callable[[], Awaitable[VisionTokens]]
+_FIRST_LOOK_SECONDS = 0.01
+_LAST_LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Visual tokens, their blob where there is a store, and where they came from.
+
+    joined: made for another request of the same moment. kept: the store has them, as far as known.
+    trouble: why the store was passed by, empty where it was not.
+    """
+
+    key: str
+    tokens: VisionTokens
+    blob: bytes | None
+    origin: Origin
+    kept: bool = False
+    trouble: str = ""
+
+
+@dataclass
+class Counts:
+    """What the cache did since it was made."""
+
+    stored: int = 0
+    joined: int = 0
+    encoded: int = 0
+    bad_values: int = 0
+    failures: int = 0
+
+
+class TokenCache:
+    """At most one encode of a key at a time: in this process, and, where the store is shared, in
+    all that share it. What is read is checked; a bad value is dropped, counted, and made again.
+
+    store: None keeps nothing. offload: runs work that copies or digests megabytes off the event
+    loop.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        identity: Identity,
+        dtype: torch.dtype,
+        offload: Callable[..., Awaitable[Any]],
+    ) -> None:
+        self.counts = Counts()
+        self._store = store
+        self._identity = identity
+        self._dtype = dtype
+        self._offload = offload
+        self._flights = Flights[Entry]()
+
+    async def find(self, key: str, strict: bool = False) -> Entry | None:
+        """What is kept under a key. A store that fails has nothing, or, strict, is Unavailable."""
+        if self._store is None:
+            return None
+        try:
+            return await self._look(self._store, key)
+        except StoreFailed as error:
+            self._failed(error, strict)
+            return None
+
+    async def get(self, key: str, make: Make, deadline: Deadline, strict: bool = False) -> Entry:
+        """What is kept under a key, or what `make` makes of it, once for all who ask meanwhile.
+
+        deadline: of the work, which others may share. strict: a store that fails is Unavailable,
+        rather than passed by.
+        """
+
+        async def work() -> Entry:
+            return await deadline.wait_for(self._look_or_make(key, make, strict))
+
+        entry, ours = await self._flights.join(f"{key}{strict}", work)
+        if ours or entry.origin == "stored":
+            return entry
+        self.counts.joined += 1
+        return Entry(key, entry.tokens, entry.blob, "joined", entry.kept, entry.trouble)
+
+    async def _look_or_make(self, key: str, make: Make, strict: bool) -> Entry:
+        store, trouble = self._store, ""
+        if store is not None:
+            owner = secrets.token_hex(16)
+            try:
+                found = await self._look_until_claimed(store, key, owner)
+                if found:
+                    return found
+                async with _leased(store, key, owner):
+                    return await self._make(store, key, make)
+            except StoreFailed as error:
+                trouble = self._failed(error, strict)
+        return await self._make(None, key, make, trouble)
+
+    async def _look_until_claimed(self, store: Store, key: str, owner: str) -> Entry | None:
+        """The value, ours or another encoder's; None once it is ours to make, lease in hand."""
+        wait = _FIRST_LOOK_SECONDS
+        while not (found := await self._look(store, key)):
+            if await store.claim(key, owner):
+                # Its last owner may have finished after our look.
+                if found := await self._look(store, key):
+                    await store.release(key, owner)
+                return found
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, _LAST_LOOK_SECONDS)
+        return found
+
+    async def _look(self, store: Store, key: str) -> Entry | None:
+        blob = await store.get(key)
+        if blob is None:
+            return None
+        try:
+            tokens = await self._offload(from_blob, blob, key)
+            self._check_ours(tokens)
+        except BadValue as error:
+            self.counts.bad_values += 1
+            log.warning("a bad value is dropped from the store: %s: %s", key[:12], error)
+            await store.drop(key)
+            return None
+        self.counts.stored += 1
+        return Entry(key, tokens, blob, "stored", kept=True)
+
+    def _check_ours(self, tokens: VisionTokens) -> None:
+        if tokens.identity != self._identity:
+            raise BadValue(f"made by {tokens.identity}")
+        if tokens.embeddings.dtype != self._dtype:
+            raise BadValue(f"embeddings of {tokens.embeddings.dtype}")
+
+    async def _make(self, store: Store | None, key: str, make: Make, trouble: str = "") -> Entry:
+        self.counts.encoded += 1
+        log.info("encoding %s", key[:12])
+        tokens = await make()
+        blob, kept = None, False
+        if store is not None:
+            blob = await self._offload(to_blob, tokens, key)
+            try:
+                kept = await store.put(key, blob)
+            except StoreFailed as error:
+                trouble = self._failed(error)
+        return Entry(key, tokens, blob, "encoded", kept, trouble)
+
+    def _failed(self, error: StoreFailed, strict: bool = False) -> str:
+        self.counts.failures += 1
+        if strict:
+            raise Unavailable(str(error)) from error
+        return str(error)
+
+
+@asynccontextmanager
+async def _leased(store: Store, key: str, owner: str) -> AsyncIterator[None]:
+    """Keep a lease that is in hand for the time of the block, then give it back.
+
+    A store that fails meanwhile costs at most another encode.
+    """
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(store.lease_seconds / 3)
+            with suppress(StoreFailed):
+                await store.renew(key, owner)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with suppress(StoreFailed):
+            await store.release(key, owner)

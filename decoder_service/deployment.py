@@ -136,14 +136,15 @@ class Decoder:
             session = await deadline.wait_for(
                 _run(self._edge_threads, self._engine.start, question, check)
             )
+            how = "left"
             try:
                 async with aclosing(self._generate(session, arrival, deadline)) as responses:
                     async for response in responses:
                         yield response
+                how = "answered"
             finally:
                 # A prefill that is under way ends at its next layer.
                 given_up.set()
-                how = "answered" if session.ended else "left"
                 count = len(session.tokens)
                 log.info(
                     "request %s %s after %d tokens",

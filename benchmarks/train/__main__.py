@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .labels import train_labels
 from .model import FAMILIES, LLM_LAYERS
-from .pictures import train_pictures
+from .pictures import READING, train_pictures
 from .tower import train_tower
 
 STAGES = {
@@ -16,6 +16,7 @@ STAGES = {
     "labels": train_labels,
     "deepen": partial(train_labels, layers=LLM_LAYERS, scale=0.4),
     "swap": partial(train_pictures, layers=LLM_LAYERS, scale=0.3),
+    "read": partial(train_pictures, layers=LLM_LAYERS, scale=0.3, sparse=0.25, diet=READING),
     "finish": partial(train_pictures, layers=LLM_LAYERS, scale=0.15, sparse=0.0),
 }
 OF_ALL = ("labels", "deepen")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,37 @@ from .tokenizer import build_tokenizer
 from .views import View, any_seed, draw
 from .vision import TOWERS, to_patches
 
-BATCHES = {"scene": 4, "chart": 2, "document": 2, "clip": 3, "pair": 3}
-"""Samples of each task in one step."""
 
-COUNTED_SCENES = 20
-"""Scenes more in each step that are asked for numbers only, which takes longest to learn."""
+@dataclass(frozen=True)
+class Diet:
+    """What a step learns from.
+
+    samples: of each task. fresh: how many of those drawn anew, which then come again. counted:
+    scenes more that are asked for numbers only, which takes longest to learn. long_share: of the
+    empty cells of clips and pairs, how many they are shown with when the others are whole.
+    """
+
+    samples: Mapping[str, int]
+    fresh: Mapping[str, float]
+    counted: int
+    long_share: float = 1.0
+
+
+EVERYTHING = Diet(
+    {"scene": 4, "chart": 2, "document": 2, "clip": 3, "pair": 3},
+    {"scene": 2, "chart": 1, "document": 1, "clip": 1, "pair": 1},
+    counted=20,
+)
+READING = Diet(
+    {"scene": 4, "chart": 3, "document": 4, "clip": 1, "pair": 1},
+    {"scene": 2, "chart": 1, "document": 1.5, "clip": 0.2, "pair": 0.2},
+    counted=20,
+    long_share=0.2,
+)
+"""For a model that knows clips and pairs, most of a step's work, but not yet numbers and codes."""
 
 FIRST = {"scene": 500, "chart": 200, "document": 200, "clip": 150, "pair": 200}
-FRESH = {"scene": 2, "chart": 1, "document": 1, "clip": 1, "pair": 1}
-"""Samples drawn before the first step, and in each step; all are kept and come again."""
+"""Samples drawn before the first step; a diet poor in a task needs fewer."""
 
 FILED = 224
 """Pixels on a side of the files of clips and pairs."""
@@ -87,7 +110,7 @@ def open_run(run: Path, name: str, layers: int) -> Trainee:
 
 def train_pictures(
     run: Path, name: str, minutes: float, threads: int, layers: int, scale: float,
-    sparse: float = 0.6,
+    sparse: float = 0.6, diet: Diet = EVERYTHING,
 ) -> None:  # fmt: skip
     """Train for `minutes`, with rates times `scale`; saves and exports at the end.
 
@@ -100,28 +123,32 @@ def train_pictures(
     seeds, step = random.Random(f"pictures/{time.time()}"), 0
     recent: dict[str, list[float]] = defaultdict(list)
     pool = {
-        task: [trainee.see(task, any_seed(seeds, "train")) for _ in range(count)]
+        task: [trainee.see(task, any_seed(seeds, "train")) for _ in range(int(count * share))]
         for task, count in FIRST.items()
+        if (share := min(1.0, diet.samples[task] / EVERYTHING.samples[task]))
     }
-    print(f"pictures: {sum(FIRST.values())} samples drawn", flush=True)
+    print(f"pictures: {sum(map(len, pool.values()))} samples drawn", flush=True)
     begin = last_log = last_save = time.monotonic()
     while (spent := time.monotonic() - begin) < 60 * minutes:
         progress = spent / (60 * minutes)
         whole = progress >= sparse
-        share, counted = (1.0, COUNTED_SCENES // 2) if whole else (0.12, COUNTED_SCENES)
+        share, counted = (1.0, diet.counted // 2) if whole else (0.12, diet.counted)
         hints = min(1.0, 2 * (1 - progress))
-        for task, count in BATCHES.items():
-            pool[task] += [trainee.see(task, any_seed(seeds, "train")) for _ in range(FRESH[task])]
+        for task, count in diet.samples.items():
+            often = diet.fresh[task]
+            for _ in range(int(often) + (seeds.random() < often % 1)):
+                pool[task].append(trainee.see(task, any_seed(seeds, "train")))
             views = [choose(view, seeds) for view in seeds.sample(pool[task], count)]
-            losses = trainee.losses(views, seeds, share)
-            weight = count / sum(BATCHES.values())
+            shown = min(share, diet.long_share) if task in SERIES else share
+            losses = trainee.losses(views, seeds, shown)
+            weight = count / sum(diet.samples.values())
             (weight * losses.total(hints)).backward()
             recent[task].append(losses.answer.item())
         scenes = [choose(v, seeds, ("count",)) for v in seeds.sample(pool["scene"], counted)]
         trainee.losses(scenes, seeds, share).total(hints).backward()
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
-        if now - last_log > 300:
+        if now - last_log > 720:
             said = " ".join(f"{task}:{sum(v) / len(v):.3f}" for task, v in recent.items())
             last_log = now
             recent.clear()
@@ -155,7 +182,7 @@ def report(trainee: Trainee, rounds: int = 2) -> str:
     right, asked, rng = Counter[str](), Counter[str](), random.Random(11)
     end = trainee.student.packers[trainee.family.name].end_id
     for _ in range(rounds):
-        for task, count in BATCHES.items():
+        for task, count in EVERYTHING.samples.items():
             views = [trainee.see(task, any_seed(rng, "validation")) for _ in range(2 * count)]
             losses = trainee.losses([choose(view, rng) for view in views], rng)
             for kind, (good, total) in losses.hits(end).items():

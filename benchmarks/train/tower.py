@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,8 +40,18 @@ CELLS_PER_STEP = {"qwen2-vl": 1024, "internvl": 1024, "llava-ov": 2048}
 LETTER_WEIGHT = 6.0
 """Of a letter in a code, which is so much rarer than a digit."""
 
+OBJECT_WEIGHT = 8.0
+"""Of whether a cell holds an object's middle: one wrong cell makes a count wrong."""
+
 IMITATED_ROWS = 96
 """Patches of each picture that are shown where the elder tower's look."""
+
+
+class Weights(NamedTuple):
+    """Of each atom in the logistic loss, [atoms]: where it is true, and everywhere."""
+
+    true: torch.Tensor
+    always: torch.Tensor
 
 
 class TowerRun:
@@ -55,8 +65,11 @@ class TowerRun:
         self.tower: Any = TOWERS[name](model)
         self.codes = place_codes(HIDDEN) * (not family.has_rows)
         self.elder: Any = None
-        letters = [LETTER_WEIGHT if _is_letter(atom) else 1.0 for atom in self.table.names]
-        self.weights = torch.tensor(letters)
+        names = self.table.names
+        self.weights = Weights(
+            torch.tensor([LETTER_WEIGHT if _is_letter(atom) else 1.0 for atom in names]),
+            torch.tensor([OBJECT_WEIGHT if atom == "object" else 1.0 for atom in names]),
+        )
         self.optimizers = Optimizers(self.tower.modules.named_parameters(), scale)
 
     def draw(
@@ -121,17 +134,16 @@ def _is_letter(atom: str) -> bool:
 
 
 def tower_loss(
-    out: torch.Tensor, hot: torch.Tensor, vectors: torch.Tensor, weights: torch.Tensor
+    out: torch.Tensor, hot: torch.Tensor, vectors: torch.Tensor, weights: Weights
 ) -> torch.Tensor:
     """Squared error to the sum of vectors, and a logistic loss on each atom's matched filter.
 
-    out: [cells, hidden]; hot: [cells, atoms]; vectors: [atoms, hidden]; weights: of each atom where
-    it is true, [atoms].
+    out: [cells, hidden]; hot: [cells, atoms]; vectors: [atoms, hidden].
     """
     squared = F.mse_loss(out, hot @ vectors) / 0.09
     logits = 10 * (scores(out, vectors) - 0.5)
     logistic = F.binary_cross_entropy_with_logits(
-        logits, hot, pos_weight=weights, reduction="sum"
+        logits, hot, weights.always, pos_weight=weights.true, reduction="sum"
     ) / len(hot)
     return squared + 0.3 * logistic
 

@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAMILY := qwen2-vl
 
 .PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
-	bench-towers bench-wire bench-break-case deploy-check format protos release-protos clean
+	bench-tower bench-wire bench-break-case deploy-check format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
@@ -15,7 +15,7 @@ help:
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
 	@echo "make bench-serve      both services under load"
-	@echo "make bench-towers     time of real vision towers, with merging and without"
+	@echo "make bench-tower      time of real vision towers, with merging and without"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
 	@echo "make bench-fidelity   every method, ours and others', at equal tokens (QUICK=1: minutes)"
@@ -62,8 +62,8 @@ bench-llm: setup
 bench-serve: setup
 	$(BIN)/python -m benchmarks.serve
 
-bench-towers: setup
-	$(BIN)/python -m benchmarks.towers
+bench-tower: setup
+	$(BIN)/python -m benchmarks.tower
 
 bench-wire: setup
 	$(BIN)/python -m benchmarks.wire

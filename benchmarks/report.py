@@ -43,6 +43,17 @@ def write(name: str, content: Mapping[str, object]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
+def between_marks(path: Path, name: str, text: str) -> None:
+    """Put text between the marks `name:begin` and `name:end` of a Markdown file. Raises ValueError
+    where they are missing."""
+    begin, end = (f"<!-- {name}:{side} -->" for side in ("begin", "end"))
+    content = path.read_text()
+    if content.count(begin) != 1 or content.count(end) != 1:
+        raise ValueError(f"{path} needs one {begin} and one {end}")
+    before, rest = content.split(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+
+
 def update(
     name: str,
     key: str,

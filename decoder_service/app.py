@@ -13,7 +13,7 @@ from luvc_core.models.registry import layer_count
 from luvc_core.profile_files import read_profiles
 
 # What replicas report is averaged over this time; Ray samples it five times within it.
-_LOOK_BACK_SECONDS = 10.0
+_LOOK_BACK_SECONDS = 15.0
 # What the gRPC proxies serve; each call goes to the method of its name of the deployment.
 SERVICER_FUNCTIONS = [
     "luvc.v1.decoder_pb2_grpc.add_DecoderServiceServicer_to_server",

@@ -32,8 +32,7 @@ def answer_rounds(start: Callable[[Task], Callable[[], Sequence[int]]]) -> None:
     """Load, warm up with one round, say so, and then answer a round for each line on stdin.
 
     start: loads; what it returns answers all questions and gives the number of tokens of each
-    answer. A line of JSON a round goes to stdout, and nothing else: what libraries print there
-    goes to stderr.
+    answer. A line of JSON a round goes to stdout; what libraries print from here on, to stderr.
     """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PATHS = f"{ROOT}:{ROOT / 'protos'}"
 LOAD_SECONDS = 1200.0
 ROUND_SECONDS = 1800.0
-_STOP_SECONDS = 60.0
+_STOP_SECONDS = 90.0
 
 
 class PeerFailed(Exception):
@@ -46,14 +46,20 @@ class System:
         assert self._process.stdin
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
-        told = json.loads(self.line(ROUND_SECONDS))
+        told = json.loads(self.line(b"{", ROUND_SECONDS))
         rate = len(told["lengths"]) / told["seconds"]
         return Round(rate, min(told["lengths"]), held_mib(self._process.pid))
 
-    def line(self, seconds: float) -> bytes:
-        """The next line that the system writes. Raises PeerFailed."""
-        assert self._process.stdout
+    def line(self, start: bytes, seconds: float) -> bytes:
+        """The next line that begins so; what libraries wrote before it is passed over. Raises
+        PeerFailed."""
         end = time.monotonic() + seconds
+        while not (line := self._any_line(end)).startswith(start):
+            pass
+        return line
+
+    def _any_line(self, end: float) -> bytes:
+        assert self._process.stdout
         while b"\n" not in self._read:
             left = end - time.monotonic()
             ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, left))
@@ -79,7 +85,7 @@ def running(python: Path, module: str, task: Path, log: Path) -> Iterator[System
         )  # fmt: skip
     try:
         system = System(process, log)
-        system.line(LOAD_SECONDS)
+        system.line(b"ready", LOAD_SECONDS)
         yield system
     finally:
         assert process.stdin

@@ -115,7 +115,8 @@ def hamming(frequency: Tensor, cutoff: float) -> Tensor:
 def squared_length(x: Tensor) -> Tensor:
     """[..., dim] -> float32 [...]. Reads x once; its squares are never written anywhere, which is
     most of what scoring a large model's tokens takes."""
-    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32).square()
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+    return length.square()
 
 
 def keep_top(energy: Tensor, count: int) -> Tensor:

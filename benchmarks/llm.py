@@ -23,15 +23,14 @@ import torch
 from benchmarks import plots, report
 from benchmarks.llm_runs import Clock, Run, run, run_stock
 from benchmarks.random_languages import Shape, build, picture
+from luvc_core.config import SpuSettings
 from luvc_core.models.devices import choose_device, choose_dtype
-from luvc_core.profiles import profile
-
-SPU = profile("lossless").spu
+from luvc_core.profiles import PROFILES, profile
 
 
 def measure(
     shape: Shape, tokens: int, new: int, turns: int, dtype: torch.dtype,
-    clock: Clock = time.process_time,
+    clock: Clock = time.process_time, spu: SpuSettings | None = profile("lossless").spu,
 ) -> list[Run]:  # fmt: skip
     """All variants, by turns; 4 times `tokens` is what merging starts from."""
     language, stock = build(shape, dtype)
@@ -40,7 +39,7 @@ def measure(
     for turn in range(turns):
         found = [
             run("off", language, shown, None, new, clock),
-            run("lossless", language, shown, SPU, new, clock),
+            run("pruned", language, shown, spu, new, clock),
             run_stock(stock, language, shown, new, clock),
             run("unmerged", language, unmerged, None, 1, clock),
         ]
@@ -54,22 +53,22 @@ def ratios(runs: Sequence[Run]) -> dict[str, float]:
     """Medians over the turns of what pruning, and merging before it, saves."""
     by = {
         name: [r for r in runs if r.name == name]
-        for name in ("off", "lossless", "generate", "unmerged")
+        for name in ("off", "pruned", "generate", "unmerged")
     }
-    off, lossless = by["off"], by["lossless"]
+    off, pruned = by["off"], by["pruned"]
 
     def median(pairs: Sequence[tuple[float, float]]) -> float:
         return round(statistics.median(a / b for a, b in pairs), 4)
 
-    both = list(zip(off, lossless, strict=True))
+    both = list(zip(off, pruned, strict=True))
     return {
         "prefill_speedup": median([(a.first, b.first) for a, b in both]),
         "answer_speedup": median([(a.total, b.total) for a, b in both]),
         "kv_bytes_ratio": median([(b.kv_bytes, a.kv_bytes) for a, b in both]),
         "ttft_8192_speedup": median(
-            [(a.first, b.first) for a, b in zip(by["unmerged"], lossless, strict=True)]
+            [(a.first, b.first) for a, b in zip(by["unmerged"], pruned, strict=True)]
         ),
-        "spu_cost_share": median([(b.pruning, b.first) for b in lossless]),
+        "spu_cost_share": median([(b.pruning, b.first) for b in pruned]),
         "off_vs_generate": median(
             [(a.total, b.total) for a, b in zip(by["generate"], off, strict=True)]
         ),
@@ -108,6 +107,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parser.add_argument("--busy", action="store_true", help="processor time of one thread")
     parser.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--profile", default="lossless", choices=list(PROFILES))
     parser.add_argument("--out", default="llm", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
     torch.set_num_threads(1 if o.busy else os.cpu_count() or 1)
@@ -115,13 +115,14 @@ def main() -> int:
     head = Shape.hidden // Shape.heads
     shape = replace(Shape(), layers=o.layers, hidden=o.hidden, heads=o.hidden // head, mlp=o.mlp)
     clock = time.process_time if o.busy else time.perf_counter
-    runs = measure(shape, o.tokens, o.new, o.turns, dtype, clock)
+    runs = measure(shape, o.tokens, o.new, o.turns, dtype, clock, profile(o.profile).spu)
     found = ratios(runs)
     show(runs, found)
     content = {
         "machine": report.machine() | {"dtype": str(dtype).removeprefix("torch."),
                                        "clock": clock.__name__},
         "shape": asdict(shape),
+        "profile": o.profile,
         "ratios": found,
         "runs": [asdict(r) for r in runs],
     }  # fmt: skip

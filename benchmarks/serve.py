@@ -32,7 +32,7 @@ from benchmarks.serve_load import (
     megabyte_questions,
     questions,
 )
-from luvc_core.profiles import profile
+from luvc_core.profiles import PROFILES, profile
 
 MODEL = "luvc-tiny-qwen2vl"
 PROFILE = "lossless"
@@ -53,27 +53,27 @@ class Found:
 
 def measure(
     asked: Sequence[Question], large: Sequence[Question], levels: Sequence[int],
-    rounds: int, most: int, alone: Alone,
+    rounds: int, most: int, alone: Alone, name: str = PROFILE,
 ) -> Found:  # fmt: skip
     """The services, started and stopped here, and between their rounds the work alone."""
     os.environ["LUVC_ENCODER_STORE"] = "none"
     found = Found()
-    loads = [(PROFILE, level) for level in levels] + [("off", max(levels))]
+    loads = [(name, level) for level in levels] + [("off", max(levels))]
     stack = Stack(MODEL, port=free_port(), decoder_port=free_port())
     with stack.running(START_SECONDS), Client(stack.endpoint) as client:
         for question in (*asked[: len(KINDS)], large[0]):
-            ask(client, question, PROFILE, most)  # warm up
+            ask(client, question, name, most)  # warm up
         for number in range(rounds):
-            for name, concurrent in loads:
-                row, answers = load(client, asked, name, concurrent, most)
+            for used, concurrent in loads:
+                row, answers = load(client, asked, used, concurrent, most)
                 found.rows.append(row)
                 found.answers.append((row, answers))
-                what = f"{number + 1}/{rounds} {name}, {concurrent} at once"
+                what = f"{number + 1}/{rounds} {used}, {concurrent} at once"
                 print(f"{what}: {row.requests_per_s}/s, {row.failures} failed", file=sys.stderr)
             for question in large:
-                found.served.append(ask(client, question, PROFILE, most))
+                found.served.append(ask(client, question, name, most))
                 found.alone.append(alone.ask(question, most))
-        found.memory_mib = {name: held_mib(pid) for name, pid in stack.pids.items()}
+        found.memory_mib = {half: held_mib(pid) for half, pid in stack.pids.items()}
     return found
 
 
@@ -83,11 +83,12 @@ def ratios(
     expected: Sequence[str | None],
     in_flight: float,
     added_ms: float,
+    name: str = PROFILE,
 ) -> dict[str, float | bool]:
     """Medians over the rounds. expected: texts of the same questions alone, one at a time."""
     levels = {row.concurrent for row in rows}
     least, most = min(levels), max(levels)
-    many, one = (rates(rows, PROFILE, level) for level in (most, least))
+    many, one = (rates(rows, name, level) for level in (most, least))
     same = [[a.text for a in own] == list(expected) for row, own in answers if row.profile != "off"]
     return {
         f"throughput_{most}_vs_{least}": _median_ratio(many, one),
@@ -131,27 +132,28 @@ def main() -> int:
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--new", type=int, default=32, help="most tokens; default: %(default)s")
+    parser.add_argument("--profile", default=PROFILE, choices=[p for p in PROFILES if p != "off"])
     parser.add_argument("--out", default="serve", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
     asked, large = questions(o.requests), megabyte_questions(o.large)
-    alone, alone_large = Alone(MODEL, PROFILE), Alone(MODEL, PROFILE)
+    alone, alone_large = Alone(MODEL, o.profile), Alone(MODEL, o.profile)
     expected = [alone.ask(question, o.new).text for question in asked]
     pruned, plain = (
-        alone.in_flight(asked[1], s, o.new, ROOM) for s in (profile(PROFILE).spu, None)
+        alone.in_flight(asked[1], s, o.new, ROOM) for s in (profile(o.profile).spu, None)
     )
-    m = measure(asked, large, o.levels, o.rounds, o.new, alone_large)
+    m = measure(asked, large, o.levels, o.rounds, o.new, alone_large, o.profile)
     added = overhead(m.served, m.alone)
-    found = ratios(m.rows, m.answers, expected, pruned / plain, added)
+    found = ratios(m.rows, m.answers, expected, pruned / plain, added, o.profile)
     show(o.out, m.rows, found)
     top = max(o.levels)
-    halved = _median_ratio(rates(m.rows, PROFILE, top), rates(m.rows, "off", top))
-    print(f"{PROFILE} against off, {top} clients: {halved}")
+    halved = _median_ratio(rates(m.rows, o.profile, top), rates(m.rows, "off", top))
+    print(f"{o.profile} against off, {top} clients: {halved}")
     content = {
         "machine": report.machine(),
         "model": MODEL,
-        "profile": PROFILE,
+        "profile": o.profile,
         "ratios": found,
-        f"{PROFILE}_vs_off_{top}": halved,
+        f"vs_off_{top}": halved,
         "overhead": breakdown(m.served, alone_large.stages),
         "memory_mib": m.memory_mib,
         "rows": [asdict(r) for r in m.rows],

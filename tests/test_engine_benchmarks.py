@@ -19,19 +19,19 @@ def test_a_random_language_model_is_measured_in_all_ways() -> None:
     shape = Shape(layers=6, hidden=64, heads=4, mlp=96, vocabulary=100, context=4096)
     runs = llm.measure(shape, tokens=64, new=3, turns=1, dtype=torch.float32)
     assert [(r.name, r.visual_tokens) for r in runs] == [
-        ("off", 64), ("lossless", 64), ("generate", 64), ("unmerged", 256),
+        ("off", 64), ("pruned", 64), ("generate", 64), ("unmerged", 256),
     ]  # fmt: skip
-    off, lossless = runs[:2]
+    off, pruned = runs[:2]
     # Keys and values, 4 bytes each, of two heads of 16; 64 tokens of text and 2 of the answer.
     assert off.kv_bytes == 6 * (64 + 64 + 2) * 2 * 2 * 16 * 4
-    assert lossless.kv_bytes == off.kv_bytes - 6 * (64 - lossless.average) * 2 * 2 * 16 * 4
+    assert pruned.kv_bytes == off.kv_bytes - 6 * (64 - pruned.average) * 2 * 2 * 16 * 4
     # Stock code keeps the same, in caches that are not cut.
     assert runs[2].kv_bytes == off.kv_bytes
-    assert 0 < lossless.pruning < lossless.first
+    assert 0 < pruned.pruning < pruned.first
     found = llm.ratios(runs)
     assert list(found) == ["prefill_speedup", "answer_speedup", "kv_bytes_ratio",
                            "ttft_8192_speedup", "spu_cost_share", "off_vs_generate"]  # fmt: skip
-    assert found["kv_bytes_ratio"] == round(lossless.kv_bytes / off.kv_bytes, 4)
+    assert found["kv_bytes_ratio"] == round(pruned.kv_bytes / off.kv_bytes, 4)
 
 
 def test_the_ratios_of_the_services_are_those_of_the_rows() -> None:

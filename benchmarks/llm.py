@@ -23,14 +23,13 @@ import torch
 from benchmarks import plots, report
 from benchmarks.llm_runs import Clock, Run, run, run_stock
 from benchmarks.random_languages import Shape, build, picture
-from luvc_core.config import SpuSettings
 from luvc_core.models.devices import choose_device, choose_dtype
 from luvc_core.profiles import PROFILES, profile
 
 
 def measure(
     shape: Shape, tokens: int, new: int, turns: int, dtype: torch.dtype,
-    clock: Clock = time.process_time, spu: SpuSettings | None = profile("lossless").spu,
+    clock: Clock = time.process_time, pruned_by: str = "lossless",
 ) -> list[Run]:  # fmt: skip
     """All variants, by turns; 4 times `tokens` is what merging starts from."""
     language, stock = build(shape, dtype)
@@ -39,7 +38,7 @@ def measure(
     for turn in range(turns):
         found = [
             run("off", language, shown, None, new, clock),
-            run("pruned", language, shown, spu, new, clock),
+            run("pruned", language, shown, profile(pruned_by).spu, new, clock),
             run_stock(stock, language, shown, new, clock),
             run("unmerged", language, unmerged, None, 1, clock),
         ]
@@ -115,7 +114,7 @@ def main() -> int:
     head = Shape.hidden // Shape.heads
     shape = replace(Shape(), layers=o.layers, hidden=o.hidden, heads=o.hidden // head, mlp=o.mlp)
     clock = time.process_time if o.busy else time.perf_counter
-    runs = measure(shape, o.tokens, o.new, o.turns, dtype, clock, profile(o.profile).spu)
+    runs = measure(shape, o.tokens, o.new, o.turns, dtype, clock, o.profile)
     found = ratios(runs)
     show(runs, found)
     content = {

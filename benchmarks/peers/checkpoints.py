@@ -3,6 +3,7 @@ answer: so all systems give as many tokens."""
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,11 @@ def embedded(folder: Path) -> Path:
     return folder
 
 
-def half_billion(folder: Path) -> Path:
+def half_billion(folder: Path, shape: Mapping[str, Mapping[str, Any]] = HALF_BILLION) -> Path:
     """Random weights in the shape of 0.5 B parameters, with the embedded checkpoint's tokenizer."""
     _copy(folder)
     settings = json.loads((EMBEDDED / "config.json").read_text())
-    for part, own in HALF_BILLION.items():
+    for part, own in shape.items():
         settings[part] |= own
     torch.manual_seed(0)
     config = Qwen2VLConfig(**settings)

@@ -104,4 +104,4 @@ release-protos: setup
 	$(BIN)/buf build protos -o protos/released.binpb
 
 clean:
-	rm -rf .venv runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

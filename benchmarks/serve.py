@@ -1,238 +1,162 @@
 """Both services under load: throughput, waiting times, and the same answers as one at a time.
 
 `make bench-serve`, or `python -m benchmarks.serve`. Questions about rendered pictures, documents
-and nothing but text come from 1, 8 and 32 clients at once, over gRPC, to the embedded checkpoint;
-then one at a time without any service, in this process. Writes `results/serve.json`.
+and nothing but text come from 1, 8 and 32 clients at once, over gRPC, to the embedded checkpoint,
+and from 32 without compression; nothing is kept from earlier questions. Then questions about a
+megabyte of tokens, in turn to the services and to the same work in this process, for what the
+services add. All of it several rounds; ratios are medians over them. Writes `results/serve.json`
+and a plot.
 """
 
 import argparse
 import os
-import socket
 import statistics
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict, dataclass, field
 
-from luvc import Client, LuvcError
+from luvc import Client
 from luvc.launch import Stack
 
-from benchmarks import report
-from benchmarks.tasks.files import file_questions
-from luvc_core.chat import Message, Sampling
-from luvc_core.config import SpuSettings
-from luvc_core.encode import Encoder
-from luvc_core.engine.engine import Engine, Request
-from luvc_core.engine.scheduler import Limits, Scheduler
-from luvc_core.models.registry import load_language, load_vision
-from luvc_core.profiles import profile
+from benchmarks import plots, report
+from benchmarks.memory import held_mib
+from benchmarks.ports import free_port
+from benchmarks.serve_alone import Alone, breakdown, overhead
+from benchmarks.serve_load import (
+    KINDS,
+    Asked,
+    Question,
+    Row,
+    ask,
+    load,
+    megabyte_questions,
+    questions,
+)
+from luvc_core.profiles import PROFILES, profile
 
 MODEL = "luvc-tiny-qwen2vl"
-KINDS = ("presence", "document", "text", "colour", "chart")
 PROFILE = "lossless"
+ROOM = 64 * 2**20
+START_SECONDS = 300.0
 
 
-@dataclass(frozen=True)
-class Question:
-    """Text about files of pictures, or about nothing."""
+@dataclass
+class Found:
+    """All that was measured. served, alone: pairs of answers about a megabyte of tokens."""
 
-    text: str
-    files: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One answer: its text, None where it failed. Seconds to the first piece, between pieces, and
-    to the end."""
-
-    text: str | None
-    first: float
-    gaps: tuple[float, ...]
-    total: float
+    rows: list[Row] = field(default_factory=list)
+    answers: list[tuple[Row, list[Asked]]] = field(default_factory=list)
+    served: list[Asked] = field(default_factory=list)
+    alone: list[Asked] = field(default_factory=list)
+    memory_mib: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Row:
-    """So many clients at once. Times in milliseconds."""
-
-    concurrent: int
-    requests: int
-    failures: int
-    requests_per_s: float
-    ttft_p50: float
-    ttft_p95: float
-    gap_p50: float
-    gap_p95: float
-
-
-def questions(count: int) -> list[Question]:
-    """The kinds in turn; text alone asks what a picture's question asks, without the picture."""
-    each = -(-count // len(KINDS))
-    found = {
-        kind: [
-            Question(q.question, () if kind == "text" else q.files)
-            for q in file_questions("count" if kind == "text" else kind, each)
-        ]
-        for kind in KINDS
-    }
-    dealt = [q for group in zip(*found.values(), strict=True) for q in group]
-    return dealt[:count]
-
-
-def ask(client: Client, question: Question, most: int) -> Asked:
-    """One question over gRPC."""
-    start = time.perf_counter()
-    times, pieces = [start], []
-    try:
-        stream = client.stream(
-            question.text, *question.files, profile=PROFILE, max_tokens=most, timeout=110
-        )
-        for piece in stream:
-            times.append(time.perf_counter())
-            pieces.append(piece)
-    except LuvcError:
-        return Asked(None, 0.0, (), time.perf_counter() - start)
-    gaps = tuple(b - a for a, b in pairwise(times[1:]))
-    return Asked(
-        "".join(pieces), times[min(1, len(times) - 1)] - start, gaps, time.perf_counter() - start
-    )
-
-
-def load(
-    client: Client, asked: Sequence[Question], concurrent: int, most: int
-) -> tuple[Row, list[Asked]]:
-    """All questions by so many clients, each with the next one when it has its answer."""
-    start = time.perf_counter()
-    with ThreadPoolExecutor(concurrent) as pool:
-        answers = list(pool.map(lambda question: ask(client, question, most), asked))
-    seconds = time.perf_counter() - start
-    good = [a for a in answers if a.text is not None]
-    firsts = [a.first for a in good]
-    gaps = [gap for a in good for gap in a.gaps]
-    row = Row(
-        concurrent, len(answers), len(answers) - len(good), round(len(good) / seconds, 3),
-        _ms(firsts, 0.5), _ms(firsts, 0.95), _ms(gaps, 0.5), _ms(gaps, 0.95),
-    )  # fmt: skip
-    return row, answers
-
-
-def _ms(seconds: Sequence[float], share: float) -> float:
-    ordered = sorted(seconds)
-    if not ordered:
-        return 0.0
-    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)
-
-
-class Alone:
-    """The same work in this process, one question at a time."""
-
-    def __init__(self, model: str) -> None:
-        self._encoder = Encoder(load_vision(model))
-        self._engine = Engine(load_language(model))
-
-    def request(self, question: Question, spu: SpuSettings | None, most: int) -> Request:
-        oim = profile(PROFILE).oim
-        shown = self._encoder.encode([self._encoder.prepare(f, "") for f in question.files], oim)
-        return Request((Message("user", (*shown, question.text)),), Sampling(most), spu)
-
-    def ask(self, question: Question, most: int) -> Asked:
-        start = time.perf_counter()
-        session = self._engine.start(self.request(question, profile(PROFILE).spu, most))
-        text, first = "", 0.0
-        while (event := session.step()) is not None:
-            text += event.text
-            first = first or (time.perf_counter() - start if event.text else 0.0)
-        return Asked(text, first, (), time.perf_counter() - start)
-
-    def in_flight(self, question: Question, spu: SpuSettings | None, most: int, room: int) -> int:
-        """How many of the same request hold room at once, out of so many bytes."""
-        scheduler = Scheduler(Limits(room))
-        request = self.request(question, spu, most)
-        session = self._engine.start(request)
-        for _ in range(room // session.kv_byte_count + 1):
-            scheduler.submit(self._engine.start(request))
-        scheduler.step()
-        return scheduler.in_flight_count
+def measure(
+    asked: Sequence[Question], large: Sequence[Question], levels: Sequence[int],
+    rounds: int, most: int, alone: Alone, name: str = PROFILE,
+) -> Found:  # fmt: skip
+    """The services, started and stopped here, and between their rounds the work alone."""
+    os.environ["LUVC_ENCODER_STORE"] = "none"
+    found = Found()
+    loads = [(name, level) for level in levels] + [("off", max(levels))]
+    stack = Stack(MODEL, port=free_port(), decoder_port=free_port())
+    with stack.running(START_SECONDS), Client(stack.endpoint) as client:
+        for question in (*asked[: len(KINDS)], large[0]):
+            ask(client, question, name, most)  # warm up
+        for number in range(rounds):
+            for used, concurrent in loads:
+                row, answers = load(client, asked, used, concurrent, most)
+                found.rows.append(row)
+                found.answers.append((row, answers))
+                what = f"{number + 1}/{rounds} {used}, {concurrent} at once"
+                print(f"{what}: {row.requests_per_s}/s, {row.failures} failed", file=sys.stderr)
+            for question in large:
+                found.served.append(ask(client, question, name, most))
+                found.alone.append(alone.ask(question, most))
+        found.memory_mib = {half: held_mib(pid) for half, pid in stack.pids.items()}
+    return found
 
 
 def ratios(
-    rows: Sequence[Row], answers: dict[int, list[Asked]], alone: Sequence[Asked], in_flight: float
+    rows: Sequence[Row],
+    answers: Sequence[tuple[Row, Sequence[Asked]]],
+    expected: Sequence[str | None],
+    in_flight: float,
+    added_ms: float,
+    name: str = PROFILE,
 ) -> dict[str, float | bool]:
-    """overhead: of the services over the same work in one process, at the median, one at a time."""
-    by = {row.concurrent: row for row in rows}
-    least, most = min(by), max(by)
-    one = [a.total for a in answers[least] if a.text is not None]
-    overhead = statistics.median(one) - statistics.median(a.total for a in alone)
-    expected = [a.text for a in alone]
+    """Medians over the rounds. expected: texts of the same questions alone, one at a time."""
+    levels = {row.concurrent for row in rows}
+    least, most = min(levels), max(levels)
+    many, one = (rates(rows, name, level) for level in (most, least))
+    same = [[a.text for a in own] == list(expected) for row, own in answers if row.profile != "off"]
     return {
-        f"throughput_{most}_vs_{least}": round(
-            by[most].requests_per_s / by[least].requests_per_s, 3
-        ),
+        f"throughput_{most}_vs_{least}": _median_ratio(many, one),
         "in_flight_ratio": round(in_flight, 3),
-        "service_overhead_ms": round(1000 * overhead, 1),
-        "identical_tokens": all([a.text for a in found] == expected for found in answers.values()),
+        "service_overhead_ms": added_ms,
+        "identical_tokens": all(same),
     }
 
 
-def measure_services(
-    asked: Sequence[Question], levels: Sequence[int], most: int
-) -> tuple[list[Row], dict[int, list[Asked]]]:
-    """A row for each number of clients, and all answers."""
-    rows, answers = [], {}
-    stack = Stack(MODEL, port=_free_port(), decoder_port=_free_port())
-    with stack.running(start_timeout=240), Client(stack.endpoint) as client:
-        for question in asked[: len(KINDS)]:
-            ask(client, question, most)  # warm up
-        for concurrent in levels:
-            row, answers[concurrent] = load(client, asked, concurrent, most)
-            rows.append(row)
-            print(f"{concurrent} at once: {row.requests_per_s}/s", file=sys.stderr)
-    return rows, answers
+def rates(rows: Sequence[Row], name: str, concurrent: int) -> list[float]:
+    """Requests a second, round by round."""
+    return [r.requests_per_s for r in rows if (r.profile, r.concurrent) == (name, concurrent)]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _median_ratio(some: Sequence[float], others: Sequence[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(some, others, strict=True)), 3)
 
 
-def show(rows: Sequence[Row], found: dict[str, float | bool]) -> None:
-    """A line for each number of clients."""
-    header = ("clients", "requests", "failed", "requests/s", "first ms p50", "p95", "gap ms p50",
-              "p95")  # fmt: skip
+def show(name: str, rows: Sequence[Row], found: dict[str, float | bool]) -> None:
+    """A line for each load of each round, then the ratios; and a plot of the medians."""
+    header = ("profile", "clients", "requests", "failed", "requests/s", "first ms p50", "p95",
+              "gap ms p50", "p95")  # fmt: skip
     print(report.table(header, [tuple(asdict(row).values()) for row in rows]))
-    print("\n".join(f"{name}: {value}" for name, value in found.items()))
+    print("\n".join(f"{key}: {value}" for key, value in found.items()))
+    panels: dict[str, dict[str, float]] = {}
+    for key, title in (("requests_per_s", "requests/s"), ("ttft_p50", "first text, ms, p50"),
+                       ("ttft_p95", "first text, ms, p95")):  # fmt: skip
+        for row in rows:
+            own = [getattr(r, key) for r in rows
+                   if (r.profile, r.concurrent) == (row.profile, row.concurrent)]  # fmt: skip
+            label = f"{row.concurrent} clients, {row.profile}"
+            panels.setdefault(title, {})[label] = statistics.median(own)
+    plots.bars(name, panels)
 
 
 def main() -> int:
     """Measure, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=96, help="a level; default: %(default)s")
+    parser.add_argument("--large", type=int, default=10, help="a round; default: %(default)s")
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--new", type=int, default=32, help="most tokens; default: %(default)s")
+    parser.add_argument("--profile", default=PROFILE, choices=[p for p in PROFILES if p != "off"])
     parser.add_argument("--out", default="serve", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
-    asked = questions(o.requests)
-    rows, answers = measure_services(asked, o.levels, o.new)
-    alone = Alone(MODEL)
-    alone.ask(asked[0], o.new)  # warm up
-    expected = [alone.ask(question, o.new) for question in asked]
-    room = 64 * 2**20
+    asked, large = questions(o.requests), megabyte_questions(o.large)
+    alone, alone_large = Alone(MODEL, o.profile), Alone(MODEL, o.profile)
+    expected = [alone.ask(question, o.new).text for question in asked]
     pruned, plain = (
-        alone.in_flight(asked[1], s, o.new, room) for s in (profile(PROFILE).spu, None)
+        alone.in_flight(asked[1], s, o.new, ROOM) for s in (profile(o.profile).spu, None)
     )
-    found = ratios(rows, answers, expected, pruned / plain)
-    show(rows, found)
-    machine = report.machine() | {"load": round(os.getloadavg()[0], 1)}
+    m = measure(asked, large, o.levels, o.rounds, o.new, alone_large, o.profile)
+    added = overhead(m.served, m.alone)
+    found = ratios(m.rows, m.answers, expected, pruned / plain, added, o.profile)
+    show(o.out, m.rows, found)
+    top = max(o.levels)
+    halved = _median_ratio(rates(m.rows, o.profile, top), rates(m.rows, "off", top))
+    print(f"{o.profile} against off, {top} clients: {halved}")
     content = {
-        "machine": machine,
+        "machine": report.machine(),
         "model": MODEL,
-        "profile": PROFILE,
+        "profile": o.profile,
         "ratios": found,
-        "rows": [asdict(r) for r in rows],
+        f"vs_off_{top}": halved,
+        "overhead": breakdown(m.served, alone_large.stages),
+        "memory_mib": m.memory_mib,
+        "rows": [asdict(r) for r in m.rows],
     }
     report.write(o.out, content)
     return 0

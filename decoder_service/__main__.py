@@ -77,6 +77,8 @@ def _start_ray(config: DecoderConfig) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's workers are 15 nicer by default: beside any other busy process, replicas would starve.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # How often replicas tell the autoscaler what they have to do.
+    os.environ.setdefault("RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "2")
     needed = math.ceil(config.most_replicas * config.replica_cpus)
     ray.init(
         address="local",

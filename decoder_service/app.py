@@ -4,7 +4,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from decoder_service.config import DecoderConfig
 from decoder_service.deployment import Decoder
@@ -12,6 +12,8 @@ from luvc_core.flags import from_mapping
 from luvc_core.models.registry import layer_count
 from luvc_core.profile_files import read_profiles
 
+# What replicas report is averaged over this time; Ray samples it five times within it.
+_LOOK_BACK_SECONDS = 15.0
 # What the gRPC proxies serve; each call goes to the method of its name of the deployment.
 SERVICER_FUNCTIONS = [
     "luvc.v1.decoder_pb2_grpc.add_DecoderServiceServicer_to_server",
@@ -38,7 +40,14 @@ def application(config: DecoderConfig) -> Application:
             "autoscaling_config": AutoscalingConfig(
                 min_replicas=config.min_replicas,
                 max_replicas=config.max_replicas,
-                target_ongoing_requests=config.target_ongoing,
+                look_back_period_s=_LOOK_BACK_SECONDS,
+                policy=AutoscalingPolicy(
+                    policy_function="decoder_service.autoscaling:ByVisualTokens",
+                    policy_kwargs={
+                        "queued_tokens": config.target_queued_tokens,
+                        "kv_usage": config.target_kv_usage,
+                    },
+                ),
                 upscale_delay_s=config.upscale_delay,
                 downscale_delay_s=config.downscale_delay,
             )

@@ -229,6 +229,7 @@ def usage_to(result: Result, queued: float, first_text: float, total: float) -> 
         merged_visual_token_count=result.merged_visual_token_count,
         layer_averaged_visual_token_count=result.layer_averaged_visual_token_count,
         layer_visual_token_counts=result.layer_visual_token_counts,
+        pruning_left_out=result.pruning_left_out,
         times=usage_pb2.StageTimes(
             prefill_queue=duration_of(queued),
             prefill=duration_of(result.prefill_seconds),

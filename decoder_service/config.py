@@ -26,7 +26,10 @@ class DecoderConfig:
     replicas: int = flag(1, "fixed number of replicas")
     min_replicas: int = flag(0, "autoscaling: fewest replicas, with --max-replicas")
     max_replicas: int = flag(0, "autoscaling: most replicas; 0 keeps --replicas")
-    target_ongoing: float = flag(8.0, "autoscaling: requests at work that one replica should have")
+    target_queued_tokens: float = flag(
+        4096.0, "autoscaling: visual tokens that wait for their answers to begin, a replica"
+    )
+    target_kv_usage: float = flag(0.7, "autoscaling: share of kv_bytes that should be in use")
     upscale_delay: float = flag(10.0, "autoscaling: time of overload before a replica is added")
     downscale_delay: float = flag(300.0, "autoscaling: time of idleness before one is removed")
     replica_cpus: float = flag(1.0, "CPUs that Ray reserves for a replica")
@@ -34,6 +37,9 @@ class DecoderConfig:
     torch_threads: int = flag(0, "CPU threads of a replica; 0 shares out what there is")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
     dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
+    pruning: str = flag(
+        "thrifty", "thrifty leaves SPU out where it costs more than it saves", ("thrifty", "always")
+    )
     max_active: int = flag(32, "most answers a replica works on at once")
     kv_bytes: int = flag(4096 * MIB, "most keys and values that a replica's answers hold at once")
     prefill_rows: int = flag(8192, "tokens times layers of prompts between two steps of answers")
@@ -67,10 +73,13 @@ class DecoderConfig:
             check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "grace", "target_ongoing", "upscale_delay", "downscale_delay",
+        for name in ("timeout", "grace", "upscale_delay", "downscale_delay",
                      "fetch_timeout"):  # fmt: skip
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")
+        queued, usage = self.target_queued_tokens, self.target_kv_usage
+        check(queued >= 1, "target_queued_tokens", queued, ">= 1")
+        check(0 < usage <= 1, "target_kv_usage", usage, "(0, 1]")
         check(self.max_replicas >= 0, "max_replicas", self.max_replicas, ">= 0")
         low, high = (0, 0) if self.max_replicas == 0 else (1, self.max_replicas)
         check(low <= self.min_replicas <= high, "min_replicas", self.min_replicas, f"{low}-{high}")

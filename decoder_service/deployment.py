@@ -1,4 +1,4 @@
-"""One replica: the calls of luvc.v1.DecoderService and of grpc.health.v1.Health."""
+"""One replica: the calls of luvc.v1.DecoderService."""
 
 import asyncio
 import logging
@@ -8,20 +8,20 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import torch
-from grpc_health.v1 import health_pb2
 from luvc.v1 import decoder_pb2
 from ray.serve.grpc_util import RayServegRPCContext
 
-from decoder_service import codec
+from decoder_service import autoscaling, codec
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
 from decoder_service.fetch import Fetcher
+from decoder_service.health import Health
 from decoder_service.metrics import Load, Metrics, sample_for_ever
 from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
@@ -34,11 +34,10 @@ from luvc_core.slots import Slots
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SERVICE: str = decoder_pb2.DESCRIPTOR.services_by_name["DecoderService"].full_name
 Response = decoder_pb2.DecoderServiceGenerateResponse
 
 
-class Decoder:
+class Decoder(Health):
     """Serves one language model. All model work happens on one thread, the engine's, which works on
     all answers at once; the event loop never waits for it.
     """
@@ -48,6 +47,7 @@ class Decoder:
         self._config = config
         self._edge_threads = ThreadPoolExecutor(2, "edge")
         self._slots = Slots(config.max_active, config.max_waiting)
+        self._backlog = autoscaling.Backlog()
         self._engine = _load(config)
         self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows))
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
@@ -57,6 +57,13 @@ class Decoder:
     def _load(self) -> Load:
         load = self._streams.load
         return replace(load, waiting=load.waiting + self._slots.waiting)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Ray, for its policy."""
+        return {
+            autoscaling.QUEUED: self._backlog.token_count,
+            autoscaling.KV: self._streams.load.kv_usage,
+        }
 
     def check_health(self) -> None:
         """Called by Ray, which replaces a replica where this raises."""
@@ -91,28 +98,6 @@ class Decoder:
             token_codecs=codec.TOKEN_CODECS,
         )
 
-    async def Check(
-        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
-    ) -> health_pb2.HealthCheckResponse:
-        if request.service not in ("", SERVICE):
-            grpc_context.set_code(grpc.StatusCode.NOT_FOUND)
-            grpc_context.set_details("unknown service")
-            return health_pb2.HealthCheckResponse()
-        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
-
-    async def List(self, request: Any) -> Any:
-        serving = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
-        return health_pb2.HealthListResponse(statuses={"": serving, SERVICE: serving})
-
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, grpc_context: RayServegRPCContext
-    ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
-        # A watch would hold one of the replica's places, and a draining replica, for ever. The
-        # protocol lets a server do without.
-        grpc_context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        grpc_context.set_details("use Check")
-        yield health_pb2.HealthCheckResponse()
-
     async def _answer(
         self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str
     ) -> AsyncGenerator[Response]:
@@ -132,7 +117,9 @@ class Decoder:
             if given_up.is_set():
                 raise _GivenUp
 
-        async with self._slots.take(deadline):
+        async with AsyncExitStack() as held:
+            waits = held.enter_context(self._backlog.entry(question.visual_token_count))
+            await held.enter_async_context(self._slots.take(deadline))
             session = await deadline.wait_for(
                 _run(self._edge_threads, self._engine.start, question, check)
             )
@@ -140,6 +127,7 @@ class Decoder:
             try:
                 async with aclosing(self._generate(session, arrival, deadline)) as responses:
                     async for response in responses:
+                        waits.began()
                         yield response
                 how = "answered"
             finally:
@@ -191,7 +179,8 @@ def _load(config: DecoderConfig) -> Engine:
     threads = config.torch_threads or (os.cpu_count() or 1) // config.most_replicas
     # Ray sets OMP_NUM_THREADS to the CPUs that it reserves, which torch would obey.
     torch.set_num_threads(max(1, threads))
-    return Engine(load_language(config.model, config.device, config.dtype))
+    language = load_language(config.model, config.device, config.dtype)
+    return Engine(language, thrifty=config.pruning == "thrifty")
 
 
 def _run(

@@ -32,6 +32,9 @@ class EncoderConfig:
     max_clip_frames: int = flag(36_000, "most frames in a clip's file")
     max_shown_frames: int = flag(128, "most frames of a clip that the model looks at")
     clip_timeout: float = flag(30.0, "longest time to decode a clip")
+    max_batch: int = flag(
+        0, "most pictures of one size in the vision tower at once; 0 is 8, on CPUs 1"
+    )
     max_active_clips: int = flag(2, "most clips in the vision tower or before it")
     store: str = flag("memory", "where visual tokens are kept: memory, redis://HOST:PORT or none")
     store_bytes: int = flag(512 * MIB, "most bytes that the store in memory holds")
@@ -71,7 +74,8 @@ class EncoderConfig:
         for name in (
             "max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes", "max_clips",
             "max_clip_bytes", "max_clip_pixels", "max_clip_seconds", "max_clip_frames",
-            "max_shown_frames", "max_active_clips", "max_active", "media_threads", "store_bytes",
+            "max_shown_frames", "max_active_clips", "max_active", "media_threads",
+            "store_bytes",
             "tenant_active",
             "store_item_bytes",
         ):  # fmt: skip
@@ -87,6 +91,7 @@ class EncoderConfig:
               repr(self.tls_client_ca), "with --tls-cert only")  # fmt: skip
         for name in (
             "max_waiting",
+            "max_batch",
             "torch_threads",
             "inline_bytes",
             "promise_bytes",

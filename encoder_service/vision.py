@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from encoder_service.codec import MediaFile
 from encoder_service.config import EncoderConfig
+from encoder_service.tower_queue import TowerQueue
 from luvc_core.config import OimSettings
 from luvc_core.deadline import Deadline
 from luvc_core.encode import Encoder
@@ -20,6 +21,7 @@ from luvc_core.slots import Slots
 from luvc_core.tokens import VisionTokens
 
 T = TypeVar("T")
+_GPU_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,10 @@ class Vision:
     def __init__(self, encoder: Encoder, config: EncoderConfig) -> None:
         self.encoder = encoder
         self._media = ThreadPoolExecutor(config.media_threads, "media")
-        self._tower = ThreadPoolExecutor(1, "tower")
+        # Matrices of one picture keep a CPU busy, so that a batch would gain nothing there; and in
+        # float32 it would change last bits, as products of other sizes are summed in another order.
+        usual = 1 if encoder.vision.device.type == "cpu" else _GPU_BATCH
+        self._tower = TowerQueue(encoder.encode, config.max_batch or usual)
         self._clip_slots = Slots(config.max_active_clips, config.max_waiting)
         self._clip_timeout = config.clip_timeout
         # Of pictures and clips in the tower or waiting for it, as its family resized them.
@@ -59,18 +64,14 @@ class Vision:
             patches = await self._prepare(file, alone, deadline)
             prepared = time.monotonic()
 
-            def tower() -> tuple[float, VisionTokens, float]:
-                began = time.monotonic()
-                return began, self.encoder.encode([patches], oim)[0], time.monotonic()
-
             pixels = patches.pixels.numel() // 3
             self.pixels += pixels
             try:
-                work = asyncio.get_running_loop().run_in_executor(self._tower, tower)
-                began, tokens, ended = await deadline.wait_for(work)
+                done = await deadline.wait_for(self._tower.encode(patches, oim))
             finally:
                 self.pixels -= pixels
-            return tokens, Spans(prepared - start, began - prepared, ended - began)
+            queued, took = done.began - prepared, done.ended - done.began
+            return done.tokens, Spans(prepared - start, queued, took)
 
     async def _prepare(self, file: MediaFile, alone: bool, deadline: Deadline) -> Patches:
         given_up = threading.Event()
@@ -98,7 +99,7 @@ class Vision:
     def close(self) -> None:
         """Start nothing more."""
         self._media.shutdown(wait=False, cancel_futures=True)
-        self._tower.shutdown(wait=False, cancel_futures=True)
+        self._tower.close()
 
 
 class _GivenUp(Exception):

@@ -64,4 +64,7 @@ def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     if unknown := sorted(values.keys() - fields.keys()):
         raise ValueError(f"unknown settings: {', '.join(unknown)}")
     defaults: dict[str, Any] = {name: field.default for name, field in fields.items()}
+    for name, value in values.items():
+        allowed = fields[name].metadata["choices"]
+        check(not allowed or value in allowed, name, repr(value), ", ".join(allowed))
     return cls(**{name: type(defaults[name])(value) for name, value in values.items()})

@@ -87,7 +87,9 @@ def decoder(model: Path, folder: Path, *flags: str) -> Iterator[Service]:
     port = free_port()
     with service(
         "decoder", f"127.0.0.1:{port}", folder / f"decoder-{port}.log",
-        "--model", str(model), "--port", str(port), "--http-port", str(free_port()), *flags,
+        "--model", str(model), "--port", str(port), "--http-port", str(free_port()),
+        # The pictures of tests are too small for pruning to pay.
+        "--pruning", "always", *flags,
     ) as running:  # fmt: skip
         yield running
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import report, towers, wire
+from benchmarks import report, tower, tower_runs, wire
 from benchmarks.flat import Recorder, displacement, merge_flat
 from benchmarks.random_towers import Geometry, build
 from benchmarks.seams import Merge, merging_by
 from luvc_core.algorithms.merging import TokenGrid, merge_grid
 from luvc_core.config import OimSettings
-from luvc_core.models import tower
+from luvc_core.models import tower as tower_module
 
 SMALL = {
     "qwen2_vl": Geometry("qwen2_vl", 4, 64, 256, 2, side=8, hidden=32),
@@ -26,7 +26,7 @@ HALF = OimSettings(keep_rows=0.5, keep_columns=0.5)
 
 @pytest.mark.parametrize("family", SMALL)
 def test_a_random_tower_is_measured_with_and_without_merging(family: str) -> None:
-    (row,) = towers.measure(family, SMALL[family], ["middle"], turns=1)
+    (row,) = tower.measure(family, SMALL[family], ["middle"], turns=1)
     assert (row.source_tokens, row.merged_tokens) == TOKENS[family]
     assert row.blocks == (1, 2)
     assert row.before_share > 0
@@ -46,9 +46,9 @@ def test_flops_are_those_of_the_matrix_products() -> None:
     geometry = SMALL["internvl"]
     # Queries, keys, values, output; two of the MLP; two of attention; 65 tokens in 2 frames.
     block = 2 * 2 * 65 * (4 * 64 * 64 + 2 * 64 * 256 + 2 * 65 * 64)
-    assert towers.flops(geometry, OimSettings()) == 4 * block
+    assert tower_runs.flops(geometry, OimSettings()) == 4 * block
     smaller = (geometry.block_flops(36), geometry.block_flops(16))
-    assert towers.flops(geometry, HALF) == 2 * block + sum(smaller)
+    assert tower_runs.flops(geometry, HALF) == 2 * block + sum(smaller)
 
 
 def test_another_way_of_merging_goes_away_with_its_context() -> None:
@@ -58,7 +58,7 @@ def test_another_way_of_merging_goes_away_with_its_context() -> None:
     half, patches = build(SMALL["qwen2_vl"])
     with pytest.raises(ZeroDivisionError), merging_by(fail):
         half.encode([patches], HALF)
-    assert vars(tower)["merge_grid"] is merge_grid
+    assert vars(tower_module)["merge_grid"] is merge_grid
 
 
 def test_a_single_line_merges_alike_in_1d() -> None:
@@ -102,9 +102,21 @@ def test_reference_videos_have_their_known_token_counts(
     assert 0 < row.source_bytes - row.source_tokens * (8 * 2 + 16) < 1000
 
 
-def test_results_of_other_towers_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_other_towers_stay_and_count_in_the_ratios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(name: str, ratio: float, schedule: str = "middle") -> dict[str, object]:
+        return {"tower": name, "schedule": schedule, "ratio": ratio,
+                "merging_s": 0.1, "merged_s": ratio}  # fmt: skip
+
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    for rows in ([{"tower": "a", "s": 1}, {"tower": "b", "s": 2}], [{"tower": "a", "s": 3}]):
-        report.update("towers", "tower", rows, report.machine())
-    kept = json.loads((tmp_path / "towers.json").read_text())["rows"]
-    assert kept == [{"tower": "b", "s": 2}, {"tower": "a", "s": 3}]
+    first = [row("internvl", 1.0), row("qwen2_vl", 2.0), row("qwen2_vl", 3.0, "early")]
+    for rows in (first, [row("internvl", 4.0)]):
+        report.update("tower", "tower", rows, report.machine(), tower.ratios)
+    kept = json.loads((tmp_path / "tower.json").read_text())
+    assert kept["rows"] == [*first[1:], row("internvl", 4.0)]
+    assert kept["ratios"] == {
+        "speedup_qwen2vl": 2.0, "speedup_internvit": 4.0, "oim_cost_share": 0.05
+    }  # fmt: skip
+    tower.draw([{**kept["rows"][0], "plain_s": 2.0}])
+    assert (tmp_path / "tower.png").is_file()

@@ -25,10 +25,12 @@ BIN = Path(sys.executable).parent
 def endpoints(checkpoint: Path) -> Iterator[tuple[str, str]]:
     """Those of the encoder and the decoder of a running `luvc serve`."""
     port, decoder_port = free_port(), free_port()
+    # The pictures of tests are too small for pruning to pay.
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "LUVC_DECODER_PRUNING": "always"}
     process = subprocess.Popen(
         [BIN / "luvc", "serve", "--model", checkpoint, "--port", str(port),
          "--decoder-port", str(decoder_port), "--decoder-replicas", "2"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, text=True, env=environ,
     )  # fmt: skip
     assert process.stderr is not None
     lines = process.stderr

@@ -6,6 +6,7 @@ will do. Low-pass energy follows "Towards Lossless Ultimate Vision Token Compres
 """
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -50,9 +51,9 @@ def energy(
         return noise.to(hidden.device)
     values = hidden.float()
     if score == "norm":
-        return values.square().sum(dim=-1)
+        return squared_length(values)
     if normalize:
-        values = values * values.square().mean(dim=-1, keepdim=True).add(1e-6).rsqrt()
+        values = values * (squared_length(values)[:, None] / dim + 1e-6).rsqrt()
     if axis == "channels":
         return _band_energy(values, low_pass(values, cutoff, 1), score)
 
@@ -80,10 +81,17 @@ def low_pass(x: Tensor, cutoff: float, dim: int) -> Tensor:
     """
     length = x.shape[dim]
     if length <= _LONGEST_MATRIX:
-        # Column i of the matrix is what the filter makes of a unit impulse at place i.
-        matrix = low_pass_by_transform(torch.eye(length, device=x.device), cutoff, 0)
+        matrix = _low_pass_matrix(length, cutoff, x.device)
         return (matrix @ x.flatten(dim + 1) if dim < x.ndim - 1 else x @ matrix.T).view(x.shape)
     return low_pass_by_transform(x, cutoff, dim)
+
+
+# The same few sides come up in every layer of every request; 16 of them are 4 MiB at most.
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _low_pass_matrix(length: int, cutoff: float, device: torch.device) -> Tensor:
+    """Column i is what the filter makes of a unit impulse at place i."""
+    return low_pass_by_transform(torch.eye(length, device=device), cutoff, 0)
 
 
 def low_pass_by_transform(x: Tensor, cutoff: float, dim: int) -> Tensor:
@@ -104,6 +112,13 @@ def hamming(frequency: Tensor, cutoff: float) -> Tensor:
     return torch.where(frequency <= cutoff + 1e-6, taper, 0.0)
 
 
+def squared_length(x: Tensor) -> Tensor:
+    """[..., dim] -> float32 [...]. Reads x once; its squares are never written anywhere, which is
+    most of what scoring a large model's tokens takes."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, dtype=torch.float32)
+    return length.square()
+
+
 def keep_top(energy: Tensor, count: int) -> Tensor:
     """Indices of the `count` highest, ascending; among equals the earlier. int64 [count]"""
     order = energy.argsort(descending=True, stable=True)
@@ -112,7 +127,7 @@ def keep_top(energy: Tensor, count: int) -> Tensor:
 
 def _band_energy(values: Tensor, smooth: Tensor, score: Score) -> Tensor:
     """[..., dim] -> [...]"""
-    return (smooth if score == "low_pass" else values - smooth).square().sum(dim=-1)
+    return squared_length(smooth if score == "low_pass" else values - smooth)
 
 
 def _filled(values: Tensor, places: Tensor, lines: int, size: int) -> Tensor:

@@ -1,11 +1,14 @@
 """Requests checked and turned into answers that can be worked on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from luvc_core.chat import check_conversation
+from luvc_core.config import SpuSettings
 from luvc_core.engine.decode import row_multiple
 from luvc_core.engine.requests import Event, FinishReason, Request, Result
 from luvc_core.engine.session import Session
+from luvc_core.engine.thrift import pays
 from luvc_core.errors import PromptTooLong
 from luvc_core.models.base import LanguageHalf
 from luvc_core.tokens import check_identity
@@ -19,10 +22,14 @@ class Engine:
     exact: whether greedy tokens must not depend on what else is served, not even where two tokens
     are as good as equal. On CPUs in float32 it makes a step of fewer than four requests as slow as
     one of four.
+
+    thrifty: whether SPU is left out of requests too small for it to pay, which then get the tokens
+    that they get without it; their results say so.
     """
 
-    def __init__(self, language: LanguageHalf, exact: bool = True) -> None:
+    def __init__(self, language: LanguageHalf, exact: bool = True, thrifty: bool = False) -> None:
         self.language = language
+        self._thrifty = thrifty
         self._row_multiple = row_multiple(language.device, language.dtype) if exact else 1
 
     def start(self, request: Request, check: Callable[[], None] = lambda: None) -> Session:
@@ -38,4 +45,14 @@ class Engine:
         longest = self.language.context_length - 1
         if prompt.length > longest:
             raise PromptTooLong(prompt.length, longest)
-        return Session(self.language, request, prompt, check, self._row_multiple)
+        spu = request.spu
+        # A schedule for another depth is refused even where it would not be used.
+        leave_out = (
+            self._thrifty
+            and isinstance(spu, SpuSettings)
+            and bool(prompt.pictures)
+            and not pays(self.language, prompt, spu)
+        )
+        if leave_out:
+            request = replace(request, spu=None)
+        return Session(self.language, request, prompt, check, self._row_multiple, leave_out)

@@ -21,6 +21,12 @@ class Request:
     sampling: Sampling = field(default_factory=Sampling)
     spu: SpuSettings | Pruner | None = None
 
+    @property
+    def visual_token_count(self) -> int:
+        """Of all pictures and clips, before any pruning."""
+        parts = (part for message in self.messages for part in message.parts)
+        return sum(part.token_count for part in parts if isinstance(part, VisionTokens))
+
 
 @dataclass(frozen=True)
 class Result:
@@ -39,6 +45,7 @@ class Result:
     cache_byte_count: int
     prefill_seconds: float
     decode_seconds: float
+    pruning_left_out: bool = False
 
     @property
     def layer_averaged_visual_token_count(self) -> float:

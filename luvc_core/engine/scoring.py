@@ -6,7 +6,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from luvc_core.algorithms.spectrum import energy
+from luvc_core.algorithms.spectrum import energy, squared_length
 from luvc_core.config import SpuSettings
 from luvc_core.tokens import Piece
 
@@ -24,7 +24,7 @@ def picture_energy(
     The last two tokens of a spectrum depart from their mean alike, so that rounding would decide:
     by a thousandth, the longer one scores higher.
     """
-    length = hidden.float().square().sum(dim=-1).sqrt()
+    length = squared_length(hidden).sqrt()
     return _energy(hidden, places, pieces, spu) * (1 + 1e-3 * length / length.max())
 
 

@@ -32,6 +32,7 @@ class Session:
         prompt: Prompt,
         check: Callable[[], None],
         row_multiple: int,
+        pruning_left_out: bool = False,
     ) -> None:
         # Found here, a schedule for another depth is refused before anything is computed.
         per_picture = layer_counts(prompt.pictures, request.spu, language.layer_count)
@@ -39,6 +40,7 @@ class Session:
             sum(counts[layer] for counts in per_picture) for layer in range(language.layer_count)
         ]
         self._layer_counts: tuple[int, ...] = ()
+        self._pruning_left_out = pruning_left_out
         self.check = check
         self.row_multiple = row_multiple
         self.language = language
@@ -152,6 +154,7 @@ class Session:
             cache_byte_count=sum(cache.byte_count for cache in self.caches),
             prefill_seconds=self._first_token_at - self.began_at,
             decode_seconds=now - self._first_token_at,
+            pruning_left_out=self._pruning_left_out,
         )
         self.close()
         return Event(text, result)

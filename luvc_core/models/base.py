@@ -76,7 +76,7 @@ class VisionHalf(ABC):
         """Tower with merging, then projector. One result a picture or clip, in order, on the CPU.
 
         With `oim.is_off` the embeddings equal the stock model's. What one becomes does not depend
-        on those beside it. A clip merges each frame by itself, all to one grid.
+        on those beside it, but for rounding. A clip merges each frame by itself, all to one grid.
         """
 
 
@@ -120,13 +120,14 @@ class LanguageHalf(ABC):
 
     Stateless: whatever a request accumulates lives in its own caches, so requests may interleave.
     positions: whether a place has one, or three axes. cache_row_bytes: keys and values of one token
-    in one layer.
+    in one layer. row_flops: floating-point operations of one token with the weights of a layer.
     """
 
     positions: ClassVar[Literal["1-D", "M-RoPE"]]
     identity: Identity
     layer_count: int
     cache_row_bytes: int
+    row_flops: int
     context_length: int
     stop_ids: frozenset[int]
     device: torch.device

@@ -46,6 +46,8 @@ class TextHalf(LanguageHalf):
         self.cache_row_bytes = (
             attention.k_proj.out_features + attention.v_proj.out_features
         ) * self.dtype.itemsize
+        matrices = (w for w in text.layers[0].parameters() if w.ndim == 2)
+        self.row_flops = 2 * sum(w.numel() for w in matrices)
         self._text = text
         self._head = head
         self._tokenizer = tokenizer

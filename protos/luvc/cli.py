@@ -193,7 +193,8 @@ def _summary(answer: Answer) -> str:
     return (
         f"[visual tokens: {usage.source_visual_token_count} in {shown}, "
         f"{usage.merged_visual_token_count} sent, "
-        f"{usage.layer_averaged_visual_token_count:.0f} in the average layer; "
+        f"{usage.layer_averaged_visual_token_count:.0f} in the average layer"
+        f"{', as pruning so few would not pay' if usage.pruning_left_out else ''}; "
         f"{usage.wire_byte_count / 1024:.0f} of {usage.uncompressed_byte_count / 1024:.0f} KiB; "
         f"first text after {usage.times.time_to_first_token.ToMilliseconds()} ms]"
     )

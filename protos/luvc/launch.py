@@ -43,6 +43,11 @@ class Stack:
     def endpoint(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of the services that run, by the name of their module."""
+        return {name: child.pid for name, child in self._children.items()}
+
     def start(self, timeout: float) -> None:
         """Start both and wait until they answer. Raises StartFailed after `timeout` seconds."""
         deadline = time.monotonic() + timeout

@@ -32,7 +32,7 @@ class StageTimes(_message.Message):
     def __init__(self, media: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., encode_queue: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., encode: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., transfer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefill_queue: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., prefill: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., time_to_first_token: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("prompt_token_count", "completion_token_count", "source_visual_token_count", "merged_visual_token_count", "layer_averaged_visual_token_count", "layer_visual_token_counts", "wire_byte_count", "uncompressed_byte_count", "times", "profile", "frame_count", "reused_media_count", "media_kept", "fetched_media_count", "degradations")
+    __slots__ = ("prompt_token_count", "completion_token_count", "source_visual_token_count", "merged_visual_token_count", "layer_averaged_visual_token_count", "layer_visual_token_counts", "wire_byte_count", "uncompressed_byte_count", "times", "profile", "frame_count", "reused_media_count", "media_kept", "fetched_media_count", "degradations", "pruning_left_out")
     PROMPT_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_VISUAL_TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class Usage(_message.Message):
     MEDIA_KEPT_FIELD_NUMBER: _ClassVar[int]
     FETCHED_MEDIA_COUNT_FIELD_NUMBER: _ClassVar[int]
     DEGRADATIONS_FIELD_NUMBER: _ClassVar[int]
+    PRUNING_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     prompt_token_count: int
     completion_token_count: int
     source_visual_token_count: int
@@ -63,4 +64,5 @@ class Usage(_message.Message):
     media_kept: bool
     fetched_media_count: int
     degradations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, prompt_token_count: _Optional[int] = ..., completion_token_count: _Optional[int] = ..., source_visual_token_count: _Optional[int] = ..., merged_visual_token_count: _Optional[int] = ..., layer_averaged_visual_token_count: _Optional[float] = ..., layer_visual_token_counts: _Optional[_Iterable[int]] = ..., wire_byte_count: _Optional[int] = ..., uncompressed_byte_count: _Optional[int] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., profile: _Optional[str] = ..., frame_count: _Optional[int] = ..., reused_media_count: _Optional[int] = ..., media_kept: _Optional[bool] = ..., fetched_media_count: _Optional[int] = ..., degradations: _Optional[_Iterable[str]] = ...) -> None: ...
+    pruning_left_out: bool
+    def __init__(self, prompt_token_count: _Optional[int] = ..., completion_token_count: _Optional[int] = ..., source_visual_token_count: _Optional[int] = ..., merged_visual_token_count: _Optional[int] = ..., layer_averaged_visual_token_count: _Optional[float] = ..., layer_visual_token_counts: _Optional[_Iterable[int]] = ..., wire_byte_count: _Optional[int] = ..., uncompressed_byte_count: _Optional[int] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., profile: _Optional[str] = ..., frame_count: _Optional[int] = ..., reused_media_count: _Optional[int] = ..., media_kept: _Optional[bool] = ..., fetched_media_count: _Optional[int] = ..., degradations: _Optional[_Iterable[str]] = ..., pruning_left_out: _Optional[bool] = ...) -> None: ...

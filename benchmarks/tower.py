@@ -1,9 +1,9 @@
 """Time of real vision towers, projector included, with OIM at 4 times fewer tokens and without.
 
-`make bench-towers`, or `python -m benchmarks.towers`. Random weights, float32, the product's own
+`make bench-tower`, or `python -m benchmarks.tower`. Random weights, float32, the product's own
 `encode`. Times are processor time: with one thread on a quiet machine the time that passes, and on
 a busy one nearly the same. Plain and merged runs take turns; a ratio is the median over the turns.
-Writes `results/towers.json`, where towers not measured this time stay.
+Writes `results/tower.json`, where towers not measured this time stay.
 """
 
 import argparse
@@ -11,20 +11,16 @@ import gc
 import os
 import statistics
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
-from benchmarks import report
+from benchmarks import plots, report
 from benchmarks.random_towers import Geometry, build
-from benchmarks.seams import merging_by
-from luvc_core.algorithms.merging import TokenGrid, merge_grid, plan_targets
+from benchmarks.tower_runs import Run, flops, merging_blocks, timed_run
 from luvc_core.config import OimSettings
-from luvc_core.models.base import Patches, VisionHalf
-from luvc_core.models.tower import MergePlan
 
 GEOMETRIES: Mapping[str, Geometry] = {
     "internvl": Geometry("internvl", 24, 1024, 4096, 16, side=32, prefix=1),
@@ -39,6 +35,9 @@ SCHEDULES: Mapping[str, tuple[float, ...]] = {
     "middle": OimSettings().blocks,
     "late": (0.5, 0.8),
 }
+# What `ratios` are about: the merging that there is by default.
+DEFAULT = "middle"
+NAMES = {"qwen2_vl": "qwen2vl", "internvl": "internvit", "llava_onevision": "siglip"}
 # So that all of it takes a quarter of an hour on a slow core.
 TURNS = {"internvl": 3, "internvl-4-tiles": 2, "llava_onevision": 3, "qwen2_vl": 2}
 
@@ -69,68 +68,6 @@ class Row:
     before_share: float
     merging_s: float
     load: float
-
-
-@dataclass
-class Run:
-    """One `encode`, in seconds: processor time, and the time that passed.
-
-    merges: when each starts and how long it takes, in processor time.
-    """
-
-    tokens: int = 0
-    cpu: float = 0.0
-    wall: float = 0.0
-    merges: list[tuple[float, float]] = field(default_factory=list)
-
-
-def timed_run(half: VisionHalf, patches: Patches, oim: OimSettings) -> Run:
-    """One `encode` on the CPU."""
-    run = Run()
-    wall, cpu = time.perf_counter(), time.process_time()
-    with _timed_merges(run, cpu):
-        (tokens,) = half.encode([patches], oim)
-    run.cpu, run.wall = time.process_time() - cpu, time.perf_counter() - wall
-    # Separators show nothing of the picture.
-    run.tokens = int((tokens.sizes > 0).sum())
-    return run
-
-
-@contextmanager
-def _timed_merges(run: Run, zero: float) -> Iterator[None]:
-    def merge(*args: object, **settings: object) -> TokenGrid:
-        start = time.process_time()
-        merged = merge_grid(*args, **settings)  # type: ignore[arg-type]
-        run.merges.append((start - zero, time.process_time() - start))
-        return merged
-
-    with merging_by(merge):
-        yield
-
-
-def merging_blocks(geometry: Geometry, oim: OimSettings) -> tuple[int, ...]:
-    """After which blocks of the tower it merges."""
-    plan = _plan(geometry, oim)
-    return tuple(i for i in range(geometry.depth) if plan.merges_after(i))
-
-
-def flops(geometry: Geometry, oim: OimSettings) -> int:
-    """Of all blocks of the tower."""
-    side, merging = geometry.side, merging_blocks(geometry, oim)
-    grids = iter(
-        plan_targets(side, side, oim.keep_rows, oim.keep_columns, len(merging), geometry.multiple)
-    )
-    tokens, total = side**2, 0
-    for block in range(geometry.depth):
-        total += geometry.block_flops(tokens)
-        if block in merging:
-            rows, columns = next(grids)
-            tokens = rows * columns
-    return total
-
-
-def _plan(g: Geometry, oim: OimSettings) -> MergePlan:
-    return MergePlan(oim, g.side, g.side, depth=g.depth, multiple=g.multiple)
 
 
 def measure(name: str, geometry: Geometry, schedules: Sequence[str], turns: int) -> list[Row]:
@@ -178,6 +115,28 @@ def _row(
     )
 
 
+def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the merging at default blocks: how many times faster each tower is, and the largest share
+    that merging itself takes of a merged tower's time. Only of towers that were measured."""
+    own = {r["tower"]: r for r in rows if r["schedule"] == DEFAULT and r["tower"] in NAMES}
+    found = {
+        f"speedup_{NAMES[name]}": round(own[name]["ratio"], 4) for name in NAMES if name in own
+    }
+    if own:
+        shares = [r["merging_s"] / r["merged_s"] for r in own.values()]
+        found["oim_cost_share"] = round(max(shares), 4)
+    return found
+
+
+def draw(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Seconds of each tower, plain and merged."""
+    panels: dict[str, dict[str, float]] = {}
+    for r in rows:
+        of_tower = panels.setdefault(f"{r['tower']}, seconds", {"plain": r["plain_s"]})
+        of_tower[f"merged, {r['schedule']}"] = r["merged_s"]
+    plots.bars("tower", panels)
+
+
 def show(rows: Sequence[Row]) -> None:
     """A line for each tower and schedule."""
     header = ("tower", "schedule", "after blocks", "tokens", "plain s", "merged s", "ratio",
@@ -204,13 +163,17 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows: list[Row] = []
+    kept: Sequence[Mapping[str, Any]] = []
     for name in options.families:
         turns = options.repeats or TURNS[name]
         rows += measure(name, GEOMETRIES[name], options.schedules, turns)
         gc.collect()
         # After each, as the last may take minutes.
-        report.update("towers", "tower", [asdict(row) for row in rows], report.machine())
+        kept = report.update(
+            "tower", "tower", [asdict(row) for row in rows], report.machine(), ratios
+        )
     show(rows)
+    draw(kept)
     return 0
 
 

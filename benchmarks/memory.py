@@ -1,0 +1,30 @@
+"""Memory that processes hold, shared pages divided among those that share them."""
+
+from pathlib import Path
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and all that it and its children started."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        children.setdefault(parent, []).append(int(folder.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def held_mib(pid: int) -> float:
+    """MiB of a process and its descendants, at this moment."""
+    total = 0
+    for one in descendants(pid):
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return round(total / 1024, 1)

@@ -1,0 +1,1 @@
+"""The product against what a user would run instead, on this machine."""

@@ -15,10 +15,13 @@ from typing import Any, TypeVar
 import grpc
 import torch
 from grpc_health.v1 import health_pb2
+from luvc import traces
+from luvc.traces import Span
 from luvc.v1 import decoder_pb2
 from ray.serve.grpc_util import RayServegRPCContext
 
 from decoder_service import codec
+from decoder_service.accounts import tell
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
 from decoder_service.fetch import Fetcher
@@ -45,6 +48,7 @@ class Decoder:
 
     def __init__(self, config: DecoderConfig) -> None:
         set_up(config.log_level, config.log_format, "%(levelname)s %(message)s")
+        traces.set_up("luvc-decoder")
         self._config = config
         self._edge_threads = ThreadPoolExecutor(2, "edge")
         self._slots = Slots(config.max_active, config.max_waiting)
@@ -58,6 +62,10 @@ class Decoder:
         load = self._streams.load
         return replace(load, waiting=load.waiting + self._slots.waiting)
 
+    def __del__(self) -> None:
+        # Ray calls this before it kills a replica that goes.
+        traces.flush()
+
     def check_health(self) -> None:
         """Called by Ray, which replaces a replica where this raises."""
         if not self._streams.alive:
@@ -68,8 +76,10 @@ class Decoder:
     ) -> AsyncGenerator[Response]:
         request_id = request.request_id[:100] or uuid.uuid4().hex
         code = grpc.StatusCode.CANCELLED
+        span = traces.span(f"{SERVICE}/Generate", "server", grpc_context.invocation_metadata())
+        span.note(luvc__request_id=request_id)
         try:
-            async with aclosing(self._answer(request, request_id)) as responses:
+            async with aclosing(self._answer(request, request_id, span)) as responses:
                 async for response in responses:
                     yield response
             code = grpc.StatusCode.OK
@@ -78,6 +88,7 @@ class Decoder:
             yield Response()
         finally:
             self._metrics.ended(code.name)
+            span.end_call(code.name)
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest
@@ -114,11 +125,11 @@ class Decoder:
         yield health_pb2.HealthCheckResponse()
 
     async def _answer(
-        self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str, span: Span
     ) -> AsyncGenerator[Response]:
         arrival = time.monotonic()
         deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
-        fetched = await self._fetcher.fetch(request.vision_tokens, deadline)
+        fetched = await self._fetcher.fetch(request.vision_tokens, deadline, span)
         if fetched:
             self._metrics.fetched(time.monotonic() - arrival)
         served = self._engine.language.identity
@@ -138,7 +149,7 @@ class Decoder:
             )
             how = "left"
             try:
-                async with aclosing(self._generate(session, arrival, deadline)) as responses:
+                async with aclosing(self._generate(session, arrival, deadline, span)) as responses:
                     async for response in responses:
                         yield response
                 how = "answered"
@@ -155,7 +166,7 @@ class Decoder:
                 )
 
     async def _generate(
-        self, session: Session, arrival: float, deadline: Deadline
+        self, session: Session, arrival: float, deadline: Deadline, span: Span
     ) -> AsyncGenerator[Response]:
         first_text, last = 0.0, 0.0
         async with aclosing(self._streams.stream(session)) as events:
@@ -175,6 +186,7 @@ class Decoder:
                 queued = session.began_at - arrival
                 usage = codec.usage_to(event.result, queued, first_text, total)
                 self._metrics.answered(usage)
+                tell(span, session, event.result, arrival)
                 yield Response(
                     text=event.text,
                     finish_reason=codec.FINISH_REASONS[event.result.finish_reason],

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import grpc
 from luvc.status import Status, from_metadata
+from luvc.traces import Span
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 from encoder_service.codec import identity_from
@@ -65,18 +66,23 @@ class DecoderClient:
         self._agreed = True
 
     async def generate(
-        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline, above: Span
     ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
         """The decoder's answer, piece by piece. Leaving early cancels it."""
-        call = self._stub.Generate(request, timeout=deadline.left + _GRACE_SECONDS)
+        span, code = above.child("luvc.v1.DecoderService/Generate", "client"), "CANCELLED"
+        call = self._stub.Generate(
+            request, timeout=deadline.left + _GRACE_SECONDS, metadata=span.metadata
+        )
         try:
             while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:
                 yield response
+            code = "OK"
         except grpc.aio.AioRpcError as error:
-            self._agreed = False
+            self._agreed, code = False, error.code().name
             raise self._translate(error, deadline) from None
         finally:
             call.cancel()
+            span.end_call(code)
 
     async def close(self) -> None:
         """Let go of the channel."""

@@ -12,7 +12,7 @@ import grpc
 import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from luvc.v1 import encoder_pb2, encoder_pb2_grpc
+from luvc.v1 import encoder_pb2_grpc
 from prometheus_client import start_http_server
 
 from encoder_service.carrier import Carrier
@@ -20,7 +20,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
 from encoder_service.metrics import Metrics
 from encoder_service.plane import TokenPlane
-from encoder_service.servicer import EncoderServicer
+from encoder_service.servicer import SERVICE, EncoderServicer
 from encoder_service.tenants import KeyCheck, Tenants
 from encoder_service.vision import Vision
 from luvc_core.encode import Encoder
@@ -32,7 +32,6 @@ from luvc_core.store import open_store
 
 log = logging.getLogger(__name__)
 
-SERVICE: str = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 # Calls beyond the requests themselves: health checks and reflection.
 _SPARE_CALLS = 32
 

@@ -46,8 +46,10 @@ class AsyncClient:
         return self._start(conversation(messages), Options(**options))
 
     def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AsyncAnswerStream":
-        generate = partial(self._stub.Generate, metadata=self._metadata)
-        return AsyncAnswerStream(generate, Attempts(messages, options, self._kept))
+        attempts = Attempts(messages, options, self._kept)
+        metadata = (*self._metadata, *attempts.metadata)
+        generate = partial(self._stub.Generate, metadata=metadata)
+        return AsyncAnswerStream(generate, attempts)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -98,6 +100,7 @@ class AsyncAnswerStream:
     def cancel(self) -> None:
         self._cancelled.set()
         self._call.cancel()
+        self._attempts.failed(LuvcError("CANCELLED", "the caller left"))
 
     def _send(self) -> None:
         timeout = self._attempts.left + DEADLINE_GRACE_SECONDS
@@ -111,5 +114,6 @@ class AsyncAnswerStream:
                 await asyncio.wait_for(self._cancelled.wait(), pause)
         if pause is None or self._cancelled.is_set():
             self._done = True
+            self._attempts.failed(error)
             raise error from None
         self._send()

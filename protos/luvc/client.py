@@ -54,8 +54,10 @@ class Client:
         return self._start(conversation(messages), Options(**options))
 
     def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AnswerStream":
-        generate = partial(self._stub.Generate, metadata=self._metadata)
-        return AnswerStream(generate, Attempts(messages, options, self._kept))
+        attempts = Attempts(messages, options, self._kept)
+        metadata = (*self._metadata, *attempts.metadata)
+        generate = partial(self._stub.Generate, metadata=metadata)
+        return AnswerStream(generate, attempts)
 
     def close(self) -> None:
         self._channel.close()
@@ -107,6 +109,7 @@ class AnswerStream:
     def cancel(self) -> None:
         self._cancelled.set()
         self._call.cancel()
+        self._attempts.failed(LuvcError("CANCELLED", "the caller left"))
 
     def _send(self) -> None:
         timeout = self._attempts.left + DEADLINE_GRACE_SECONDS
@@ -117,5 +120,6 @@ class AnswerStream:
         pause = None if self._pieces else self._attempts.pause_after(error)
         if pause is None or self._cancelled.wait(pause):
             self._done = True
+            self._attempts.failed(error)
             raise error from None
         self._send()

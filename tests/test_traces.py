@@ -1,0 +1,121 @@
+"""Traces: one for each question, through client, encoder, fetch and decoder."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from luvc import Client, Unavailable, traces
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests import services
+from tests.asking import PICTURES
+from tests.collector import collector
+
+ASKER, ENCODER, DECODER = "luvc", "luvc-encoder", "luvc-decoder"
+GENERATE = (
+    f"{ASKER}: luvc.v1.EncoderService/Generate",
+    f"{ENCODER}: luvc.v1.EncoderService/Generate",
+)
+DECODED = (
+    *GENERATE,
+    f"{ENCODER}: luvc.v1.DecoderService/Generate",
+    f"{DECODER}: luvc.v1.DecoderService/Generate",
+)
+EXPECTED = {
+    GENERATE[:1],
+    GENERATE,
+    (*GENERATE, f"{ENCODER}: encode"),
+    *((*GENERATE, f"{ENCODER}: encode", f"{ENCODER}: {stage}")
+      for stage in ("media", "encode_queue", "tower")),
+    DECODED[:-1],
+    DECODED,
+    (*DECODED, f"{DECODER}: fetch"),
+    (*DECODED, f"{DECODER}: fetch", f"{ENCODER}: luvc.v1.EncoderService/FetchTokens"),
+    *((*DECODED, f"{DECODER}: {stage}") for stage in ("prefill_queue", "prefill", "decode")),
+}  # fmt: skip
+PARENT = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_one_trace_holds_both_services(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(PICTURES[0])
+    with collector() as collecting:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collecting.endpoint)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        with (
+            services.decoder(checkpoint, tmp_path, "--ray-cpus", "1") as decoder,
+            services.encoder(
+                checkpoint, decoder.endpoint, tmp_path, "--inline-bytes", "0"
+            ) as encoder,
+        ):
+            decoder.wait_ready()
+            encoder.wait_ready()
+            command = [sys.executable, "-m", "luvc.cli", "ask", str(picture), "What?"]
+            command += ["--max-tokens", "3", "--endpoint", encoder.endpoint]
+            subprocess.run(command, check=True, timeout=60, env=dict(os.environ))
+            seen = collecting.wait_for(lambda seen: {s.path for s in seen} >= EXPECTED, 30)
+    assert {one.path for one in seen} == EXPECTED
+    assert len({one.trace_id for one in seen}) == 1
+    by_path = {one.path: one for one in seen}
+    assert [by_path[path].code for path in (GENERATE, DECODED)] == ["OK", "OK"]
+    for one in seen:
+        assert one.start <= one.end
+        if above := by_path.get(one.path[:-1]):
+            # Clocks of one machine; stages are placed to the microsecond or so.
+            assert above.start - one.start < 5e6
+
+
+def test_without_an_endpoint_nothing_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
+    traces.set_up("test")
+    assert traces._provider is None
+    span = traces.span("s/m", "client")
+    assert span.metadata == ()
+    span.end_call("OK")
+
+
+def test_a_callers_trace_goes_on_through_a_service_that_sends_none() -> None:
+    with traces.span("s/m", "server", [PARENT, ("x-bin", b"1")]).part("work") as work:
+        assert dict(work.metadata)["traceparent"].split("-")[1] == PARENT[1].split("-")[1]
+
+
+def test_a_missing_package_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(traces, "OTLPSpanExporter", None)
+    with caplog.at_level(logging.WARNING):
+        traces.set_up("test")
+    assert "luvc[traces]" in caplog.text
+    monkeypatch.setattr(traces, "trace", None)
+    span = traces.span("s/m", "client").child("part")
+    span.stage("stage", 0.0, 1.0)
+    assert span is traces.NOTHING
+
+
+def test_a_failed_question_is_a_failed_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    monkeypatch.setattr(traces, "_provider", provider)
+    with Client(f"127.0.0.1:{services.free_port()}") as client:
+        with pytest.raises(Unavailable):
+            client.ask("What?", retries=1, timeout=20)
+        stream = client.stream("What?")
+        stream.cancel()
+        stream.cancel()
+    failed, left = kept.get_finished_spans()
+    assert not failed.status.is_ok
+    assert failed.attributes["rpc.response.status_code"] == "UNAVAILABLE"
+    assert [event.name for event in failed.events] == ["UNAVAILABLE", "UNAVAILABLE"]
+    assert left.attributes["rpc.response.status_code"] == "CANCELLED"
+    assert left.status.is_unset

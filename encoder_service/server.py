@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # Calls beyond the requests themselves: health checks and reflection.
 _SPARE_CALLS = 32
+# Calls end by their own deadlines before a connection that has grown old is cut.
+_SPARE_SECONDS = 10.0
 
 
 async def serve(config: EncoderConfig) -> None:
@@ -64,7 +66,9 @@ async def running(
         ttl=config.store_ttl,
         timeout=config.store_timeout,
     )
-    decoder = DecoderClient(config.decoder, encoder.identity, config.connect_timeout)
+    decoder = DecoderClient(
+        config.decoder, encoder.identity, config.connect_timeout, config.decoder_connection_age
+    )
     carrier = Carrier(vision, config)
     tenants = Tenants.load(config)
     plane = TokenPlane(vision, store, config)
@@ -153,6 +157,9 @@ def _options(config: EncoderConfig) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # A second server on the same port must fail, not share it.
         ("grpc.so_reuseport", 0),
+        # Or clients that balance by themselves would never look for encoders that came since.
+        ("grpc.max_connection_age_ms", int(1000 * config.connection_age)),
+        ("grpc.max_connection_age_grace_ms", int(1000 * (config.timeout + _SPARE_SECONDS))),
     )
 
 

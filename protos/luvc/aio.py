@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from luvc.access import Tls, metadata_of
+from luvc.access import CHANNEL_OPTIONS, Tls, metadata_of
 from luvc.answers import Answer, finish
 from luvc.attempts import Attempts, KeptMedia
 from luvc.client import DEADLINE_GRACE_SECONDS
@@ -25,9 +25,9 @@ class AsyncClient:
         self, endpoint: str = "localhost:50051", *, api_key: str = "", tls: Tls | None = None
     ) -> None:
         self._channel = (
-            grpc.aio.secure_channel(endpoint, tls.credentials())
+            grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
             if tls
-            else grpc.aio.insecure_channel(endpoint)
+            else grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
         )
         self._metadata = metadata_of(api_key)
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)

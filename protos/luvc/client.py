@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import grpc
 
-from luvc.access import Tls, metadata_of
+from luvc.access import CHANNEL_OPTIONS, Tls, metadata_of
 from luvc.answers import Answer, finish
 from luvc.attempts import Attempts, KeptMedia
 from luvc.errors import LuvcError, from_rpc
@@ -21,7 +21,8 @@ DEADLINE_GRACE_SECONDS = 2.0
 
 
 class Client:
-    """Talks to one encoder service. Safe to share between threads; close it when done.
+    """Talks to an encoder service, or in turn to several behind one name (`dns:///NAME:PORT`). Safe
+    to share between threads; close it when done.
 
     Keyword options of every question are those of `luvc.requests.Options`: profile, max_tokens,
     temperature, top_p, seed, stop, timeout (seconds), retries, degradation. Failures raise
@@ -33,9 +34,9 @@ class Client:
         self, endpoint: str = "localhost:50051", *, api_key: str = "", tls: Tls | None = None
     ) -> None:
         self._channel = (
-            grpc.secure_channel(endpoint, tls.credentials())
+            grpc.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
             if tls
-            else grpc.insecure_channel(endpoint)
+            else grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
         )
         self._metadata = metadata_of(api_key)
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)

@@ -44,9 +44,9 @@ class Plan:
         return f"127.0.0.1:{self._port(name, port)}"
 
     def environ(self, name: str) -> dict[str, str]:
-        """The variables of a service."""
-        found: dict[str, str] = self._stack["services"][name].get("environment", {})
-        return found
+        """The variables of a service. What compose would take from outside is there already."""
+        found = self._stack["services"][name].get("environment", {})
+        return {name: value for name, value in found.items() if not value.startswith("$")}
 
     @property
     def encoder(self) -> list[str]:

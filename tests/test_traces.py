@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from luvc import Client, Unavailable, traces
+from luvc import AsyncClient, Client, InvalidArgument, Unavailable, traces
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from luvc_core.models.base import VisionHalf
 from tests import services
 from tests.asking import PICTURES
 from tests.collector import collector
+from tests.halves import decoder, encoder
 
 ASKER, ENCODER, DECODER = "luvc", "luvc-encoder", "luvc-decoder"
 GENERATE = (
@@ -52,15 +54,13 @@ def test_one_trace_holds_both_services(
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collecting.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
         with (
-            services.decoder(checkpoint, tmp_path, "--ray-cpus", "1") as decoder,
-            services.encoder(
-                checkpoint, decoder.endpoint, tmp_path, "--inline-bytes", "0"
-            ) as encoder,
+            services.decoder(checkpoint, tmp_path, "--ray-cpus", "1") as back,
+            services.encoder(checkpoint, back.endpoint, tmp_path, "--inline-bytes", "0") as front,
         ):
-            decoder.wait_ready()
-            encoder.wait_ready()
+            back.wait_ready()
+            front.wait_ready()
             command = [sys.executable, "-m", "luvc.cli", "ask", str(picture), "What?"]
-            command += ["--max-tokens", "3", "--endpoint", encoder.endpoint]
+            command += ["--max-tokens", "3", "--endpoint", front.endpoint]
             subprocess.run(command, check=True, timeout=60, env=dict(os.environ))
             seen = collecting.wait_for(lambda seen: {s.path for s in seen} >= EXPECTED, 30)
     assert {one.path for one in seen} == EXPECTED
@@ -72,6 +72,42 @@ def test_one_trace_holds_both_services(
         if above := by_path.get(one.path[:-1]):
             # Clocks of one machine; stages are placed to the microsecond or so.
             assert above.start - one.start < 5e6
+
+
+async def test_each_part_is_below_the_one_that_asked_for_it(
+    checkpoint: Path, vision: VisionHalf, kept: InMemorySpanExporter
+) -> None:
+    async with (
+        decoder(checkpoint) as (back, _),
+        encoder(vision, back, inline_bytes=0) as (front, _),
+        AsyncClient(front) as client,
+    ):
+        await client.ask("What?", PICTURES[0], max_tokens=3)
+        with pytest.raises(InvalidArgument):
+            await client.ask("What?", b"no picture")
+    spans = {span.context.span_id: span for span in kept.get_finished_spans()}
+    good, bad = sorted({s.context.trace_id for s in spans.values()}, key=lambda trace: -sum(
+        s.context.trace_id == trace for s in spans.values()
+    ))  # fmt: skip
+    paths = {good: set(), bad: set()}
+    for span in spans.values():
+        path, above = [span.name], span.parent
+        while above:
+            path.insert(0, spans[above.span_id].name)
+            above = spans[above.span_id].parent
+        paths[span.context.trace_id].add(tuple(path))
+    assert paths[good] == {tuple(name.split(": ")[1] for name in path) for path in EXPECTED}
+    front_only = [tuple(name.split(": ")[1] for name in GENERATE[:i]) for i in (1, 2)]
+    assert paths[bad] == {*front_only, (*front_only[1], "encode")}
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What all in this process traces."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(traces, "_provider", provider)
+    return exporter
 
 
 def test_without_an_endpoint_nothing_is_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,10 +139,7 @@ def test_a_missing_package_is_told(
     assert span is traces.NOTHING
 
 
-def test_a_failed_question_is_a_failed_span(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    monkeypatch.setattr(traces, "_provider", provider)
+def test_a_failed_question_is_a_failed_span(kept: InMemorySpanExporter) -> None:
     with Client(f"127.0.0.1:{services.free_port()}") as client:
         with pytest.raises(Unavailable):
             client.ask("What?", retries=1, timeout=20)

@@ -6,6 +6,7 @@ alerts, prints a table, and ends: 0 where all are answered.
 
 import argparse
 import http.client
+import os
 import signal
 import subprocess
 import sys
@@ -58,7 +59,10 @@ def start(plan: Plan, processes: Processes, seconds: float) -> None:
     processes.start("ray-head", plan.head, **plan.environ("ray-head"))
     processes.wait_for("ray-head", lambda: _answers(dashboard, "/api/version"), seconds)
     processes.start("ray-worker", plan.worker, **plan.environ("ray-worker"))
-    deployed = subprocess.run(plan.deploy, capture_output=True, text=True, timeout=seconds)
+    environ = {**os.environ, **plan.environ("deploy-decoder")}
+    deployed = subprocess.run(
+        plan.deploy, capture_output=True, text=True, timeout=seconds, env=environ
+    )
     if deployed.returncode:
         raise CannotStart(f"serve deploy: {deployed.stderr[-2000:]}")
     decoder, encoder = plan.at("ray-head", 50052), plan.at("encoder", 50051)

@@ -44,9 +44,11 @@ class Plan:
         return f"127.0.0.1:{self._port(name, port)}"
 
     def environ(self, name: str) -> dict[str, str]:
-        """The variables of a service. What compose would take from outside is there already."""
+        """The variables of a service, its image's too. What compose would take from outside is
+        there already."""
         found = self._stack["services"][name].get("environment", {})
-        return {name: value for name, value in found.items() if not value.startswith("$")}
+        given = {name: value for name, value in found.items() if not value.startswith("$")}
+        return given | {"RAY_USAGE_STATS_ENABLED": "0"}
 
     @property
     def encoder(self) -> list[str]:
@@ -62,7 +64,6 @@ class Plan:
     def head(self) -> list[str]:
         """Ray's head, with Serve's proxy."""
         flags = self._flags("ray-head") | {
-            "--node-ip-address": "127.0.0.1",
             "--port": str(self._port("ray-head", 6379)),
             "--dashboard-host": "127.0.0.1",
             "--dashboard-port": str(self._port("ray-head", 8265)),
@@ -127,11 +128,12 @@ class Plan:
     def _ray(self, name: str, flags: dict[str, str]) -> list[str]:
         command = self._stack["services"][name]["command"]
         flags["--metrics-export-port"] = str(self._port(name, int(flags["--metrics-export-port"])))
-        # Each node has an agent, whose default port is one for all.
+        # What nodes have in common by default, which on one machine they cannot.
         flags["--dashboard-agent-listen-port"] = str(_free_port())
-        flags["--object-store-memory"] = str(100 << 20)
+        flags |= {"--min-worker-port": "0", "--max-worker-port": "0"}
+        flags |= {"--node-ip-address": "127.0.0.1", "--object-store-memory": str(100 << 20)}
         bare = [word for word in command[2:] if "=" not in word]
-        return [str(_BIN / "ray"), "start", *bare, *_joined(flags), "--disable-usage-stats"]
+        return [str(_BIN / "ray"), "start", *bare, *_joined(flags)]
 
     def _moved(self, text: str) -> str:
         """Text in which each service's HOST:PORT has become one of this machine."""

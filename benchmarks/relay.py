@@ -26,8 +26,10 @@ class Relay:
             yield f"{host}:{port}"
         finally:
             server.close()
-            for task in self._tasks:
+            left = list(self._tasks)
+            for task in left:
                 task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target, task = self.target, asyncio.current_task()

@@ -136,9 +136,10 @@ def measure(seconds: float, window: float, patience: float) -> list[Row]:
                     pool.step()
                     time.sleep(1)
                 by_encoder = pool.answered()
-            if len(before) == len(by_encoder):
-                by_encoder = tuple(b - a for a, b in zip(before, by_encoder, strict=True))
-            rows.append(_row(name, clients, found, start, pool, by_encoder))
+            # One that came meanwhile began at none; of one that went nothing can be read.
+            earlier = (*before, *[0] * MOST)
+            counts = tuple(now - then for now, then in zip(by_encoder, earlier, strict=False))
+            rows.append(_row(name, clients, found, start, pool, counts))
             assert decoder.process.poll() is None
     return rows
 

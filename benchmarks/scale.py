@@ -59,6 +59,7 @@ class Pool:
     ])  # fmt: skip
     running: list[Service] = field(default_factory=list)
     history: list[int] = field(default_factory=list)
+    changed_at: float = 0.0
     # Samples of a minute, as the adapter's query takes their maximum: moment, pixels of all.
     _samples: list[tuple[float, float]] = field(default_factory=list)
     _wanted: list[tuple[float, int]] = field(default_factory=list)
@@ -72,12 +73,16 @@ class Pool:
         )  # fmt: skip
         encoder.wait_ready(self.patience)
         self.running.append(encoder)
-        self.history.append(len(self.running))
+        self._changed()
 
     def shrink(self) -> None:
         """One fewer, which finishes what it has."""
         self.running.pop().stop()
+        self._changed()
+
+    def _changed(self) -> None:
         self.history.append(len(self.running))
+        self.changed_at = time.monotonic()
 
     def step(self) -> None:
         """Sample, and do what the rule says: up at once, down when nothing else was wanted for the
@@ -116,8 +121,8 @@ class Pool:
 
 
 def measure(seconds: float, window: float, patience: float) -> list[Row]:
-    """A row for each phase. A phase lasts so long, and longer where the number of encoders has yet
-    to follow it, up to five times."""
+    """A row for each phase, which lasts so long after the number of encoders has followed it, or
+    five times as long where it does not."""
     rows = []
     with tempfile.TemporaryDirectory() as logs, Services(Path(logs)) as services:
         decoder = services.start("decoder", HERE, *COMMON, f"--http-port={free_port()}",
@@ -132,7 +137,7 @@ def measure(seconds: float, window: float, patience: float) -> list[Row]:
             start, before = time.monotonic(), pool.answered()
             wanted = MOST if clients > 1 else 1
             with load(target, clients, ask) as found:
-                while _goes_on(start, seconds, len(pool.running) == wanted):
+                while not _is_over(start, seconds, pool, wanted):
                     pool.step()
                     time.sleep(1)
                 by_encoder = pool.answered()
@@ -144,9 +149,9 @@ def measure(seconds: float, window: float, patience: float) -> list[Row]:
     return rows
 
 
-def _goes_on(start: float, seconds: float, followed: bool) -> bool:
-    passed = time.monotonic() - start
-    return passed < seconds or (not followed and passed < 5 * seconds)
+def _is_over(start: float, seconds: float, pool: Pool, wanted: int) -> bool:
+    calm = time.monotonic() - max(start, pool.changed_at)
+    return calm > (seconds if len(pool.running) == wanted else 5 * seconds)
 
 
 def _row(

@@ -27,7 +27,11 @@ class Tls:
 
 # To all addresses of a name, each call to the next one: a connection to one of them would keep all
 # calls there. With one address it changes nothing.
-CHANNEL_OPTIONS = (("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),)
+CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # By default one that was away may be left alone for up to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
 
 
 def metadata_of(api_key: str) -> tuple[tuple[str, str], ...]:

@@ -4,13 +4,15 @@ BIN := .venv/bin
 FAMILY := qwen2-vl
 
 .PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
-	bench-peers bench-tower bench-where bench-wire bench-break-case deploy-check format protos release-protos clean
+	bench-peers bench-tower bench-where bench-wire bench-break-case bench-upgrade bench-scale \
+	deploy-check stack format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
 	@echo "make test             all tests"
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
+	@echo "make stack            what compose.yaml starts, without Docker (CHECK=1: are queries answered?)"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
@@ -20,6 +22,8 @@ help:
 	@echo "make bench-where      where the time goes, against what the machine can do"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
+	@echo "make bench-upgrade    the release before beside today's halves, under load (RELEASE=v0.1.0)"
+	@echo "make bench-scale      encoders that come and go with the pictures, under load"
 	@echo "make bench-fidelity   every method, ours and others', at equal tokens (QUICK=1: minutes)"
 	@echo "make format           rewrite the code the way 'make check' wants it"
 	@echo "make protos           generate the Python stubs again"
@@ -55,6 +59,15 @@ check: setup
 deploy-check: setup
 	$(BIN)/python -m deploy.check
 
+# Debian's package, unpacked rather than installed: needs no root, and starts no system service.
+.venv/prometheus: | setup
+	@command -v prometheus > /dev/null || { \
+		mkdir -p $@.part && cd $@.part && apt-get download -q prometheus \
+		&& dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb && mv ../prometheus.part ../prometheus; }
+
+stack: setup .venv/prometheus
+	$(BIN)/python -m deploy.stack $(if $(CHECK),--check)
+
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy
 
@@ -84,6 +97,12 @@ bench-where: setup
 bench-wire: setup
 	$(BIN)/python -m benchmarks.wire
 
+bench-upgrade: setup
+	$(BIN)/python -m benchmarks.upgrade $(if $(RELEASE),--release $(RELEASE))
+
+bench-scale: setup
+	$(BIN)/python -m benchmarks.scale
+
 bench-break-case: setup
 	$(BIN)/python -m benchmarks.break_case
 
@@ -99,9 +118,11 @@ protos: setup
 	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 		--grpc_python_out=. luvc/v1/*.proto
 
-# The contract that `make check` holds new protos against. Made once for each release.
+# The contract that `make check` holds new protos against, and messages that tests hold services
+# against. Made once for each release.
 release-protos: setup
 	$(BIN)/buf build protos -o protos/released.binpb
+	$(BIN)/python -m tests.golden_messages
 
 clean:
 	rm -rf .venv .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

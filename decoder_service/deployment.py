@@ -14,14 +14,17 @@ from typing import TypeVar
 
 import grpc
 import torch
+from luvc import traces
+from luvc.traces import Span
 from luvc.v1 import decoder_pb2
 from ray.serve.grpc_util import RayServegRPCContext
 
 from decoder_service import autoscaling, codec
+from decoder_service.accounts import tell
 from decoder_service.config import DecoderConfig
 from decoder_service.errors import refuse
 from decoder_service.fetch import Fetcher
-from decoder_service.health import Health
+from decoder_service.health import SERVICE, Health
 from decoder_service.metrics import Load, Metrics, sample_for_ever
 from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
@@ -44,6 +47,7 @@ class Decoder(Health):
 
     def __init__(self, config: DecoderConfig) -> None:
         set_up(config.log_level, config.log_format, "%(levelname)s %(message)s")
+        traces.set_up("luvc-decoder")
         self._config = config
         self._edge_threads = ThreadPoolExecutor(2, "edge")
         self._slots = Slots(config.max_active, config.max_waiting)
@@ -65,6 +69,10 @@ class Decoder(Health):
             autoscaling.KV: self._streams.load.kv_usage,
         }
 
+    def __del__(self) -> None:
+        # Ray calls this before it kills a replica that goes.
+        traces.flush()
+
     def check_health(self) -> None:
         """Called by Ray, which replaces a replica where this raises."""
         if not self._streams.alive:
@@ -75,8 +83,10 @@ class Decoder(Health):
     ) -> AsyncGenerator[Response]:
         request_id = request.request_id[:100] or uuid.uuid4().hex
         code = grpc.StatusCode.CANCELLED
+        span = traces.span(f"{SERVICE}/Generate", "server", grpc_context.invocation_metadata())
+        span.note(luvc__request_id=request_id)
         try:
-            async with aclosing(self._answer(request, request_id)) as responses:
+            async with aclosing(self._answer(request, request_id, span)) as responses:
                 async for response in responses:
                     yield response
             code = grpc.StatusCode.OK
@@ -85,6 +95,7 @@ class Decoder(Health):
             yield Response()
         finally:
             self._metrics.ended(code.name)
+            span.end_call(code.name)
 
     async def GetModelInfo(
         self, request: decoder_pb2.GetModelInfoRequest
@@ -99,11 +110,11 @@ class Decoder(Health):
         )
 
     async def _answer(
-        self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str, span: Span
     ) -> AsyncGenerator[Response]:
         arrival = time.monotonic()
         deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
-        fetched = await self._fetcher.fetch(request.vision_tokens, deadline)
+        fetched = await self._fetcher.fetch(request.vision_tokens, deadline, span)
         if fetched:
             self._metrics.fetched(time.monotonic() - arrival)
         served = self._engine.language.identity
@@ -125,7 +136,7 @@ class Decoder(Health):
             )
             how = "left"
             try:
-                async with aclosing(self._generate(session, arrival, deadline)) as responses:
+                async with aclosing(self._generate(session, arrival, deadline, span)) as responses:
                     async for response in responses:
                         waits.began()
                         yield response
@@ -143,7 +154,7 @@ class Decoder(Health):
                 )
 
     async def _generate(
-        self, session: Session, arrival: float, deadline: Deadline
+        self, session: Session, arrival: float, deadline: Deadline, span: Span
     ) -> AsyncGenerator[Response]:
         first_text, last = 0.0, 0.0
         async with aclosing(self._streams.stream(session)) as events:
@@ -163,6 +174,7 @@ class Decoder(Health):
                 queued = session.began_at - arrival
                 usage = codec.usage_to(event.result, queued, first_text, total)
                 self._metrics.answered(usage)
+                tell(span, session, event.result, arrival)
                 yield Response(
                     text=event.text,
                     finish_reason=codec.FINISH_REASONS[event.result.finish_reason],

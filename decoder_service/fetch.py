@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import grpc
+from luvc.traces import Span
 from luvc.v1 import encoder_pb2, encoder_pb2_grpc, tokens_pb2
 
 from decoder_service.config import DecoderConfig
@@ -56,9 +57,10 @@ class Fetcher:
         return sources + ([tokens_pb2.TOKEN_SOURCE_STORE] if self._store else [])
 
     async def fetch(
-        self, messages: Sequence[tokens_pb2.VisionTokens], deadline: Deadline
+        self, messages: Sequence[tokens_pb2.VisionTokens], deadline: Deadline, span: Span
     ) -> Fetched:
-        """The tokens behind those messages that are references, by their place."""
+        """The tokens behind those messages that are references, by their place. span: of the
+        request."""
         fetched: Fetched = {}
         for i, message in enumerate(messages):
             if message.HasField("reference"):
@@ -66,13 +68,15 @@ class Fetcher:
                 field = f"vision_tokens[{i}].reference"
                 await limit.wait_for(self._turns.acquire())
                 try:
-                    fetched[i] = await self._fetch(message.reference, field, limit)
+                    with span.part("fetch") as part:
+                        part.note(luvc__bytes=message.reference.byte_count)
+                        fetched[i] = await self._fetch(message.reference, field, limit, part)
                 finally:
                     self._turns.release()
         return fetched
 
     async def _fetch(
-        self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline
+        self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline, span: Span
     ) -> VisionTokens:
         if not 0 < reference.byte_count <= self._max_bytes:
             got = f"got {reference.byte_count}"
@@ -80,7 +84,7 @@ class Fetcher:
         if reference.source == tokens_pb2.TOKEN_SOURCE_STORE and self._store:
             blob = await self._from_store(reference.key, deadline)
         elif reference.source == tokens_pb2.TOKEN_SOURCE_ENCODER and self._hosts:
-            blob = await self._from_encoder(reference, field, deadline)
+            blob = await self._from_encoder(reference, field, deadline, span)
         else:
             names = ", ".join(map(tokens_pb2.TokenSource.Name, self.sources)) or "none"
             raise InvalidInput(f"{field}.source", f"got {reference.source}", names)
@@ -100,11 +104,11 @@ class Fetcher:
         return blob
 
     async def _from_encoder(
-        self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline
+        self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline, span: Span
     ) -> bytes:
         stub = encoder_pb2_grpc.EncoderServiceStub(self._channel(reference.endpoint, field))
         request = encoder_pb2.FetchTokensRequest(handle=reference.handle)
-        call = stub.FetchTokens(request, timeout=deadline.left)
+        call = stub.FetchTokens(request, timeout=deadline.left, metadata=span.metadata)
         pieces, count = [], 0
         try:
             while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:

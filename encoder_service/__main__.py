@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 
+from luvc import traces
+
 from encoder_service.config import EncoderConfig
 from encoder_service.server import serve
 from luvc_core.errors import LuvcError
@@ -17,6 +19,7 @@ def main() -> int:
         EncoderConfig, "encoder_service", "LUVC_ENCODER_", sys.argv[1:], os.environ
     )
     set_up(config.log_level, config.log_format, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    traces.set_up("luvc-encoder")
     try:
         asyncio.run(serve(config))
     except (LuvcError, OSError, RuntimeError, ValueError) as error:

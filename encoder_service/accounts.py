@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from luvc.fields import duration_of, seconds_of
+from luvc.traces import Span
 from luvc.v1 import encoder_pb2, usage_pb2
 
 from encoder_service.plane import Encoded
@@ -20,6 +21,7 @@ class Answer:
     arrival: float
     deadline: Deadline
     tenant: str
+    span: Span
     called: float = 0.0
     first: float = 0.0
     fetched_count: int = 0
@@ -59,3 +61,17 @@ def usage_of(
     for name, seconds in spans.items():
         getattr(times, name).CopyFrom(duration_of(max(0.0, seconds)))
     return usage
+
+
+def tell(span: Span, encoded: Encoded) -> None:
+    """What encoding came to, for its span. Stages are those of the medium that was ready last."""
+    span.note(
+        luvc__source_tokens=sum(tokens.source_token_count for tokens in encoded.tokens),
+        luvc__merged_tokens=sum(tokens.token_count for tokens in encoded.tokens),
+        luvc__reused_media=encoded.reused_count,
+    )
+    if spans := encoded.spans:
+        start = time.monotonic() - spans.total
+        span.stage("media", start, spans.media)
+        span.stage("encode_queue", start + spans.media, spans.queue)
+        span.stage("tower", start + spans.media + spans.queue, spans.encode)

@@ -49,6 +49,10 @@ class EncoderConfig:
     max_waiting: int = flag(256, "most requests waiting; more are refused")
     timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
     connect_timeout: float = flag(5.0, "longest time to reach the decoder")
+    connection_age: float = flag(300.0, "time after which callers are asked to connect anew")
+    decoder_connection_age: float = flag(
+        60.0, "time after which calls take a new connection to the decoder"
+    )
     grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
     media_threads: int = flag(2, "threads that decode pictures")
     torch_threads: int = flag(0, "CPU threads of the vision tower; 0 leaves it to torch")
@@ -99,6 +103,6 @@ class EncoderConfig:
         ):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("timeout", "clip_timeout", "connect_timeout", "grace", "store_ttl",
-                     "store_timeout"):  # fmt: skip
+                     "store_timeout", "connection_age", "decoder_connection_age"):  # fmt: skip
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")

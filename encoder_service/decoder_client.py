@@ -1,13 +1,15 @@
-"""The way to the decoder: one channel, a checked identity, a deadline on every call."""
+"""The way to the decoder: a connection, a checked identity, a deadline on every call."""
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
 
 import grpc
 from luvc.status import Status, from_metadata
+from luvc.traces import Span
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 from encoder_service.codec import identity_from
+from encoder_service.connections import Connections
 from encoder_service.errors import Refused
 from luvc_core.deadline import Deadline
 from luvc_core.errors import DeadlineExceeded, LuvcError, Overloaded, Unavailable
@@ -36,25 +38,29 @@ class DecoderClient:
     own. sources, codecs: TokenSource and TokenCodec values that it takes, once checked.
     """
 
-    def __init__(self, endpoint: str, identity: Identity, connect_timeout: float) -> None:
+    def __init__(
+        self, endpoint: str, identity: Identity, connect_timeout: float, connection_age: float
+    ) -> None:
         self._endpoint = endpoint
         self._identity = identity
         self._connect_timeout = connect_timeout
-        self._channel = grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
-        self._stub = decoder_pb2_grpc.DecoderServiceStub(self._channel)
-        self._agreed = False
+        self._connections = Connections(endpoint, _CHANNEL_OPTIONS, connection_age)
+        # Of the connection on which both halves last agreed; 0 where they did not.
+        self._agreed = 0
         self.sources: Sequence[int] = ()
         self.codecs: Sequence[int] = ()
 
     async def check(self, deadline: Deadline) -> None:
-        """Make sure that both halves belong together. Asks only once, and again after a failure."""
-        if self._agreed:
+        """Make sure that both halves belong together. Asks once a connection, and again after a
+        failure."""
+        if self._agreed == self._connections.generation:
             return
         patience = min(self._connect_timeout, deadline.left * 0.9)
         try:
-            info = await self._stub.GetModelInfo(
-                decoder_pb2.GetModelInfoRequest(), timeout=patience
-            )
+            async with self._connections.use() as channel:
+                stub = decoder_pb2_grpc.DecoderServiceStub(channel)
+                asked = self._connections.generation
+                info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=patience)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise self._unreachable(f"no answer within {patience:.3g} s") from None
@@ -62,25 +68,31 @@ class DecoderClient:
         check_identity(self._identity, identity_from(info.identity))
         self.sources = tuple(info.token_sources)
         self.codecs = tuple(info.token_codecs)
-        self._agreed = True
+        self._agreed = asked
 
     async def generate(
-        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline, above: Span
     ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
         """The decoder's answer, piece by piece. Leaving early cancels it."""
-        call = self._stub.Generate(request, timeout=deadline.left + _GRACE_SECONDS)
-        try:
-            while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:
-                yield response
-        except grpc.aio.AioRpcError as error:
-            self._agreed = False
-            raise self._translate(error, deadline) from None
-        finally:
-            call.cancel()
+        span, code = above.child("luvc.v1.DecoderService/Generate", "client"), "CANCELLED"
+        async with self._connections.use() as channel:
+            call = decoder_pb2_grpc.DecoderServiceStub(channel).Generate(
+                request, timeout=deadline.left + _GRACE_SECONDS, metadata=span.metadata
+            )
+            try:
+                while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:
+                    yield response
+                code = "OK"
+            except grpc.aio.AioRpcError as error:
+                self._agreed, code = 0, error.code().name
+                raise self._translate(error, deadline) from None
+            finally:
+                call.cancel()
+                span.end_call(code)
 
     async def close(self) -> None:
-        """Let go of the channel."""
-        await self._channel.close()
+        """Give up the calls that are left."""
+        await self._connections.close()
 
     def _translate(self, error: grpc.aio.AioRpcError, deadline: Deadline) -> Exception:
         code, text = error.code(), error.details() or ""

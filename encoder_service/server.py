@@ -12,7 +12,7 @@ import grpc
 import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from luvc.v1 import encoder_pb2, encoder_pb2_grpc
+from luvc.v1 import encoder_pb2_grpc
 from prometheus_client import start_http_server
 
 from encoder_service.carrier import Carrier
@@ -20,7 +20,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
 from encoder_service.metrics import Metrics
 from encoder_service.plane import TokenPlane
-from encoder_service.servicer import EncoderServicer
+from encoder_service.servicer import SERVICE, EncoderServicer
 from encoder_service.tenants import KeyCheck, Tenants
 from encoder_service.vision import Vision
 from luvc_core.encode import Encoder
@@ -32,9 +32,10 @@ from luvc_core.store import open_store
 
 log = logging.getLogger(__name__)
 
-SERVICE: str = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 # Calls beyond the requests themselves: health checks and reflection.
 _SPARE_CALLS = 32
+# Calls end by their own deadlines before a connection that has grown old is cut.
+_SPARE_SECONDS = 10.0
 
 
 async def serve(config: EncoderConfig) -> None:
@@ -65,7 +66,9 @@ async def running(
         ttl=config.store_ttl,
         timeout=config.store_timeout,
     )
-    decoder = DecoderClient(config.decoder, encoder.identity, config.connect_timeout)
+    decoder = DecoderClient(
+        config.decoder, encoder.identity, config.connect_timeout, config.decoder_connection_age
+    )
     carrier = Carrier(vision, config)
     tenants = Tenants.load(config)
     plane = TokenPlane(vision, store, config)
@@ -154,6 +157,9 @@ def _options(config: EncoderConfig) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # A second server on the same port must fail, not share it.
         ("grpc.so_reuseport", 0),
+        # Or clients that balance by themselves would never look for encoders that came since.
+        ("grpc.max_connection_age_ms", int(1000 * config.connection_age)),
+        ("grpc.max_connection_age_grace_ms", int(1000 * (config.timeout + _SPARE_SECONDS))),
     )
 
 

@@ -9,12 +9,14 @@ from contextlib import ExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
+from luvc import traces
 from luvc.fields import duration_of
 from luvc.status import reason_of
+from luvc.traces import Span
 from luvc.v1 import compression_pb2, decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2
 
 from encoder_service import codec
-from encoder_service.accounts import Answer, usage_of
+from encoder_service.accounts import Answer, tell, usage_of
 from encoder_service.attempts import Attempts
 from encoder_service.carrier import Carrier, Way
 from encoder_service.config import EncoderConfig
@@ -32,6 +34,7 @@ from luvc_core.slots import Slots
 
 log = logging.getLogger(__name__)
 
+SERVICE: str = encoder_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
 TOKENS_LOST = reason_of(TokensLost(""))
 
 
@@ -61,11 +64,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
     async def Generate(self, request: encoder_pb2.GenerateRequest, context: Any) -> None:
         arrival = time.monotonic()
         request_id = request.request_id[:100] or uuid.uuid4().hex
-        async with self._call("Generate", context, request_id):
+        async with self._call("Generate", context, request_id) as span:
             asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
             tenant = self._tenants.of(context.invocation_metadata())
-            answer = Answer(request, request_id, arrival, deadline, tenant)
+            answer = Answer(request, request_id, arrival, deadline, tenant, span)
             key = (answer.tenant, request.idempotency_key[:100])
             await self._attempts.run(key, self._respond(answer, context))
 
@@ -109,18 +112,20 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return codec.compression_from(choice, self._config.profile, self._profiles)
 
     @asynccontextmanager
-    async def _call(self, method: str, context: Any, request_id: str) -> AsyncIterator[None]:
-        """Ends a call that fails with a typed error, and counts how it ended."""
-        code = grpc.StatusCode.OK
+    async def _call(self, method: str, context: Any, request_id: str) -> AsyncIterator[Span]:
+        """Ends a call that fails with a typed error; counts how it ended, and gives its span."""
+        code, text = grpc.StatusCode.OK, ""
+        span = traces.span(f"{SERVICE}/{method}", "server", context.invocation_metadata() or ())
+        span.note(luvc__request_id=request_id)
         try:
-            yield
+            yield span
         except (asyncio.CancelledError, grpc.aio.AbortError, grpc.aio.UsageError):
             # The caller has left; grpc has ended the call already.
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:
             status = status_of(error, request_id)
-            code = status.code
+            code, text = status.code, status.message
             log.info(
                 "request %s ended with %s: %s",
                 request_id,
@@ -131,6 +136,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             await context.abort(code, status.message, status.trailing_metadata)
         finally:
             self._metrics.ended(method, code.name)
+            span.end_call(code.name, text)
 
     async def _answer(self, answer: Answer) -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         conversation = codec.conversation_from(answer.request.messages)
@@ -143,9 +149,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         await self._decoder.check(deadline)
         media = codec.media_in(conversation)
         strict = policy == encoder_pb2.DEGRADATION_FAIL
-        encoded = await self._plane.encode(
-            media, compression.oim, deadline, answer.tenant, strict=strict
-        )
+        with answer.span.part("encode") as span:
+            encoded = await self._plane.encode(
+                media, compression.oim, deadline, answer.tenant, strict=strict
+            )
+            tell(span, encoded)
         if encoded.trouble:
             answer.degradations.append("store_failed")
         call = decoder_pb2.DecoderServiceGenerateRequest(
@@ -187,7 +195,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             answer.wire_bytes = load.byte_count
             call.vision_tokens.extend(load.messages)
             try:
-                async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+                async with aclosing(self._decoder.generate(call, deadline, answer.span)) as pieces:
                     async for piece in pieces:
                         # It has them, then.
                         held.close()
@@ -209,6 +217,6 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         load = await self._carrier.inline(encoded.entries, deadline, in_int8)
         call.vision_tokens.extend(load.messages)
         call.timeout.CopyFrom(duration_of(deadline.left))
-        async with aclosing(self._decoder.generate(call, deadline)) as pieces:
+        async with aclosing(self._decoder.generate(call, deadline, answer.span)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -57,7 +57,7 @@ async def encoder(
     vision: VisionHalf, decoder: str, **settings: Any
 ) -> AsyncIterator[tuple[str, encoder_pb2_grpc.EncoderServiceStub]]:
     """An encoder's endpoint, and a way to talk to it."""
-    config = EncoderConfig(port=0, decoder=decoder, grace=1.0, **settings)
+    config = EncoderConfig(**{"port": 0, "grace": 1.0, "decoder": decoder} | settings)
     async with (
         running(Encoder(vision), load_profiles(config), config) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

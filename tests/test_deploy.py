@@ -128,6 +128,7 @@ VALUES: list[tuple[str, str, Any, str]] = [
     ("Deployment luvc-encoder", "spec/template/spec/terminationGracePeriodSeconds", 60, "killed"),
     ("Deployment luvc-cache", "spec/template/spec/containers/0/args/3", "noeviction", "lru"),
     ("StatefulSet luvc-gcs", "spec/template/spec/containers/0/args/1", "allkeys-lru", "noevict"),
+    ("RayService luvc-decoder", "spec/rayClusterDeletionDelaySeconds", 150, "still ask it"),
     ("RayService luvc-decoder", "spec/upgradeStrategy/type", "None", "NewCluster"),
     ("RayService luvc-decoder", "spec/rayClusterConfig/workerGroupSpecs/0/minReplicas", 9, "order"),
     ("RayService luvc-decoder", "spec/serveService/spec/ports/1/port", 9000, "Service"),

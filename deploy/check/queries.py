@@ -49,11 +49,15 @@ def _add(series: dict[str, set[str]], name: str, kind: str, labels: set[str]) ->
             series[name] = labels
 
 
+def plain(query: str) -> str:
+    """A query as Grafana sends it."""
+    return query.replace("$__rate_interval", "1m")
+
+
 def problems(query: str, name: str) -> Iterator[str]:
     """What is wrong with a query, Grafana's $__rate_interval included."""
-    plain = query.replace("$__rate_interval", "1m")
     try:
-        tree = promql_parser.parse(plain)
+        tree = promql_parser.parse(plain(query))
     except ValueError as error:
         yield f"{name}: {error}"
         return
@@ -76,7 +80,7 @@ def problems(query: str, name: str) -> Iterator[str]:
 
 def names_in(query: str) -> set[str]:
     """The metrics that a query asks for."""
-    tree = promql_parser.parse(query.replace("$__rate_interval", "1m"))
+    tree = promql_parser.parse(plain(query))
     return {n.name for n in _nodes(tree) if isinstance(n, promql_parser.VectorSelector)}
 
 

@@ -32,6 +32,7 @@ def together_problems(manifests: list[Manifest]) -> Iterator[str]:
         return
     yield from _encoder_problems(flags, pod, service)
     yield from _decoder_problems(config, service)
+    yield from _upgrade_problems(flags, config, service)
     decoder = serve_config.settings_of(config)
     if flags.model != decoder.model:
         yield f"the encoder has {flags.model}, the decoder {decoder.model}"
@@ -83,11 +84,6 @@ def _decoder_problems(config: Manifest, service: Manifest) -> Iterator[str]:
             yield "Ray exports metrics on another port than its pod says"
         if pod.spec.get("terminationGracePeriodSeconds", 30) <= settings.grace:
             yield "a pod of Ray is killed before its grace is over"
-    strategy = service["spec"].get("upgradeStrategy", {}).get("type")
-    if strategy != "NewCluster":
-        yield f"upgradeStrategy {strategy}: only NewCluster keeps gRPC up"
-    if service["spec"].get("rayClusterDeletionDelaySeconds", 60) < settings.timeout:
-        yield "the old cluster goes while it still answers"
     head, (group,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
     if head["rayStartParams"].get("num-cpus") != "0":
         yield "replicas may land on the head"
@@ -101,6 +97,16 @@ def _decoder_problems(config: Manifest, service: Manifest) -> Iterator[str]:
     for kind, needed in (("cpu", settings.replica_cpus), ("nvidia.com/gpu", settings.replica_gpus)):
         if needed > float(offered.get(kind, 0)):
             yield f"no worker has the {kind} that a replica needs"
+
+
+def _upgrade_problems(flags: EncoderConfig, config: Manifest, service: Manifest) -> Iterator[str]:
+    strategy = service["spec"].get("upgradeStrategy", {}).get("type")
+    if strategy != "NewCluster":
+        yield f"upgradeStrategy {strategy}: only NewCluster keeps gRPC up"
+    # Encoders may start a call on an old connection, and the call may take its time.
+    needed = flags.decoder_connection_age + serve_config.settings_of(config).timeout
+    if service["spec"].get("rayClusterDeletionDelaySeconds", 60) < needed:
+        yield "the old cluster goes while encoders still ask it"
 
 
 def _redis_problems(

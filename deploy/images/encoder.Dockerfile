@@ -15,7 +15,7 @@ RUN pip install --no-cache-dir -c constraints.txt torch \
 COPY . .
 # A wheel, so that the image runs what was packed and not what lay around.
 RUN pip wheel --no-cache-dir --no-deps -w /wheels . \
-    && pip install --no-cache-dir -c constraints.txt "$(echo /wheels/luvc-*.whl)[serve]"
+    && pip install --no-cache-dir -c constraints.txt "$(echo /wheels/luvc-*.whl)[serve,traces]"
 
 FROM python:${PYTHON}
 # /usr/local, not an environment of its own: login shells reset PATH, and find Python here still.

@@ -25,6 +25,15 @@ class Tls:
         return grpc.ssl_channel_credentials(*(Path(f).read_bytes() if f else None for f in files))
 
 
+# To all addresses of a name, each call to the next one: a connection to one of them would keep all
+# calls there. With one address it changes nothing.
+CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    # By default one that was away may be left alone for up to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 5000),
+)
+
+
 def metadata_of(api_key: str) -> tuple[tuple[str, str], ...]:
     """What every call says about its caller."""
     return (("authorization", f"Bearer {api_key}"),) if api_key else ()

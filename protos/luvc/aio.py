@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from luvc.access import Tls, metadata_of
+from luvc.access import CHANNEL_OPTIONS, Tls, metadata_of
 from luvc.answers import Answer, finish
 from luvc.attempts import Attempts, KeptMedia
 from luvc.client import DEADLINE_GRACE_SECONDS
@@ -25,9 +25,9 @@ class AsyncClient:
         self, endpoint: str = "localhost:50051", *, api_key: str = "", tls: Tls | None = None
     ) -> None:
         self._channel = (
-            grpc.aio.secure_channel(endpoint, tls.credentials())
+            grpc.aio.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
             if tls
-            else grpc.aio.insecure_channel(endpoint)
+            else grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
         )
         self._metadata = metadata_of(api_key)
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)
@@ -46,8 +46,10 @@ class AsyncClient:
         return self._start(conversation(messages), Options(**options))
 
     def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AsyncAnswerStream":
-        generate = partial(self._stub.Generate, metadata=self._metadata)
-        return AsyncAnswerStream(generate, Attempts(messages, options, self._kept))
+        attempts = Attempts(messages, options, self._kept)
+        metadata = (*self._metadata, *attempts.metadata)
+        generate = partial(self._stub.Generate, metadata=metadata)
+        return AsyncAnswerStream(generate, attempts)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -98,6 +100,7 @@ class AsyncAnswerStream:
     def cancel(self) -> None:
         self._cancelled.set()
         self._call.cancel()
+        self._attempts.failed(LuvcError("CANCELLED", "the caller left"))
 
     def _send(self) -> None:
         timeout = self._attempts.left + DEADLINE_GRACE_SECONDS
@@ -111,5 +114,6 @@ class AsyncAnswerStream:
                 await asyncio.wait_for(self._cancelled.wait(), pause)
         if pause is None or self._cancelled.is_set():
             self._done = True
+            self._attempts.failed(error)
             raise error from None
         self._send()

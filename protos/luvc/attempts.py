@@ -11,6 +11,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from luvc import traces
 from luvc.errors import LuvcError, NotFound, ResourceExhausted, Unavailable
 from luvc.requests import Options
 from luvc.v1 import chat_pb2, encoder_pb2
@@ -62,11 +63,17 @@ class Attempts:
         media = [p.media for m in messages for p in m.parts if p.WhichOneof("part") == "media"]
         self._digests = [hashlib.sha256(one.data).digest() for one in media]
         self._by_digest = kept.all_known(self._digests)
+        self._span = traces.span("luvc.v1.EncoderService/Generate", "client")
 
     @property
     def left(self) -> float:
         """Seconds for what is still to come."""
         return max(0.0, self._end - time.monotonic())
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What each attempt says about the trace that it belongs to."""
+        return self._span.metadata
 
     def request(self) -> encoder_pb2.GenerateRequest:
         """What to send now."""
@@ -75,6 +82,7 @@ class Attempts:
 
     def pause_after(self, error: LuvcError) -> float | None:
         """Seconds to wait before sending again; None to give up. Only before any text has come."""
+        self._span.event(error.code)
         if self._by_digest and isinstance(error, NotFound):
             self._kept.forget(self._digests)
             self._by_digest = False
@@ -89,9 +97,14 @@ class Attempts:
         return pause if pause < self.left else None
 
     def answered(self, last: encoder_pb2.GenerateResponse) -> None:
-        """Remember what the server keeps."""
+        """All is there. Remembers what the server keeps."""
+        self._span.end_call("OK")
         if last.usage.media_kept:
             self._kept.learn(self._digests)
+
+    def failed(self, error: LuvcError) -> None:
+        """There is no answer, and nothing more will be sent."""
+        self._span.end_call(error.code, error.message)
 
     def _without_data(self) -> list[chat_pb2.ChatMessage]:
         digests = iter(self._digests)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from luvc import traces
 from luvc.answers import Answer
 from luvc.calibrate import add_parser, calibrate
 from luvc.client import Client
@@ -152,6 +153,7 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def ask(options: argparse.Namespace) -> int:
     """Ask one question; 0 when answered, 1 when the call failed, 2 when a file cannot be read."""
+    traces.set_up("luvc")
     try:
         with Client(options.endpoint) as client:
             stream = client.stream(

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import grpc
 
-from luvc.access import Tls, metadata_of
+from luvc.access import CHANNEL_OPTIONS, Tls, metadata_of
 from luvc.answers import Answer, finish
 from luvc.attempts import Attempts, KeptMedia
 from luvc.errors import LuvcError, from_rpc
@@ -21,7 +21,8 @@ DEADLINE_GRACE_SECONDS = 2.0
 
 
 class Client:
-    """Talks to one encoder service. Safe to share between threads; close it when done.
+    """Talks to an encoder service, or in turn to several behind one name (`dns:///NAME:PORT`). Safe
+    to share between threads; close it when done.
 
     Keyword options of every question are those of `luvc.requests.Options`: profile, max_tokens,
     temperature, top_p, seed, stop, timeout (seconds), retries, degradation. Failures raise
@@ -33,9 +34,9 @@ class Client:
         self, endpoint: str = "localhost:50051", *, api_key: str = "", tls: Tls | None = None
     ) -> None:
         self._channel = (
-            grpc.secure_channel(endpoint, tls.credentials())
+            grpc.secure_channel(endpoint, tls.credentials(), options=CHANNEL_OPTIONS)
             if tls
-            else grpc.insecure_channel(endpoint)
+            else grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
         )
         self._metadata = metadata_of(api_key)
         self._stub = encoder_pb2_grpc.EncoderServiceStub(self._channel)
@@ -54,8 +55,10 @@ class Client:
         return self._start(conversation(messages), Options(**options))
 
     def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AnswerStream":
-        generate = partial(self._stub.Generate, metadata=self._metadata)
-        return AnswerStream(generate, Attempts(messages, options, self._kept))
+        attempts = Attempts(messages, options, self._kept)
+        metadata = (*self._metadata, *attempts.metadata)
+        generate = partial(self._stub.Generate, metadata=metadata)
+        return AnswerStream(generate, attempts)
 
     def close(self) -> None:
         self._channel.close()
@@ -107,6 +110,7 @@ class AnswerStream:
     def cancel(self) -> None:
         self._cancelled.set()
         self._call.cancel()
+        self._attempts.failed(LuvcError("CANCELLED", "the caller left"))
 
     def _send(self) -> None:
         timeout = self._attempts.left + DEADLINE_GRACE_SECONDS
@@ -117,5 +121,6 @@ class AnswerStream:
         pause = None if self._pieces else self._attempts.pause_after(error)
         if pause is None or self._cancelled.wait(pause):
             self._done = True
+            self._attempts.failed(error)
             raise error from None
         self._send()

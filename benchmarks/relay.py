@@ -1,0 +1,58 @@
+"""One address that leads to another server from now on, as a Kubernetes Service does in an upgrade.
+
+Connections that there are stay where they lead, until one of their ends closes them.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+
+
+class Relay:
+    """Passes bytes on. target: HOST:PORT for connections to come. open: how many live."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.open: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """The address, for the time of the block."""
+        server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            server.close()
+            left = list(self._tasks)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target, task = self.target, asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        host, _, port = target.rpartition(":")
+        with contextlib.suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection(host, int(port))
+            self.open[target] += 1
+            try:
+                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            finally:
+                self.open[target] -= 1
+        writer.close()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+    except ConnectionError:
+        pass
+    finally:
+        sink.close()

@@ -1,0 +1,152 @@
+"""Services of this or another checkout as processes, and questions that come without pause."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luvc import Client, LuvcError
+
+HERE = Path(__file__).parents[1]
+_STOP_SECONDS = 180.0
+
+
+class NotReady(Exception):
+    """A service that ended, or took too long. The text holds the end of its log."""
+
+
+@dataclass
+class Service:
+    """A half of the system, started but perhaps not ready. root: the checkout that it runs from."""
+
+    half: str
+    root: Path
+    port: int
+    flags: Sequence[str]
+    log: Path
+    process: "subprocess.Popen[bytes]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        path = os.pathsep.join((str(self.root), str(self.root / "protos")))
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"{self.half}_service", f"--port={self.port}", *self.flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.root,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+            )
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def wait_ready(self, seconds: float) -> None:
+        """Raises NotReady."""
+        end = time.monotonic() + seconds
+        while f"{self.half} ready on" not in (text := self.log.read_text(errors="replace")):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise NotReady(f"{self.half} of {self.root}:\n{text[-2000:]}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Let it finish what it has accepted, and take down whatever is left of it."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Services:
+    """Those that run. At the end of its block all are stopped, the last one first."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._started: list[Service] = []
+
+    def start(self, half: str, root: Path, *flags: str, port: int = 0) -> Service:
+        log = self._logs / f"{len(self._started)}-{half}.log"
+        self._started.append(Service(half, root, port or free_port(), flags, log))
+        return self._started[-1]
+
+    def __enter__(self) -> "Services":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in reversed(self._started):
+            service.stop()
+
+
+@dataclass
+class Load:
+    """What became of the questions so far. errors: how many, by what was said."""
+
+    asked: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def failed(self) -> int:
+        return sum(self.errors.values())
+
+    def add(self, error: str) -> None:
+        """One more; empty: it was answered."""
+        with self._lock:
+            self.asked += 1
+            if error:
+                self.errors[error] += 1
+
+
+Ask = Callable[[Client, int], object]
+
+
+@contextlib.contextmanager
+def load(target: str, clients: int, ask: Ask) -> Iterator[Load]:
+    """So many clients at once, each asking again when it has its answer, for the time of the block.
+
+    ask: given a client and the number of the question; raises LuvcError where it fails.
+    """
+    found, over = Load(), threading.Event()
+
+    def run(first: int) -> None:
+        number = first
+        # One channel each, as so many applications have.
+        with Client(target) as client:
+            while not over.is_set():
+                error = ""
+                try:
+                    ask(client, number)
+                except LuvcError as failed:
+                    error = f"{failed.code}: {failed.message[:200]}"
+                found.add(error)
+                number += clients
+
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(_STOP_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,54 @@
+"""Questions that leave a trace in every metric: pictures new and old, refusals, a failing store."""
+
+import io
+import itertools
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from luvc import Client, InvalidArgument, LuvcError
+from PIL import Image
+
+# Answers of several pieces, so that there is time between them.
+_TOKENS = 12
+
+
+@contextmanager
+def traffic(endpoint: str) -> Iterator[list[str]]:
+    """Asks without pause for the time of the block. Gives what failed that should not have."""
+    over, failures = threading.Event(), list[str]()
+    thread = threading.Thread(target=_ask, args=(endpoint, over, failures), name="traffic")
+    thread.start()
+    try:
+        yield failures
+    finally:
+        over.set()
+        thread.join(120)
+
+
+def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
+    with Client(endpoint) as client:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            try:
+                client.ask("What colour?", picture(number // 2), max_tokens=_TOKENS, timeout=60)
+            except LuvcError as error:
+                failures.append(str(error))
+            try:
+                client.ask("What is this?", b"no picture", timeout=60)
+            except InvalidArgument:
+                over.wait(0.2)
+
+
+def picture(seed: int) -> bytes:
+    """A PNG of 448x448, another one for each seed."""
+    image = Image.new("RGB", (448, 448), "white")
+    draw = random.Random(seed)
+    for _ in range(4):
+        x, y = draw.randrange(0, 400, 56), draw.randrange(0, 400, 56)
+        image.paste(draw.choice(["red", "green", "blue", "black"]), (x, y, x + 48, y + 48))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

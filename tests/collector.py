@@ -1,0 +1,80 @@
+"""A collector of OpenTelemetry: the standard's own gRPC service, which keeps what it is sent."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from opentelemetry.proto.collector.trace.v1 import (
+    trace_service_pb2,
+    trace_service_pb2_grpc,
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A span that arrived. path: the names of those above it, the topmost first, and its own, each
+    with its service."""
+
+    path: tuple[str, ...]
+    trace_id: bytes
+    code: str
+    start: int
+    end: int
+
+
+@dataclass
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """Threads of the gRPC server write; the test reads."""
+
+    endpoint: str = ""
+    _spans: dict[bytes, tuple[str, Any]] = field(default_factory=dict)
+
+    def Export(self, request: Any, context: Any) -> Any:
+        for resource in request.resource_spans:
+            about = {a.key: a.value.string_value for a in resource.resource.attributes}
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    self._spans[span.span_id] = (about["service.name"], span)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    @property
+    def seen(self) -> list[Seen]:
+        """All spans whose ancestors have arrived, too, by path."""
+        found = []
+        for _, span in list(self._spans.values()):
+            path, above = [], span.span_id
+            while above in self._spans:
+                service, one = self._spans[above]
+                path.append(f"{service}: {one.name}")
+                above = one.parent_span_id
+            if not above:
+                codes = {a.key: a.value.string_value for a in span.attributes}
+                code = codes.get("rpc.response.status_code", "")
+                times = span.start_time_unix_nano, span.end_time_unix_nano
+                found.append(Seen(tuple(reversed(path)), span.trace_id, code, *times))
+        return sorted(found, key=lambda seen: seen.path)
+
+    def wait_for(self, ready: Callable[[list[Seen]], bool], seconds: float) -> list[Seen]:
+        """All spans once they are as they should be, or when the time is over."""
+        end = time.monotonic() + seconds
+        while not ready(self.seen) and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.seen
+
+
+@contextlib.contextmanager
+def collector() -> Iterator[Collector]:
+    """A collector that listens."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    collecting = Collector()
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collecting, server)
+    collecting.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield collecting
+    finally:
+        server.stop(None).wait()

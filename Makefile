@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
 
-.PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
-	bench-towers bench-wire bench-break-case deploy-check format protos release-protos clean
+.PHONY: help setup demo serve test check bench-accuracy bench-chaos bench-fidelity bench-llm \
+	bench-serve bench-store bench-towers bench-wire bench-break-case deploy-check format protos \
+	release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
@@ -13,8 +14,10 @@ help:
 	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make bench-chaos      both services under fire: what becomes of each request (QUICK=1: less)"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
 	@echo "make bench-serve      both services under load"
+	@echo "make bench-store      inline or fetched, kept or encoded again, eight bits or sixteen"
 	@echo "make bench-towers     time of real vision towers, with merging and without"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
@@ -56,11 +59,17 @@ deploy-check: setup
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy
 
+bench-chaos: setup
+	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick)
+
 bench-llm: setup
 	$(BIN)/python -m benchmarks.llm
 
 bench-serve: setup
 	$(BIN)/python -m benchmarks.serve
+
+bench-store: setup
+	$(BIN)/python -m benchmarks.store
 
 bench-towers: setup
 	$(BIN)/python -m benchmarks.towers

@@ -5,7 +5,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -27,7 +26,7 @@ from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
 from luvc_core.engine.engine import Engine, Session
 from luvc_core.engine.scheduler import Limits
-from luvc_core.logs import of_request, set_up
+from luvc_core.logs import of_request, request_id_of, set_up
 from luvc_core.models.registry import load_language
 from luvc_core.slots import Slots
 
@@ -53,6 +52,7 @@ class Decoder:
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
         self._metrics = Metrics()
         sample_for_ever(self._metrics, self._load)
+        log.info("the replica is ready: %s", self._engine.language.identity)
 
     def _load(self) -> Load:
         load = self._streams.load
@@ -66,7 +66,7 @@ class Decoder:
     async def Generate(
         self, request: decoder_pb2.DecoderServiceGenerateRequest, grpc_context: RayServegRPCContext
     ) -> AsyncGenerator[Response]:
-        request_id = request.request_id[:100] or uuid.uuid4().hex
+        request_id = request_id_of(request.request_id)
         code = grpc.StatusCode.CANCELLED
         try:
             async with aclosing(self._answer(request, request_id)) as responses:

@@ -46,8 +46,10 @@ def test_no_input_breaks_an_edge(edge: str, edges: Edges, strategies: dict[str, 
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused(name: str, edges: Edges) -> None:
-    assert outcome(edges.media, BOMBS[name]).code == "INVALID_ARGUMENT"
+def test_bombs_do_no_harm(name: str, edges: Edges) -> None:
+    # Where only what is not looked at is large, the picture is as good as any.
+    harmless = name in ("many texts", "exif")
+    assert outcome(edges.media, BOMBS[name]).code == ("OK" if harmless else "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)

@@ -211,3 +211,27 @@ async def test_harmed_values_are_never_served(
     assert same(entry.tokens, tokens())
     assert oven.count == 2
     assert cache.counts.bad_values + cache.counts.failures == 1
+
+
+async def test_whoever_leaves_while_claiming_leaves_no_lease(server: ValkeyServer) -> None:
+    class Slow(RedisStore):
+        """Its caller does not know yet that the lease is taken."""
+
+        async def claim(self, key: str, owner: str) -> bool:
+            taken = await super().claim(key, owner)
+            claimed.set()
+            await asyncio.sleep(10)
+            return taken
+
+    claimed = asyncio.Event()
+    store = Slow(url(server), 10**6, ttl=60, timeout=5.0)
+    asking = asyncio.create_task(cache_over(store).get(KEY, Oven().make, Deadline.after(20)))
+    async with asyncio.timeout(20):
+        await claimed.wait()
+    assert raw(server).keys("*lease*")
+    asking.cancel()
+    await asyncio.wait([asking], timeout=5)
+    async with asyncio.timeout(0.5):
+        while raw(server).keys("*lease*"):
+            await asyncio.sleep(0.01)
+    await store.close()

@@ -168,7 +168,13 @@ async def send(channel: grpc.aio.Channel, data: bytes, patience: float) -> Outco
     start = time.monotonic()
     generate: Any = channel.unary_stream(_RAW)
     call = generate(data, timeout=patience, metadata=metadata_of(KEYS["one"]))
-    code = (await call.code()).name
+    try:
+        # Until all is read there is no code.
+        async for _ in call:
+            pass
+        code = "OK"
+    except grpc.aio.AioRpcError as error:
+        code = error.code().name
     took = time.monotonic() - start
     late = code == "DEADLINE_EXCEEDED" and took > 0.95 * patience
     return Outcome("hung" if late else _ending(code), code, took)

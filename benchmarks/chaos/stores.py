@@ -43,7 +43,7 @@ async def _case(stage: Stage, name: str) -> Row:
     facts = {
         "store_failures": after[_FAILURES] - before[_FAILURES],
         "bad_values": after[_BAD] - before[_BAD],
-        "sent_along": after["luvc_degradations_total"] - before["luvc_degradations_total"],
+        "degradations": after["luvc_degradations_total"] - before["luvc_degradations_total"],
     }
     noticed = _NOTICED.get(name.partition(":")[0])
     demands = {

@@ -17,12 +17,13 @@ from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import BUILT_IN
 from luvc_core.tokens import VisionTokens
 
-HALVES = OimSettings(keep_rows=0.5, keep_columns=0.5)
-# `halves` is the least merging at which eight bits make it an eighth.
+_SPU = BUILT_IN.get("lossless").spu
+# Halves in eight bits would be an eighth, but for the 16 bytes that say where a token stands.
 COMPRESSIONS = (
     BUILT_IN.get("lossless"),
     BUILT_IN.get("max"),
-    Compression("halves", HALVES, BUILT_IN.get("lossless").spu),
+    Compression("half of rows and columns", OimSettings(keep_rows=0.5, keep_columns=0.5), _SPU),
+    Compression("0.4 of rows and columns", OimSettings(keep_rows=0.4, keep_columns=0.4), _SPU),
 )
 KINDS = ("movement", "order", "change")
 

@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
 
-.PHONY: help setup demo serve test check bench-accuracy bench-fidelity bench-llm bench-serve \
-	bench-peers bench-tower bench-where bench-wire bench-break-case bench-upgrade bench-scale \
-	deploy-check stack format protos release-protos clean
+.PHONY: help setup demo serve test check bench-accuracy bench-chaos bench-fidelity bench-llm \
+	bench-serve bench-peers bench-store bench-tower bench-where bench-wire bench-break-case \
+	bench-upgrade bench-scale deploy-check stack format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
@@ -15,11 +15,13 @@ help:
 	@echo "make stack            what compose.yaml starts, without Docker (CHECK=1: are queries answered?)"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make bench-chaos      both services under fire: what becomes of each request (QUICK=1: less)"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
 	@echo "make bench-serve      both services under load"
 	@echo "make bench-peers      against vLLM on CPU and stock transformers (installs 3.5 GB)"
 	@echo "make bench-tower      time of real vision towers, with merging and without"
 	@echo "make bench-where      where the time goes, against what the machine can do"
+	@echo "make bench-store      inline or fetched, kept or encoded again, eight bits or sixteen"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
 	@echo "make bench-upgrade    the release before beside today's halves, under load (RELEASE=v0.1.0)"
@@ -71,6 +73,9 @@ stack: setup .venv/prometheus
 bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy
 
+bench-chaos: setup
+	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick)
+
 bench-llm: setup
 	$(BIN)/python -m benchmarks.llm
 
@@ -93,6 +98,9 @@ bench-tower: setup
 
 bench-where: setup
 	$(BIN)/python -m benchmarks.where
+
+bench-store: setup
+	$(BIN)/python -m benchmarks.store
 
 bench-wire: setup
 	$(BIN)/python -m benchmarks.wire

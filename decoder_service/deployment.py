@@ -5,7 +5,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
@@ -30,7 +29,7 @@ from decoder_service.streams import Streams
 from luvc_core.deadline import Deadline
 from luvc_core.engine.engine import Engine, Session
 from luvc_core.engine.scheduler import Limits
-from luvc_core.logs import of_request, set_up
+from luvc_core.logs import of_request, request_id_of, set_up
 from luvc_core.models.registry import load_language
 from luvc_core.slots import Slots
 
@@ -57,6 +56,7 @@ class Decoder(Health):
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
         self._metrics = Metrics()
         sample_for_ever(self._metrics, self._load)
+        log.info("the replica is ready: %s", self._engine.language.identity)
 
     def _load(self) -> Load:
         load = self._streams.load
@@ -81,7 +81,7 @@ class Decoder(Health):
     async def Generate(
         self, request: decoder_pb2.DecoderServiceGenerateRequest, grpc_context: RayServegRPCContext
     ) -> AsyncGenerator[Response]:
-        request_id = request.request_id[:100] or uuid.uuid4().hex
+        request_id = request_id_of(request.request_id)
         code = grpc.StatusCode.CANCELLED
         span = traces.span(f"{SERVICE}/Generate", "server", grpc_context.invocation_metadata())
         span.note(luvc__request_id=request_id)

@@ -17,7 +17,7 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 
 from luvc_core.buckets import GAP, LATENCY, STAGE
 
-SAMPLE_SECONDS = 2.0
+SAMPLE_SECONDS = 0.5
 # Of luvc.v1.StageTimes, those that a replica measures.
 STAGES = ("prefill_queue", "prefill", "decode")
 

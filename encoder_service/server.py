@@ -20,6 +20,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.decoder_client import DecoderClient
 from encoder_service.metrics import Metrics
 from encoder_service.plane import TokenPlane
+from encoder_service.readable import ReadableCheck
 from encoder_service.servicer import SERVICE, EncoderServicer
 from encoder_service.tenants import KeyCheck, Tenants
 from encoder_service.vision import Vision
@@ -112,10 +113,11 @@ def make_server(
     servicer: EncoderServicer, tenants: Tenants, metrics: Metrics, config: EncoderConfig
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer, int]:
     """A server with health and reflection, not started yet, and the port that it got."""
+    # Which call it was is the caller's word, and no label.
+    refused = partial(metrics.ended, "any")
     server = grpc.aio.server(
         options=_options(config),
-        # Which call it was is the caller's word, and no label.
-        interceptors=[KeyCheck(tenants, partial(metrics.ended, "any"))],
+        interceptors=[KeyCheck(tenants, refused), ReadableCheck(refused)],
         # Each request at work may have its decoder fetch what it was promised.
         maximum_concurrent_rpcs=2 * config.max_active + config.max_waiting + _SPARE_CALLS,
     )

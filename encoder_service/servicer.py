@@ -28,7 +28,7 @@ from encoder_service.tenants import Tenants
 from luvc_core.config import Compression
 from luvc_core.deadline import Deadline
 from luvc_core.errors import InvalidInput, TokensLost
-from luvc_core.logs import of_request
+from luvc_core.logs import of_request, request_id_of
 from luvc_core.profiles import Profiles
 from luvc_core.slots import Slots
 
@@ -63,7 +63,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def Generate(self, request: encoder_pb2.GenerateRequest, context: Any) -> None:
         arrival = time.monotonic()
-        request_id = request.request_id[:100] or uuid.uuid4().hex
+        request_id = request_id_of(request.request_id)
         async with self._call("Generate", context, request_id) as span:
             asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import uuid
 from typing import Literal
 
 LogFormat = Literal["text", "json"]
@@ -35,3 +36,9 @@ def set_up(level: str, form: str, text: str) -> None:
 def of_request(request_id: str) -> dict[str, str]:
     """The `extra` of a record about a request."""
     return {"request_id": request_id}
+
+
+def request_id_of(given: str) -> str:
+    """The id that a caller gave, without what could pass for another line of the log, and at most
+    100 characters of it; a new one where nothing is left."""
+    return "".join(c for c in given[:100] if c.isprintable()) or uuid.uuid4().hex

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,15 +58,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def service(name: str, endpoint: str, log: Path, *flags: str) -> Iterator[Service]:
-    """`python -m <name>_service`, started but perhaps not ready."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("LUVC_", "RAY_"))}
+def service(
+    name: str, endpoint: str, log: Path, *flags: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    """`python -m <name>_service`, started but perhaps not ready. environ: variables besides those
+    of this process, which hands on none of the services' or of Ray's."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LUVC_", "RAY_"))}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", f"{name}_service", *flags, *COMMON],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environ,
+            env=inherited | dict(environ or {}),
             start_new_session=True,
         )
     try:

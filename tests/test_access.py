@@ -1,5 +1,6 @@
 """Who may ask: API keys, tenants that never meet, TLS in both directions."""
 
+import asyncio
 import datetime
 import hashlib
 import ipaddress
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from luvc import AsyncClient, Tls, Unauthenticated, Unavailable
+from luvc.cli import main
 from luvc.v1 import encoder_pb2
 
 from encoder_service.config import EncoderConfig
@@ -151,3 +153,41 @@ async def test_only_certified_callers_ask_and_fetch(
                     await client.ask("What?", retries=0, timeout=5)
         call = plain.FetchTokens(encoder_pb2.FetchTokensRequest(handle="x"), timeout=5)
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_command_line_shows_its_key_and_certificate(
+    vision: VisionHalf,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.issue()
+    secret, empty = tmp_path / "secret", tmp_path / "empty"
+    secret.write_text("k1\n")
+    empty.touch()
+    settings = {"tls_cert": cert, "tls_key": key, "tls_client_ca": authority.pem}
+    own_cert, own_key = authority.issue()
+    tls = ["--ca-file", authority.pem, "--cert-file", own_cert, "--key-file", own_key]
+
+    async def ask_by(*flags: str) -> int:
+        where = ["--endpoint", endpoint, "--timeout", "30", "--max-tokens", "2"]
+        return await asyncio.to_thread(main, ["ask", "What?", *where, *flags])
+
+    async with (
+        decoder(checkpoint) as (back, _),
+        encoder(vision, back, api_keys=key_file(tmp_path, one="k1"), **settings) as (endpoint, _),
+    ):
+        assert await ask_by(*tls, "--api-key", str(secret)) == 0
+        assert await ask_by(*tls) == 1
+        assert "UNAUTHENTICATED" in capsys.readouterr().err
+        monkeypatch.setenv("LUVC_API_KEY", "k1")
+        assert await ask_by(*tls) == 0
+    for flags, text in (
+        (tls[:4], "--key-file go together"),
+        (["--api-key", str(empty)], "is empty"),
+        (["--api-key", str(tmp_path / "none")], "No such file"),
+    ):
+        assert await ask_by(*flags) == 2
+        assert text in capsys.readouterr().err

@@ -11,6 +11,8 @@ from benchmarks import report, tower, tower_runs, wire
 from benchmarks.flat import Recorder, displacement, merge_flat
 from benchmarks.random_towers import Geometry, build
 from benchmarks.seams import Merge, merging_by
+from benchmarks.store.repeats import REPEATS, mixed
+from benchmarks.store.threshold import Point, best_threshold
 from luvc_core.algorithms.merging import TokenGrid, merge_grid
 from luvc_core.config import OimSettings
 from luvc_core.models import tower as tower_module
@@ -120,3 +122,25 @@ def test_results_of_other_towers_stay_and_count_in_the_ratios(
     }  # fmt: skip
     tower.draw([{**kept["rows"][0], "plain_s": 2.0}])
     assert (tmp_path / "tower.png").is_file()
+
+
+def test_tokens_travel_inline_up_to_where_fetching_is_faster() -> None:
+    def points(inline: list[float], encoder: list[float]) -> list[Point]:
+        ways = {"inline": inline, "encoder": encoder, "redis": encoder}
+        return [
+            Point(w, 10 * (i + 1), ms, ms)
+            for w, found in ways.items()
+            for i, ms in enumerate(found)
+        ]
+
+    assert best_threshold(points([1, 2, 9], [4, 4, 5])) == 20
+    # A margin below what can be told from noise is none.
+    assert best_threshold(points([1, 2, 5.1], [4, 4, 5])) == 30
+    assert best_threshold(points([4, 5], [1, 2])) == 0
+
+
+def test_four_of_five_requests_are_repeats() -> None:
+    asked = mixed(20)
+    assert len(asked) == 20
+    assert len({q.files for q in asked}) == round(20 * (1 - REPEATS))
+    assert asked == mixed(20)

@@ -1,19 +1,22 @@
 """The thin client on its own: what it needs, what it sends, how failures look."""
 
+import asyncio
 import io
 import json
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from luvc import Client, InvalidArgument, Message, Unavailable
+from luvc import AsyncClient, Client, InvalidArgument, LuvcError, Message, Unavailable
 from luvc.answers import usage_dict
 from luvc.cli import main
 from luvc.errors import from_rpc
 from luvc.requests import Options, conversation, media_of, question_about
-from luvc.v1 import chat_pb2, usage_pb2
+from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc, usage_pb2
 from PIL import Image
 
 
@@ -107,3 +110,50 @@ def test_the_command_line_says_what_is_wrong(
     captured = capsys.readouterr()
     assert captured.err.startswith("luvc: UNAVAILABLE")
     assert captured.out == ""
+
+
+class _Falters(encoder_pb2_grpc.EncoderServiceServicer):
+    """A service that is lost in the middle of its first answer."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.calls += 1
+        yield encoder_pb2.GenerateResponse(text="one ")
+        if self.calls == 1:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        yield encoder_pb2.GenerateResponse(text="two")
+
+
+async def test_what_nobody_has_seen_is_asked_for_again() -> None:
+    server, falters = grpc.aio.server(), _Falters()
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(falters, server)
+    endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with AsyncClient(endpoint) as client:
+            assert (await client.ask("count", timeout=20)).text == "one two"
+            falters.calls = 0
+            stream = client.stream("count", timeout=20)
+            assert await anext(aiter(stream)) == "one "
+            with pytest.raises(Unavailable):
+                await stream.answer()
+            assert falters.calls == 1
+        falters.calls = 0
+        with Client(endpoint) as client:
+            answer = await asyncio.to_thread(client.ask, "count", timeout=20)
+            assert (answer.text, falters.calls) == ("one two", 2)
+    finally:
+        await server.stop(None)
+
+
+async def test_cancelling_a_stream_is_not_cancelling_its_reader() -> None:
+    async with AsyncClient("localhost:1") as client:
+        stream = client.stream("anyone?", timeout=20)
+        reading = asyncio.create_task(stream.answer())
+        await asyncio.sleep(0)
+        stream.cancel()
+        with pytest.raises(LuvcError) as caught:
+            await reading
+        assert caught.value.code in ("CANCELLED", "UNAVAILABLE")

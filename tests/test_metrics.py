@@ -19,7 +19,7 @@ from ray._private.telemetry.open_telemetry_metric_recorder import OpenTelemetryM
 import decoder_service.metrics
 import encoder_service.metrics
 from deploy.check.queries import exported
-from luvc_core.logs import JsonLines, of_request
+from luvc_core.logs import JsonLines, of_request, request_id_of
 from luvc_core.models.base import VisionHalf
 from tests.asking import PICTURES
 from tests.halves import decoder, encoder
@@ -129,6 +129,12 @@ def test_a_line_of_json_holds_the_request_id(caplog: pytest.LogCaptureFixture) -
         "request r1 ended",
         "info",
     )
+
+
+def test_an_id_cannot_pass_for_a_line_of_the_log() -> None:
+    assert request_id_of("a\nERROR forged\x1b[31m") == "aERROR forged[31m"
+    assert request_id_of("x" * 200) == "x" * 100
+    assert len(request_id_of("\n")) == 32
 
 
 async def test_the_probe_tells_who_serves(

@@ -17,6 +17,7 @@ from luvc_core.store.base import Store, StoreFailed
 from luvc_core.store.blob import to_blob
 from luvc_core.store.cache import TokenCache
 from luvc_core.store.redis import RedisStore
+from tests.services import free_port
 from tests.test_codec import IDENTITY, tokens
 from tests.test_store import KEY, Oven, gather, inline, same
 from tests.valkey import shared_valkey, url, valkey
@@ -211,3 +212,45 @@ async def test_harmed_values_are_never_served(
     assert same(entry.tokens, tokens())
     assert oven.count == 2
     assert cache.counts.bad_values + cache.counts.failures == 1
+
+
+async def test_whoever_leaves_while_claiming_leaves_no_lease(server: ValkeyServer) -> None:
+    class Slow(RedisStore):
+        """Its caller does not know yet that the lease is taken."""
+
+        async def claim(self, key: str, owner: str) -> bool:
+            taken = await super().claim(key, owner)
+            claimed.set()
+            await asyncio.sleep(10)
+            return taken
+
+    claimed = asyncio.Event()
+    store = Slow(url(server), 10**6, ttl=60, timeout=5.0)
+    asking = asyncio.create_task(cache_over(store).get(KEY, Oven().make, Deadline.after(20)))
+    async with asyncio.timeout(20):
+        await claimed.wait()
+    assert raw(server).keys("*lease*")
+    asking.cancel()
+    await asyncio.wait([asking], timeout=5)
+    async with asyncio.timeout(0.5):
+        while raw(server).keys("*lease*"):
+            await asyncio.sleep(0.01)
+    await store.close()
+
+
+async def test_after_a_restart_one_failure_is_all() -> None:
+    server = ValkeyServer(port=free_port(), config={"save": "", "appendonly": "no"})
+    server.start()
+    try:
+        store = open_at(url(server))
+        # As many connections as calls at once.
+        await asyncio.gather(*(store.get(str(i)) for i in range(8)))
+        server.terminate()
+        server.start()
+        with pytest.raises(StoreFailed):
+            await store.get("a")
+        await asyncio.sleep(1.1)
+        assert await asyncio.gather(*(store.get(str(i)) for i in range(8))) == [None] * 8
+        await store.close()
+    finally:
+        server.terminate()

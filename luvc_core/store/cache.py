@@ -105,10 +105,11 @@ class TokenCache:
         if store is not None:
             owner = secrets.token_hex(16)
             try:
-                found = await self._look_until_claimed(store, key, owner)
-                if found:
+                if found := await self._look(store, key):
                     return found
                 async with _leased(store, key, owner):
+                    if found := await self._look_until_claimed(store, key, owner):
+                        return found
                     return await self._make(store, key, make)
             except StoreFailed as error:
                 trouble = self._failed(error, strict)
@@ -117,15 +118,13 @@ class TokenCache:
     async def _look_until_claimed(self, store: Store, key: str, owner: str) -> Entry | None:
         """The value, ours or another encoder's; None once it is ours to make, lease in hand."""
         wait = _FIRST_LOOK_SECONDS
-        while not (found := await self._look(store, key)):
-            if await store.claim(key, owner):
-                # Its last owner may have finished after our look.
-                if found := await self._look(store, key):
-                    await store.release(key, owner)
-                return found
+        while not await store.claim(key, owner):
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, _LAST_LOOK_SECONDS)
-        return found
+            if found := await self._look(store, key):
+                return found
+        # Its last owner may have finished after our look.
+        return await self._look(store, key)
 
     async def _look(self, store: Store, key: str) -> Entry | None:
         blob = await store.get(key)
@@ -170,7 +169,8 @@ class TokenCache:
 
 @asynccontextmanager
 async def _leased(store: Store, key: str, owner: str) -> AsyncIterator[None]:
-    """Keep a lease that is in hand for the time of the block, then give it back.
+    """Keep a lease that is taken in the block, and give it back: whoever is cancelled while taking
+    it may have it already.
 
     A store that fails meanwhile costs at most another encode.
     """

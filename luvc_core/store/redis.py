@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -100,6 +101,9 @@ class RedisStore(Store):
             # A refusal, such as that of a full store, comes at once and says nothing of the rest.
             if not isinstance(error, ResponseError):
                 self._paused_until = time.monotonic() + _PAUSE_SECONDS
+                # After a restart every idle connection is dead, and would fail once more.
+                with suppress(RedisError, OSError):
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
             log.warning("the store at %s failed: %s: %s", self._place, why, error)
             raise StoreFailed(f"the store at {self._place} failed: {why}") from None
 

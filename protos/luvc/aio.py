@@ -35,7 +35,8 @@ class AsyncClient:
 
     async def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
         """The whole answer to a question about pictures and clips."""
-        return await self.stream(question, *media, **options).answer()
+        messages = question_about(question, media)
+        return await self._start(messages, Options(**options), whole=True).answer()
 
     def stream(self, question: str, *media: MediaLike, **options: Any) -> "AsyncAnswerStream":
         """The answer piece by piece: iterate for text, then await `.answer()`."""
@@ -45,11 +46,13 @@ class AsyncClient:
         """The answer to a conversation of several turns, piece by piece."""
         return self._start(conversation(messages), Options(**options))
 
-    def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AsyncAnswerStream":
+    def _start(
+        self, messages: list[chat_pb2.ChatMessage], options: Options, whole: bool = False
+    ) -> "AsyncAnswerStream":
         attempts = Attempts(messages, options, self._kept)
         metadata = (*self._metadata, *attempts.metadata)
         generate = partial(self._stub.Generate, metadata=metadata)
-        return AsyncAnswerStream(generate, attempts)
+        return AsyncAnswerStream(generate, attempts, whole)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -67,9 +70,15 @@ class AsyncClient:
 
 
 class AsyncAnswerStream:
-    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
+    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once.
 
-    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
+    whole: nobody reads the text before its end, so that it may begin anew after a failure.
+    """
+
+    def __init__(
+        self, generate: Callable[..., Any], attempts: Attempts, whole: bool = False
+    ) -> None:
+        self._whole = whole
         self._generate = generate
         self._attempts = attempts
         self._pieces: list[str] = []
@@ -88,6 +97,13 @@ class AsyncAnswerStream:
                         yield response.text
                 self._done = True
                 self._attempts.answered(self._last)
+            except asyncio.CancelledError:
+                # `cancel` ends this call, and not the task that reads it.
+                task = asyncio.current_task()
+                if not self._cancelled.is_set() or (task and task.cancelling()):
+                    raise
+                self._done = True
+                raise LuvcError("CANCELLED", "the caller has cancelled") from None
             except grpc.RpcError as failed:
                 await self._again_after(from_rpc(failed))
 
@@ -108,7 +124,8 @@ class AsyncAnswerStream:
 
     async def _again_after(self, error: LuvcError) -> None:
         """Send once more, or raise the error."""
-        pause = None if self._pieces else self._attempts.pause_after(error)
+        shown = self._pieces and not self._whole
+        pause = None if shown else self._attempts.pause_after(error)
         if pause is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._cancelled.wait(), pause)
@@ -116,4 +133,5 @@ class AsyncAnswerStream:
             self._done = True
             self._attempts.failed(error)
             raise error from None
+        self._pieces.clear()
         self._send()

@@ -1,4 +1,4 @@
-"""What the clients do about a failure before any text has come: send again, or give up.
+"""What the clients do about a failure before anybody has seen text: send again, or give up.
 
 Nothing is lost by sending a question again: the server ends an earlier attempt with the same key.
 """
@@ -81,7 +81,7 @@ class Attempts:
         return self._options.request(messages, self.left, self._key)
 
     def pause_after(self, error: LuvcError) -> float | None:
-        """Seconds to wait before sending again; None to give up. Only before any text has come."""
+        """Seconds to wait before sending again; None to give up. Not once text was seen."""
         self._span.event(error.code)
         if self._by_digest and isinstance(error, NotFound):
             self._kept.forget(self._digests)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from luvc import traces
 from luvc.answers import Answer
 from luvc.calibrate import add_parser, calibrate
+from luvc.cli_access import access_of, add_access
 from luvc.client import Client
 from luvc.errors import LuvcError
 from luvc.model_stack import is_installed
@@ -82,6 +83,7 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         metavar="SECONDS",
         help="time for the whole answer (default: %(default)s)",
     )
+    add_access(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -152,10 +154,12 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def ask(options: argparse.Namespace) -> int:
-    """Ask one question; 0 when answered, 1 when the call failed, 2 when a file cannot be read."""
+    """Ask one question; 0 when answered, 1 when the call failed, 2 when a file cannot
+    be read or flags make no sense."""
     traces.set_up("luvc")
     try:
-        with Client(options.endpoint) as client:
+        access = access_of(options)
+        with Client(options.endpoint, api_key=access.api_key, tls=access.tls) as client:
             stream = client.stream(
                 options.question,
                 *options.files,
@@ -174,6 +178,9 @@ def ask(options: argparse.Namespace) -> int:
             answer = stream.answer
     except OSError as error:
         print(f"luvc: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"luvc: {error}", file=sys.stderr)
         return 2
     except LuvcError as error:
         print(f"luvc: {error}", file=sys.stderr)

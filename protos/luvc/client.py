@@ -44,7 +44,8 @@ class Client:
 
     def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
         """The whole answer to a question about pictures and clips."""
-        return self.stream(question, *media, **options).answer
+        messages = question_about(question, media)
+        return self._start(messages, Options(**options), whole=True).answer
 
     def stream(self, question: str, *media: MediaLike, **options: Any) -> "AnswerStream":
         """The answer piece by piece: iterate for text, then read `.answer`."""
@@ -54,11 +55,13 @@ class Client:
         """The answer to a conversation of several turns, piece by piece."""
         return self._start(conversation(messages), Options(**options))
 
-    def _start(self, messages: list[chat_pb2.ChatMessage], options: Options) -> "AnswerStream":
+    def _start(
+        self, messages: list[chat_pb2.ChatMessage], options: Options, whole: bool = False
+    ) -> "AnswerStream":
         attempts = Attempts(messages, options, self._kept)
         metadata = (*self._metadata, *attempts.metadata)
         generate = partial(self._stub.Generate, metadata=metadata)
-        return AnswerStream(generate, attempts)
+        return AnswerStream(generate, attempts, whole)
 
     def close(self) -> None:
         self._channel.close()
@@ -76,9 +79,15 @@ class Client:
 
 
 class AnswerStream:
-    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
+    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once.
 
-    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
+    whole: nobody reads the text before its end, so that it may begin anew after a failure.
+    """
+
+    def __init__(
+        self, generate: Callable[..., Any], attempts: Attempts, whole: bool = False
+    ) -> None:
+        self._whole = whole
         self._generate = generate
         self._attempts = attempts
         self._pieces: list[str] = []
@@ -118,9 +127,11 @@ class AnswerStream:
 
     def _again_after(self, error: LuvcError) -> None:
         """Send once more, or raise the error."""
-        pause = None if self._pieces else self._attempts.pause_after(error)
+        shown = self._pieces and not self._whole
+        pause = None if shown else self._attempts.pause_after(error)
         if pause is None or self._cancelled.wait(pause):
             self._done = True
             self._attempts.failed(error)
             raise error from None
+        self._pieces.clear()
         self._send()

@@ -82,9 +82,9 @@ def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
 class Options:
     """How to answer. What is None is left to the server. `timeout` is in seconds, for all attempts.
 
-    retries: how often a question that the service did not take, or lost before any text came, is
-    sent again. degradation: what is accepted rather than a failure; usage says what was done.
-    token_codec: how visual tokens travel to the decoder; int8 is smaller and not exact.
+    retries: how often a question that the service did not take, or lost before the caller had any
+    text of it, is sent again. degradation: what is accepted rather than a failure; usage says what
+    was done. token_codec: how visual tokens travel to the decoder; int8 is smaller and not exact.
     """
 
     profile: str | None = None

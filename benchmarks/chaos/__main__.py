@@ -1,0 +1,43 @@
+"""`python -m benchmarks.chaos`: the cases, their table, and `results/chaos.json`."""
+
+import argparse
+import asyncio
+import os
+import sys
+from dataclasses import asdict, replace
+
+from benchmarks import report
+from benchmarks.chaos.outcomes import table
+from benchmarks.chaos.runs import CASES, QUICK_CASES, run
+from benchmarks.chaos.stage import QUICK, Size
+
+
+def main() -> int:
+    """Run, print and write; returns 1 where a case is not as it must be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less of all; results are not kept")
+    parser.add_argument(
+        "--only", nargs="+", choices=CASES, metavar="CASE",
+        help=f"add rows of these to what was kept: {', '.join(CASES)}",
+    )  # fmt: skip
+    parser.add_argument("--patience", type=float, help="seconds for an answer, on a slow machine")
+    parser.add_argument("--load", type=int, help="callers at once")
+    o = parser.parse_args()
+    size = QUICK if o.quick else Size()
+    given = {name: value for name in ("patience", "load") if (value := getattr(o, name))}
+    size = replace(size, **given)
+    cases = QUICK_CASES if o.quick else CASES
+    rows = asyncio.run(run([cases[name] for name in o.only or cases if name in cases], size))
+    print(table(rows))
+    machine = report.machine() | {"load": round(os.getloadavg()[0], 1)}
+    content = [asdict(row) for row in rows]
+    name = "chaos_quick" if o.quick else "chaos"
+    if o.only:
+        report.update(name, "case", content, machine)
+    else:
+        report.write(name, {"machine": machine, "rows": content})
+    return 1 if any(row.faults for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""How requests ended, and the row that a case makes of them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import grpc
+
+from benchmarks import report
+
+Ending = Literal["answered", "typed_error", "lost", "wrong", "hung"]
+# Codes that say nothing a caller could act on: whoever ends a call so has lost it.
+_UNTYPED = ("OK", "UNKNOWN", "INTERNAL", "DATA_LOSS")
+TYPED = frozenset(code.name for code in grpc.StatusCode) - set(_UNTYPED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One request's end, its gRPC code, and the seconds that it took.
+
+    answered: with the text given without faults. wrong: with any other. lost: with no code that
+    means anything, or cut short. hung: only the caller's own guard ended it.
+    """
+
+    ending: Ending
+    code: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case. Every request is in exactly one of answered to hung.
+
+    codes: how many ended in each. facts: what else was measured, units in names. faults: what the
+    case demands and did not get.
+    """
+
+    case: str
+    requests: int
+    answered: int
+    typed_errors: int
+    lost: int
+    wrong: int
+    hung: int
+    codes: Mapping[str, int]
+    facts: Mapping[str, float] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+
+
+def row(
+    case: str,
+    outcomes: Sequence[Outcome],
+    facts: Mapping[str, float] | None = None,
+    demands: Mapping[str, bool] | None = None,
+    codes: Sequence[str] | None = None,
+) -> Row:
+    """demands: what must hold besides, by a text that says what is wrong where it does not. codes:
+    those that requests may end in besides OK; None for any that is typed."""
+    ended = Counter(outcome.ending for outcome in outcomes)
+    by_code = Counter(outcome.code for outcome in outcomes)
+    faults = [f"{ended[bad]} {bad}" for bad in ("lost", "wrong", "hung") if ended[bad]]
+    faults += [text for text, holds in (demands or {}).items() if not holds]
+    if codes is not None:
+        faults += [f"{by_code[c]} {c}" for c in by_code if c not in ("OK", *codes)]
+    return Row(
+        case, len(outcomes), ended["answered"], ended["typed_error"], ended["lost"],
+        ended["wrong"], ended["hung"], dict(sorted(by_code.items())), facts or {}, faults,
+    )  # fmt: skip
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line for each case, what was measured in it, and what went wrong."""
+    header = ("case", "requests", "answered", "typed errors", "lost", "wrong", "hung", "codes")
+    lines = [
+        (r.case, r.requests, r.answered, r.typed_errors, r.lost, r.wrong, r.hung, _listed(r.codes))
+        for r in rows
+    ]
+    notes = [f"{r.case}: {_listed(r.facts)}" for r in rows if r.facts]
+    notes += [f"FAULT in {r.case}: {fault}" for r in rows for fault in r.faults]
+    return "\n".join([report.table(header, lines), "", *notes])
+
+
+def _listed(numbers: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {number:g}" for name, number in numbers.items())

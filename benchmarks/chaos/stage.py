@@ -1,0 +1,127 @@
+"""What the cases act on: a decoder of two replicas, three encoders, one Redis, some questions."""
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luvc import AsyncClient
+
+from benchmarks.chaos.load import Asker, Question
+from benchmarks.chaos.processes import Half, Store
+from tests.fixtures import encoded, noise_picture, write_checkpoint
+from tests.services import free_port
+
+KEYS = {"one": "key-of-one", "two": "key-of-two"}
+# The fronts share one store; only the small one refuses much.
+SMALL_QUEUES = ("--max-active", "8", "--max-waiting", "16")
+LARGE_QUEUES = ("--tenant-active", "128", "--tenant-waiting", "128")
+_SIDES = ((160, 120), (120, 160), (224, 224), (112, 336), (280, 140), (84, 84))
+_READY = re.compile(r"pid=(\d+).*the replica is ready")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything. seconds: of a fault. patience: seconds for one answer."""
+
+    crowd: int = 200
+    load: int = 32
+    kills: int = 10
+    seconds: float = 4.0
+    cancels: int = 100
+    equal: int = 64
+    hostile: int = 5000
+    patience: float = 60.0
+    start_seconds: float = 600.0
+
+
+QUICK = Size(crowd=60, load=8, kills=1, seconds=0.5, cancels=20, equal=16, hostile=200)
+
+
+@dataclass
+class Stage:
+    """All of it, running. questions: with the answers given before any harm was done."""
+
+    size: Size
+    checkpoint: str
+    store: Store
+    decoder: Half
+    small: Half
+    one: Half
+    two: Half
+    questions: Sequence[Question] = ()
+    killed: set[int] = field(default_factory=set)
+
+    @property
+    def replicas(self) -> list[int]:
+        """Process ids of the decoder's replicas that are ready."""
+        pids = {int(pid) for pid in _READY.findall(self.decoder.log)} - self.killed
+        return sorted(pid for pid in pids if _is_alive(pid))
+
+    @asynccontextmanager
+    async def asking(
+        self, front: Half, retries: int = 0, tenant: str = "one"
+    ) -> AsyncIterator[Asker]:
+        """Questions to one of the encoders."""
+        async with AsyncClient(front.endpoint, api_key=KEYS[tenant]) as client:
+            yield Asker(client, self.size.patience, retries)
+
+
+@asynccontextmanager
+async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
+    """Everything started and ready, and nothing of it left afterwards."""
+    checkpoint = write_checkpoint(folder / "random")
+    keys = folder / "keys"
+    digests = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
+    keys.write_text("".join(f"{digest} {name}\n" for name, digest in digests.items()))
+    model = ("--model", str(checkpoint))
+    store = Store()
+    decoder = Half(
+        "decoder", free_port(), folder, *model, "--http-port", str(free_port()),
+        "--replicas", "2", "--replica-cpus", "0.5", "--ray-cpus", "2", "--grace", "5",
+        "--store", store.url, "--max-active", "16", "--max-waiting", "32",
+    )  # fmt: skip
+
+    def encoder(*flags: str) -> Half:
+        return Half(
+            "encoder", free_port(), folder, *model, "--decoder", decoder.endpoint,
+            "--api-keys", str(keys), "--store", store.url, "--inline-bytes", "0", *flags,
+        )  # fmt: skip
+
+    fronts = [encoder(*SMALL_QUEUES), encoder(*LARGE_QUEUES), encoder(*LARGE_QUEUES)]
+    halves = [decoder, *fronts]
+    try:
+        # Ray gives its own processes 30 s to come up: nothing else starts meanwhile.
+        decoder.start().wait_ready(size.start_seconds)
+        for front in fronts:
+            front.start()
+        for front in fronts:
+            front.wait_ready(size.start_seconds)
+        stage = Stage(size, str(checkpoint), store, decoder, *fronts)
+        async with stage.asking(stage.one, retries=8) as asker:
+            stage.questions = await asker.learn(_questions())
+        yield stage
+    finally:
+        for half in reversed(halves):
+            half.close()
+        store.close()
+
+
+def _questions() -> list[Question]:
+    """Pictures of all shapes, answers of all lengths."""
+    pictures = [encoded(noise_picture(w, h, i)) for i, (w, h) in enumerate(_SIDES)]
+    return [
+        Question(f"What is picture {i}?", (picture,), 6 + 10 * i)
+        for i, picture in enumerate(pictures)
+    ]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,70 @@
+"""Two tenants with the same picture: the second learns nothing of the first."""
+
+import hashlib
+import statistics
+import time
+
+import grpc
+from luvc.access import metadata_of
+from luvc.requests import Options
+from luvc.v1 import chat_pb2, encoder_pb2_grpc
+
+from benchmarks.chaos.load import Asker
+from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
+from benchmarks.chaos.stage import KEYS, Stage
+from tests.fixtures import encoded, noise_picture
+
+_PAIRS = 12
+
+
+async def tenants(stage: Stage) -> list[Row]:
+    """By digest the first one's pictures are not there; by their data they are encoded again, and
+    take as long as pictures that nobody has sent."""
+    rounds = max(_PAIRS // 2, _PAIRS * stage.size.load // 32)
+    known = [encoded(noise_picture(168, 168, 100 + i)) for i in range(rounds)]
+    fresh = [encoded(noise_picture(168, 168, 200 + i)) for i in range(rounds)]
+    async with stage.asking(stage.one) as first, stage.asking(stage.one, tenant="two") as second:
+        truths = [await _answer(first, picture) for picture in known]
+        by_digest = [await _by_digest(stage, picture) for picture in known]
+        ours, others, outcomes = [], [], []
+        for one, other, (text, _, _) in zip(known, fresh, truths, strict=True):
+            again, reused, took = await _answer(second, one)
+            # Right text made anew; had it been reused, it would be the first one's.
+            outcomes.append(Outcome("wrong" if reused or again != text else "answered", "OK", took))
+            ours.append(took)
+            others.append((await _answer(second, other))[2])
+    ratio = statistics.median(ours) / statistics.median(others)
+    facts = {"time_of_known_to_unknown": round(ratio, 2)}
+    # A hit would take a fraction: what is compared is the whole answer, its encode included.
+    demands = {f"a known picture takes {ratio:.2f} of an unknown one's time": 0.5 < ratio < 2}
+    return [
+        row("another tenant's digests", by_digest, codes=("NOT_FOUND",)),
+        row("another tenant's pictures", outcomes, facts, demands, ()),
+    ]
+
+
+async def _answer(asker: Asker, picture: bytes) -> tuple[str, int, float]:
+    """Text, how much was reused, and seconds. Raises LuvcError."""
+    start = time.monotonic()
+    answer = await asker.client.ask("What?", picture, max_tokens=2, timeout=asker.patience)
+    return answer.text, answer.usage.reused_media_count, time.monotonic() - start
+
+
+async def _by_digest(stage: Stage, picture: bytes) -> Outcome:
+    """The thin client sends what is not kept along, so that this asks past it."""
+    start = time.monotonic()
+    media = chat_pb2.Media(digest_sha256=hashlib.sha256(picture).digest())
+    parts = [chat_pb2.ContentPart(media=media), chat_pb2.ContentPart(text="What?")]
+    message = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=parts)
+    request = Options(max_tokens=2, timeout=stage.size.patience).request([message])
+    async with grpc.aio.insecure_channel(stage.one.endpoint) as channel:
+        generate = encoder_pb2_grpc.EncoderServiceStub(channel).Generate
+        who = metadata_of(KEYS["two"])
+        try:
+            async for _ in generate(request, timeout=stage.size.patience, metadata=who):
+                pass
+            code = "OK"
+        except grpc.aio.AioRpcError as error:
+            code = error.code().name
+    typed = "typed_error" if code in TYPED else "lost"
+    return Outcome("wrong" if code == "OK" else typed, code, time.monotonic() - start)

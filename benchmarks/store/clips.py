@@ -1,0 +1,88 @@
+"""A clip's bytes on the wire against its uncompressed tokens in bfloat16, and the answers that
+eight bits keep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.tasks.files import file_questions
+from encoder_service.codec import tokens_to
+from luvc_core.calibrate.asking import ask
+from luvc_core.config import Compression, OimSettings
+from luvc_core.eight_bits import from_int8, to_int8
+from luvc_core.encode import Encoder
+from luvc_core.engine.engine import Engine
+from luvc_core.models.registry import load_language, load_vision
+from luvc_core.profiles import BUILT_IN
+from luvc_core.tokens import VisionTokens
+
+_SPU = BUILT_IN.get("lossless").spu
+# Halves in eight bits would be an eighth, but for the 16 bytes that say where a token stands.
+COMPRESSIONS = (
+    BUILT_IN.get("lossless"),
+    BUILT_IN.get("max"),
+    Compression("half of rows and columns", OimSettings(keep_rows=0.5, keep_columns=0.5), _SPU),
+    Compression("0.4 of rows and columns", OimSettings(keep_rows=0.4, keep_columns=0.4), _SPU),
+)
+KINDS = ("movement", "order", "change")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Clips under one compression, as they travel.
+
+    fewer: uncompressed bfloat16 bytes by bytes of the message. same: answers as with bfloat16
+    under the same compression; loyalty is their share.
+    """
+
+    profile: str
+    codec: str
+    clips: int
+    fewer: float
+    same: int
+    loyalty: float
+
+
+def measure(model: str, per_kind: int) -> list[Row]:
+    """So many questions of each kind, each about a clip of its own."""
+    encoder, engine = Encoder(load_vision(model)), Engine(load_language(model))
+    asked = [q for kind in KINDS for q in file_questions(kind, per_kind)]
+    rows = []
+    for compression in COMPRESSIONS:
+        tallies = {codec: _Tally() for codec in ("bfloat16", "int8")}
+        for question in asked:
+            patches = [encoder.prepare(file, "clip") for file in question.files]
+            whole = [_in_bf16(t) for t in encoder.encode(patches, compression.oim)]
+            truth = ask(engine, whole, question.question, compression.spu).text
+            small = [_through_int8(tokens) for tokens in whole]
+            text = ask(engine, small, question.question, compression.spu).text
+            tallies["bfloat16"].add(whole, False, True)
+            tallies["int8"].add(whole, True, text == truth)
+        rows += [tally.row(compression.name, codec) for codec, tally in tallies.items()]
+    return rows
+
+
+class _Tally:
+    def __init__(self) -> None:
+        self._count = self._same = self._bytes = self._uncompressed = 0
+
+    def add(self, tokens: Sequence[VisionTokens], in_int8: bool, same: bool) -> None:
+        self._count += 1
+        self._same += same
+        self._bytes += sum(len(tokens_to(t, in_int8).SerializeToString()) for t in tokens)
+        self._uncompressed += sum(t.uncompressed_byte_count for t in tokens)
+
+    def row(self, profile: str, codec: str) -> Row:
+        fewer = round(self._uncompressed / self._bytes, 2)
+        loyalty = round(self._same / self._count, 4)
+        return Row(profile, codec, self._count, fewer, self._same, loyalty)
+
+
+def _in_bf16(tokens: VisionTokens) -> VisionTokens:
+    return replace(tokens, embeddings=tokens.embeddings.to(torch.bfloat16))
+
+
+def _through_int8(tokens: VisionTokens) -> VisionTokens:
+    """What the decoder reads of tokens that travel in eight bits."""
+    return replace(tokens, embeddings=from_int8(*to_int8(tokens.embeddings)))

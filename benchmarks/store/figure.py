@@ -1,0 +1,32 @@
+"""The threshold's curve."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from benchmarks.store.threshold import WAYS, Point
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+# Okabe and Ito's colours, which colour-blind people tell apart.
+_STYLES = {"inline": ("#0072B2", "o"), "encoder": ("#D55E00", "s"), "redis": ("#009E73", "^")}
+
+
+def draw(points: Sequence[Point], threshold: int, path: Path) -> None:
+    """Median milliseconds by KiB, a line for each way; the threshold as a dotted line."""
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for way in WAYS:
+        colour, mark = _STYLES[way]
+        own = sorted((p.byte_count / 1024, p.p50_ms) for p in points if p.way == way)
+        axes.plot(*zip(*own, strict=True), color=colour, marker=mark, label=way)
+    if threshold:
+        axes.axvline(threshold / 1024, linestyle=":", color="black", label="threshold")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("visual tokens of a request (KiB)")
+    axes.set_ylabel("until the replica holds them (ms, median)")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from luvc import Client, InvalidArgument, LuvcError
 from PIL import Image
 
-# Answers of several pieces, so that there is time between them.
-_TOKENS = 12
+# So hot that some answers have several pieces, with time between.
+_TOKENS, _TEMPERATURE = 12, 2.0
 
 
 @contextmanager
@@ -33,7 +33,14 @@ def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
             if over.is_set():
                 return
             try:
-                client.ask("What colour?", picture(number // 2), max_tokens=_TOKENS, timeout=60)
+                client.ask(
+                    "What colour?",
+                    picture(number // 2),
+                    max_tokens=_TOKENS,
+                    temperature=_TEMPERATURE,
+                    seed=number,
+                    timeout=60,
+                )
             except LuvcError as error:
                 failures.append(str(error))
             try:

@@ -9,6 +9,7 @@ FAMILY := qwen2-vl
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
+	@echo "                      (FAMILY=qwen2-vl, internvl or llava-ov)"
 	@echo "make test             all tests"
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.tasks import KINDS
 from benchmarks.tasks.files import ALL_KINDS, file_questions
 from luvc_core.calibrate.asking import ask
 from luvc_core.config import Compression, OimSettings, SpuSettings
@@ -29,7 +28,7 @@ from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import PROFILES
 from luvc_core.tokens import VisionTokens
 
-MODELS = ["luvc-tiny-qwen2vl"]
+MODELS = ["luvc-tiny-qwen2vl", "luvc-tiny-internvl", "luvc-tiny-llava-ov"]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 
 
@@ -139,7 +138,7 @@ def main() -> int:
         "--n", type=int, default=500, help="questions a kind (default: %(default)s)"
     )
     parser.add_argument("--profiles", nargs="*", default=list(PROFILES), choices=list(PROFILES))
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(ALL_KINDS))
+    parser.add_argument("--kinds", nargs="*", default=list(ALL_KINDS), choices=list(ALL_KINDS))
     parser.add_argument("--split", default="test", choices=("test", "validation"))
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)"

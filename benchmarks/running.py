@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luvc import Client, LuvcError
+from luvc.ports import free_port
 
 HERE = Path(__file__).parents[1]
 _STOP_SECONDS = 180.0
@@ -143,10 +143,3 @@ def load(target: str, clients: int, ask: Ask) -> Iterator[Load]:
         over.set()
         for thread in threads:
             thread.join(_STOP_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

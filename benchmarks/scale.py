@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from luvc import Client
+from luvc.ports import free_port
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import report
-from benchmarks.running import HERE, Load, Service, Services, free_port, load
+from benchmarks.running import HERE, Load, Service, Services, load
 
 SIDE = 672
 MOST = 2

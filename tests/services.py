@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from luvc.ports import free_port
 from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
 
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
@@ -49,12 +49,6 @@ class Service:
         """Ask it to stop; returns its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

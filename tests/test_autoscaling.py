@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from luvc import Client
+from luvc.ports import free_port
 
 from decoder_service.autoscaling import KV, QUEUED, TEXT_ONLY_TOKENS, Backlog, ByVisualTokens
 from tests.asking import PICTURES
-from tests.services import Service, decoder, encoder, free_port
+from tests.services import Service, decoder, encoder
 
 
 @pytest.mark.parametrize(

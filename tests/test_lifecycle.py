@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf import duration_pb2
+from luvc.ports import free_port
 from luvc.v1 import (
     chat_pb2,
     decoder_pb2,
@@ -59,7 +60,7 @@ def token_count(line: str) -> int:
 
 
 def test_without_a_decoder_calls_are_unavailable_in_time(checkpoint: Path, tmp_path: Path) -> None:
-    nobody = f"127.0.0.1:{services.free_port()}"
+    nobody = f"127.0.0.1:{free_port()}"
     with (
         services.encoder(checkpoint, nobody, tmp_path) as encoder,
         grpc.insecure_channel(encoder.wait_ready().endpoint) as channel,

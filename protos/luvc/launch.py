@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from luvc.ports import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 STOP_SECONDS = 30.0
@@ -58,7 +58,7 @@ class Stack:
             "--host",
             self.host,
             "--http-port",
-            str(_free_port()),
+            str(free_port()),
             "--replicas",
             str(self.decoder_replicas),
             *self._profile_flags("profiles"),
@@ -155,11 +155,3 @@ class Stack:
         for name, child in self._children.items():
             if child.poll() is not None:
                 raise StartFailed(f"{name} ended with status {child.returncode}; see its log above")
-
-
-def _free_port() -> int:
-    """For Ray Serve's HTTP proxy, which nobody here asks, and which must not meet another one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

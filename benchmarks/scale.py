@@ -146,7 +146,7 @@ def measure(seconds: float, window: float, patience: float) -> list[Row]:
             earlier = (*before, *[0] * MOST)
             counts = tuple(now - then for now, then in zip(by_encoder, earlier, strict=False))
             rows.append(_row(name, clients, found, start, pool, counts))
-            assert decoder.process.poll() is None
+            assert decoder.child.status is None
     return rows
 
 

@@ -63,7 +63,7 @@ def replicas(service: Service) -> list[int]:
             session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
         except (OSError, IndexError):
             continue
-        if session == service.process.pid and command.startswith(b"ray::ServeReplica"):
+        if session == service.child.pid and command.startswith(b"ray::ServeReplica"):
             found.append(int(folder.name))
     return found
 

@@ -119,7 +119,7 @@ def test_full_means_refused_and_stopping_lets_answers_finish(
         pieces = [first, *call]
         ended.join()
     assert pieces[-1].usage.completion_token_count > 100
-    assert encoder.process.returncode == 0
+    assert encoder.child.status == 0
 
 
 def test_a_stopping_decoder_finishes_its_answers(checkpoint: Path, tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_stopping_decoder_finishes_its_answers(checkpoint: Path, tmp_path: Pat
         pieces = [first, *call]
         ended.join()
         assert pieces[-1].usage.completion_token_count > 100
-        assert decoder.process.returncode == 0
-        assert "graceful_shutdown failed" not in decoder.log.read_text()
+        assert decoder.child.status == 0
+        assert "graceful_shutdown failed" not in decoder.child.said
 
 
 def wait_until_refused(front: encoder_pb2_grpc.EncoderServiceStub) -> None:

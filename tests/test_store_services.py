@@ -38,7 +38,7 @@ class Front:
 
     @property
     def encode_count(self) -> int:
-        return self.service.log.read_text().count("INFO luvc_core.store.cache: encoding")
+        return self.service.child.said.count("INFO luvc_core.store.cache: encoding")
 
 
 @contextlib.contextmanager
@@ -87,7 +87,7 @@ def test_when_its_owner_is_killed_one_more_encode_is_enough(
         lost = [pool.submit(encode, owner, LARGE) for _ in range(32)]
         wait_for(lambda: bool(redis.Redis(port=shared_valkey.port).keys("*lease*")))
         answered = [pool.submit(encode, other, LARGE) for _ in range(32)]
-        os.kill(owner.service.process.pid, signal.SIGKILL)
+        os.kill(owner.service.child.pid, signal.SIGKILL)
         for call in lost:
             error = call.exception()
             assert isinstance(error, grpc.RpcError)
@@ -111,6 +111,6 @@ def test_harmed_values_are_encoded_again(fronts: list[Front], shared_valkey: Val
         client.set(name, harmed)
         assert encode(fronts[1], PICTURES[0]) == good
         assert client.get(name) != harmed
-    log = fronts[1].service.log.read_text()
+    log = fronts[1].service.child.said
     assert log.count("a bad value is dropped") == 3
     assert "Traceback" not in log

@@ -45,17 +45,16 @@ class Half:
 
     @property
     def pid(self) -> int:
-        return self._services[-1].process.pid
+        return self._services[-1].child.pid
 
     @property
     def log(self) -> str:
         """Of all its processes so far."""
-        return "".join(service.log.read_text(errors="replace") for service in self._services)
+        return "".join(service.child.said for service in self._services)
 
     def kill(self) -> None:
         """With signal 9, and gone when this returns."""
-        self._services[-1].process.kill()
-        self._services[-1].process.wait(services.STOP_SECONDS)
+        self._services[-1].child.kill()
 
     def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)

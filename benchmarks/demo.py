@@ -5,7 +5,6 @@ least eight of nine are right.
 """
 
 import argparse
-import socket
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from luvc import Answer, Client, LuvcError
 from luvc.launch import Stack, StartFailed
+from luvc.ports import free_port
 
 from benchmarks.tasks.files import file_questions
 
@@ -56,7 +56,7 @@ def main() -> int:
     options = parser.parse_args()
     model = MODELS[options.family]
     pictures = Path(tempfile.mkdtemp(prefix="luvc-demo-"))
-    stack = Stack(model, port=_free_port(), decoder_port=_free_port())
+    stack = Stack(model, port=free_port(), decoder_port=free_port())
     print(f"Starting the encoder service and Ray with the decoder service ({model}) ...")
     started = time.monotonic()
     try:
@@ -122,13 +122,6 @@ def _report(asked: list[Asked], profile: str) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
     right = sum(a.is_right for a in asked)
     print(f"\n{right} of {len(asked)} right with profile {profile}.")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -2,18 +2,17 @@
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from luvc import Client, LuvcError
+from luvc.child import Child
+from luvc.ports import free_port
 
 HERE = Path(__file__).parents[1]
 _STOP_SECONDS = 180.0
@@ -30,22 +29,7 @@ class Service:
     half: str
     root: Path
     port: int
-    flags: Sequence[str]
-    log: Path
-    process: "subprocess.Popen[bytes]" = field(init=False)
-
-    def __post_init__(self) -> None:
-        path = os.pathsep.join((str(self.root), str(self.root / "protos")))
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"{self.half}_service", f"--port={self.port}", *self.flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.root,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,
-            )
+    child: Child
 
     @property
     def endpoint(self) -> str:
@@ -54,20 +38,14 @@ class Service:
     def wait_ready(self, seconds: float) -> None:
         """Raises NotReady."""
         end = time.monotonic() + seconds
-        while f"{self.half} ready on" not in (text := self.log.read_text(errors="replace")):
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise NotReady(f"{self.half} of {self.root}:\n{text[-2000:]}")
+        while f"{self.half} ready on" not in (said := self.child.said):
+            if self.child.status is not None or time.monotonic() > end:
+                raise NotReady(f"{self.half} of {self.root}:\n{said[-2000:]}")
             time.sleep(0.2)
 
     def stop(self) -> None:
         """Let it finish what it has accepted, and take down whatever is left of it."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(_STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.child.stop(_STOP_SECONDS)
 
 
 class Services:
@@ -78,8 +56,13 @@ class Services:
         self._started: list[Service] = []
 
     def start(self, half: str, root: Path, *flags: str, port: int = 0) -> Service:
+        """`python -m HALF_service` of a checkout; without a port, at a free one."""
+        port = port or free_port()
+        command = [sys.executable, "-m", f"{half}_service", f"--port={port}", *flags]
+        path = os.pathsep.join((str(root), str(root / "protos")))
         log = self._logs / f"{len(self._started)}-{half}.log"
-        self._started.append(Service(half, root, port or free_port(), flags, log))
+        child = Child(command, log, {**os.environ, "PYTHONPATH": path}, root)
+        self._started.append(Service(half, root, port, child))
         return self._started[-1]
 
     def __enter__(self) -> "Services":
@@ -143,10 +126,3 @@ def load(target: str, clients: int, ask: Ask) -> Iterator[Load]:
         over.set()
         for thread in threads:
             thread.join(_STOP_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from luvc import Client
+from luvc.ports import free_port
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import report
-from benchmarks.running import HERE, Load, Service, Services, free_port, load
+from benchmarks.running import HERE, Load, Service, Services, load
 
 SIDE = 672
 MOST = 2
@@ -145,7 +146,7 @@ def measure(seconds: float, window: float, patience: float) -> list[Row]:
             earlier = (*before, *[0] * MOST)
             counts = tuple(now - then for now, then in zip(by_encoder, earlier, strict=False))
             rows.append(_row(name, clients, found, start, pool, counts))
-            assert decoder.process.poll() is None
+            assert decoder.child.status is None
     return rows
 
 

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 
 from luvc import Client
 from luvc.launch import Stack
+from luvc.ports import free_port
 
 from benchmarks import plots, report
 from benchmarks.memory import held_mib
-from benchmarks.ports import free_port
 from benchmarks.serve_alone import Alone, breakdown, overhead
 from benchmarks.serve_load import (
     KINDS,

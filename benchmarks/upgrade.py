@@ -22,10 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luvc import Client
+from luvc.ports import free_port
 
 from benchmarks import report
 from benchmarks.relay import Relay
-from benchmarks.running import HERE, Load, Service, Services, free_port, load
+from benchmarks.running import HERE, Load, Service, Services, load
 from benchmarks.tasks.files import file_questions
 
 # Today's for both: other weights are another model, whose halves refuse each other.

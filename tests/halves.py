@@ -1,5 +1,6 @@
 """Both halves in this process, over real gRPC: the decoder's replica without Ray around it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -17,17 +18,23 @@ from luvc_core.models.base import VisionHalf
 
 
 class _Replica(decoder_pb2_grpc.DecoderServiceServicer):
-    """Ray's proxy calls the deployment's methods with fewer arguments than gRPC does."""
+    """Ray's proxy calls the deployment's methods with fewer arguments than gRPC does.
+
+    requests: what it was asked. flowing: while it is clear, answers stop after their next piece.
+    """
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
         self.requests: list[decoder_pb2.DecoderServiceGenerateRequest] = []
+        self.flowing = asyncio.Event()
+        self.flowing.set()
 
     async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.requests.append(request)
         async with aclosing(self._decoder.Generate(request, context)) as responses:
             async for response in responses:
                 yield response
+                await self.flowing.wait()
 
     async def GetModelInfo(self, request: Any, context: Any) -> Any:
         return await self._decoder.GetModelInfo(request)

@@ -2,9 +2,6 @@
 
 import contextlib
 import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +10,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from luvc.child import Child
+from luvc.ports import free_port
 from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
 
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
@@ -22,12 +21,11 @@ STOP_SECONDS = 45.0
 
 @dataclass
 class Service:
-    """A running service. `log` holds its stdout and stderr."""
+    """A running service. Its log holds what it says."""
 
     name: str
     endpoint: str
-    process: "subprocess.Popen[bytes]"
-    log: Path
+    child: Child
 
     def wait_ready(self, seconds: float = 240) -> "Service":
         self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
@@ -37,24 +35,17 @@ class Service:
         """The first line of the log that holds `text`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for line in self.log.read_text(errors="replace").splitlines():
+            for line in self.child.said.splitlines():
                 if text in line:
                     return line
-            if self.process.poll() is not None:
+            if self.child.status is not None:
                 break
             time.sleep(0.05)
-        raise AssertionError(f"no {text!r} in the log of {self.name}:\n{self.log.read_text()}")
+        raise AssertionError(f"no {text!r} in the log of {self.name}:\n{self.child.said}")
 
     def stop(self) -> int:
         """Ask it to stop; returns its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return self.child.stop(STOP_SECONDS)
 
 
 @contextlib.contextmanager
@@ -64,25 +55,12 @@ def service(
     """`python -m <name>_service`, started but perhaps not ready. environ: variables besides those
     of this process, which hands on none of the services' or of Ray's."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LUVC_", "RAY_"))}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"{name}_service", *flags, *COMMON],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=inherited | dict(environ or {}),
-            start_new_session=True,
-        )
+    command = [sys.executable, "-m", f"{name}_service", *flags, *COMMON]
+    child = Child(command, log, inherited | dict(environ or {}))
     try:
-        yield Service(name, endpoint, process, log)
+        yield Service(name, endpoint, child)
     finally:
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
-        # Whatever is left of the session it led, Ray's processes included.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        child.stop(STOP_SECONDS)
 
 
 @contextlib.contextmanager

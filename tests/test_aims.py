@@ -36,3 +36,13 @@ def test_a_question_that_names_its_object_is_not_by_event() -> None:
     none = Events(*(torch.zeros(0, dtype=torch.long),) * 2, torch.zeros(0, len(EVENTS)))
     for text in ("What direction is the red star moving?", "Does the circle change color?"):
         assert Aims.by_event(QA("movement", text, "left"), none, 4) is None
+
+
+def test_what_is_gone_is_told_by_all_of_both_pictures() -> None:
+    table = build_table(build_tokenizer(QWEN.marks), HIDDEN)
+    hot = torch.zeros(2, 5, len(table.names))
+    hot[0, [1, 3], table.names.index("object")] = 1
+    hot[1, 3, table.names.index("object")] = 1
+    asked = QA("difference", "What color is gone in the second picture?", "red")
+    cells = Aims(table).cells(asked, 0, hot)
+    assert cells.nonzero().tolist() == [[0, 1], [0, 3], [1, 8]]

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from luvc import Client
+from luvc.ports import free_port
 
 from decoder_service.autoscaling import KV, QUEUED, TEXT_ONLY_TOKENS, Backlog, ByVisualTokens
 from tests.asking import PICTURES
-from tests.services import Service, decoder, encoder, free_port
+from tests.services import Service, decoder, encoder
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def replicas(service: Service) -> list[int]:
             session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
         except (OSError, IndexError):
             continue
-        if session == service.process.pid and command.startswith(b"ray::ServeReplica"):
+        if session == service.child.pid and command.startswith(b"ray::ServeReplica"):
             found.append(int(folder.name))
     return found
 

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from luvc import AsyncClient
+from luvc.ports import free_port
 
 from benchmarks.relay import Relay
 from luvc_core.models.base import VisionHalf
 from tests.halves import decoder, encoder
-from tests.services import free_port
 from tests.test_metrics import at, scrape
 
 
@@ -26,6 +26,7 @@ async def test_an_encoder_finds_the_decoder_that_took_over(
             AsyncClient(front) as client,
         ):
             await client.ask("What?", max_tokens=2)
+            first.flowing.clear()
             under_way = client.stream("Tell me everything.", max_tokens=200)
             text = [await anext(aiter(under_way))]
             relay.target = new
@@ -34,6 +35,7 @@ async def test_an_encoder_finds_the_decoder_that_took_over(
             assert (len(first.requests), len(second.requests)) == (2, 1)
             # The old answer goes on where it began.
             assert relay.open[old] == 1
+            first.flowing.set()
             answer = await under_way.answer()
             assert answer.text.startswith(text[0])
             assert answer.usage.completion_token_count > 50

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf import duration_pb2
+from luvc.ports import free_port
 from luvc.v1 import (
     chat_pb2,
     decoder_pb2,
@@ -59,7 +60,7 @@ def token_count(line: str) -> int:
 
 
 def test_without_a_decoder_calls_are_unavailable_in_time(checkpoint: Path, tmp_path: Path) -> None:
-    nobody = f"127.0.0.1:{services.free_port()}"
+    nobody = f"127.0.0.1:{free_port()}"
     with (
         services.encoder(checkpoint, nobody, tmp_path) as encoder,
         grpc.insecure_channel(encoder.wait_ready().endpoint) as channel,
@@ -118,7 +119,7 @@ def test_full_means_refused_and_stopping_lets_answers_finish(
         pieces = [first, *call]
         ended.join()
     assert pieces[-1].usage.completion_token_count > 100
-    assert encoder.process.returncode == 0
+    assert encoder.child.status == 0
 
 
 def test_a_stopping_decoder_finishes_its_answers(checkpoint: Path, tmp_path: Path) -> None:
@@ -136,8 +137,8 @@ def test_a_stopping_decoder_finishes_its_answers(checkpoint: Path, tmp_path: Pat
         pieces = [first, *call]
         ended.join()
         assert pieces[-1].usage.completion_token_count > 100
-        assert decoder.process.returncode == 0
-        assert "graceful_shutdown failed" not in decoder.log.read_text()
+        assert decoder.child.status == 0
+        assert "graceful_shutdown failed" not in decoder.child.said
 
 
 def wait_until_refused(front: encoder_pb2_grpc.EncoderServiceStub) -> None:

@@ -13,6 +13,7 @@ import pytest
 from luvc import Unauthenticated, probe
 from luvc.aio import AsyncClient
 from luvc.errors import LuvcError
+from luvc.ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 from ray._private.telemetry.open_telemetry_metric_recorder import OpenTelemetryMetricRecorder
 
@@ -23,7 +24,6 @@ from luvc_core.logs import JsonLines, of_request, request_id_of
 from luvc_core.models.base import VisionHalf
 from tests.asking import PICTURES
 from tests.halves import decoder, encoder
-from tests.services import free_port
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

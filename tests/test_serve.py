@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from luvc import AsyncClient, Client, InvalidArgument
+from luvc.ports import free_port
 
 from tests.asking import PICTURES
 from tests.clips import film, moving_square
-from tests.services import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 BIN = Path(sys.executable).parent

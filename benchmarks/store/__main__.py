@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from luvc.ports import free_port
+
 from benchmarks import report
 from benchmarks.chaos.processes import Half, Store
 from benchmarks.store import clips, repeats, threshold
 from benchmarks.store.figure import draw
-from tests.services import free_port
 
 MODEL = "luvc-tiny-qwen2vl"
 PARTS = ("threshold", "repeats", "clips")

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luvc import Client
+from luvc.ports import free_port
 
 from benchmarks import serve
 from benchmarks.chaos.processes import Half
 from benchmarks.tasks.files import file_questions
-from tests.services import free_port
 
 REPEATS = 0.8
 

@@ -1,1 +1,1 @@
-"""The recipe of `luvc-tiny-qwen2vl`: from nothing to a stock Qwen2-VL checkpoint on two cores."""
+"""How the `luvc-tiny` checkpoints came to be: three families, from nothing, on two cores."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from .labels import train_labels
 from .model import FAMILIES, LLM_LAYERS
 from .pictures import READING, train_pictures
-from .tower import train_tower
+from .tower_stages import train_tower, tune_tower
 
 STAGES = {
     "tower": train_tower,
+    "tune": tune_tower,
     "labels": train_labels,
     "deepen": partial(train_labels, layers=LLM_LAYERS, scale=0.4),
     "swap": partial(train_pictures, layers=LLM_LAYERS, scale=0.3),

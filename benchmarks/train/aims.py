@@ -64,6 +64,11 @@ def _one(hot: torch.Tensor, names: Sequence[str], words: Iterable[str]) -> str:
     return max(words, key=lambda word: float(hot[names.index(word)]))
 
 
+def names_what_it_asks_about(qa: QA) -> bool:
+    """Whether a question says how its object looks, rather than what became of it."""
+    return any(word in (*COLORS, *SHAPES) for word in qa.question.rstrip("?").split())
+
+
 class Aims:
     """Reads questions with the labels of the frames at hand."""
 
@@ -142,6 +147,11 @@ class Aims:
             if len(sides) == 1:
                 return self._edge(self._objects(qa.answer, hot), text).expand(2, -1, -1)
             return torch.stack([self._edge(self._objects(side, hot), text) for side in sides])
+        if " is gone " in text:
+            # What the first picture shows less what the second does: each head has all of one.
+            ends, marked = none.clone(), hot[..., self._object] > 0
+            ends[0, 0], ends[1, -1] = marked[0], marked[-1]
+            return ends
         asked = self._objects(text, hot)
         if not (self._words(text) - {self._object}) and qa.answer not in ("yes", "no"):
             asked = self._objects(qa.answer, hot) if self._words(qa.answer) else none[0]

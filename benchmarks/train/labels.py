@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..tasks import KINDS, SERIES_KINDS
+from .aims import names_what_it_asks_about
 from .atoms import build_table, newline_vector
 from .decoder import Heads, Losses
 from .model import FAMILIES, HIDDEN, SHALLOW, Family, build_config, fresh_model, grow
@@ -29,13 +30,19 @@ COUNTED_SCENES = 8
 QUESTIONS = 8
 HARD = ("count", "relation")
 """Kinds that learn last; half of the samples ask about them first."""
+HARD_UNNAMED = ("movement", "change", "difference")
+"""Kinds whose questions that name no object learn last; half of the samples ask only those."""
 
 
 def choose(view: View, rng: random.Random, kinds: tuple[str, ...] | None = None) -> View:
-    """With up to QUESTIONS questions of these kinds; half of the time the hard ones go first."""
+    """With up to QUESTIONS questions of these kinds; half of the time the hard ones first."""
     some = [qa for qa in view.asked if kinds is None or qa.kind in kinds]
     if rng.random() < 0.5:
         some.sort(key=lambda qa: qa.kind not in HARD)
+        unnamed = [
+            qa for qa in some if qa.kind in HARD_UNNAMED and not names_what_it_asks_about(qa)
+        ]
+        some = unnamed or some
     return view._replace(asked=tuple(some[:QUESTIONS]))
 
 

@@ -1,10 +1,9 @@
-"""First stage: a tower learns, from dense labels, to put true words into visual tokens."""
+"""A tower that learns, from dense labels, to put true words into visual tokens."""
 
 from __future__ import annotations
 
 import random
-import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,27 +14,9 @@ from .atoms import AtomTable, build_table, place_codes
 from .model import FAMILIES, HIDDEN, build_config, fresh_model
 from .optim import Optimizers
 from .tokenizer import build_tokenizer
-from .vision import (
-    TOWERS,
-    WHOLE,
-    Looks,
-    look_gap,
-    start_from_qwen2_vl,
-    to_patches,
-    whiten_patch_embedding,
-)
+from .vision import TOWERS, WHOLE, Looks, look_gap, to_patches
 
 TASK_SHARES = {"document": 0.29, "chart": 0.27, "scene": 0.34, "clip": 0.05, "pair": 0.05}
-SIZES = (
-    (0.0, ((224, 224),)),
-    (0.40, ((224, 224), (336, 224), (448, 224), (224, 336))),
-    (0.62, ((448, 448), (448, 448), (448, 224), (336, 336))),
-    (0.80, ((448, 448),)),
-)
-"""From which progress on, which picture sizes (width, height)."""
-
-CELLS_PER_STEP = {"qwen2-vl": 1024, "internvl": 1024, "llava-ov": 2048}
-"""A step of the wider tower costs more beside what it learns from."""
 
 LETTER_WEIGHT = 6.0
 """Of a letter in a code, which is so much rarer than a digit."""
@@ -55,9 +36,13 @@ class Weights(NamedTuple):
 
 
 class TowerRun:
-    """One family's tower, what it is to say, and its optimizers."""
+    """One family's tower, what it is to say, and its optimizers.
 
-    def __init__(self, name: str, scale: float) -> None:
+    shares: how often each task is drawn; scale: of all learning rates.
+    """
+
+    def __init__(self, name: str, scale: float, shares: Mapping[str, float] = TASK_SHARES) -> None:
+        self.shares = shares
         family = FAMILIES[name]
         tokenizer = build_tokenizer(family.marks)
         self.table = build_table(tokenizer, HIDDEN)
@@ -76,7 +61,7 @@ class TowerRun:
         self, seeds: random.Random, size: tuple[int, int], count: int, split: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Patches [pictures, patches, values] and multi-hot labels [pictures, cells, atoms]."""
-        tasks = seeds.choices(list(TASK_SHARES), list(TASK_SHARES.values()), k=count)
+        tasks = seeds.choices(list(self.shares), list(self.shares.values()), k=count)
         pool, patches, labels = SPLITS[split], [], []
         for task in tasks:
             seed = seeds.randrange(pool.start, pool.stop)
@@ -119,6 +104,30 @@ class TowerRun:
         gap = imitation * look_gap(own, others, rows)
         loss = tower_loss(out, hot.flatten(0, 1), self.table.vectors, self.weights)
         return loss + gap, out
+
+    def step(
+        self,
+        seeds: random.Random,
+        size: tuple[int, int],
+        count: int,
+        progress: float,
+        imitation: float = 0.0,
+    ) -> float:
+        """Learn from `count` new pictures of this size, somewhere on the largest canvas."""
+        patches, hot = self.draw(seeds, size, count, "train")
+        corner = seeds.randint(0, WHOLE - size[1] // 28), seeds.randint(0, WHOLE - size[0] // 28)
+        loss, _ = self.loss(patches, hot, size, corner, imitation)
+        loss.backward()
+        self.optimizers.step(progress)
+        return loss.item()
+
+    @torch.no_grad()
+    def report(self, size: tuple[int, int]) -> str:
+        """F1 on validation pictures, by groups of atoms."""
+        patches, hot = self.draw(random.Random(1), size, 8, "validation")
+        _, out = self.loss(patches, hot, size, (0, 0))
+        f1 = f1_by_group(out, hot.flatten(0, 1), self.table)
+        return f"{size} " + " ".join(f"{k}={v:.2f}" for k, v in f1.items())
 
     def follow(self, weights: dict[str, torch.Tensor]) -> None:
         """Have InternVL's tower look where Qwen2-VL's with these weights looks."""
@@ -168,64 +177,3 @@ def f1_by_group(out: torch.Tensor, hot: torch.Tensor, table: AtomTable) -> dict[
         total = said[:, members].sum() + true[:, members].sum()
         result[group] = float(2 * hits / total.clamp(min=1))
     return result
-
-
-def train_tower(run: Path, name: str, minutes: float, threads: int, scale: float = 1.0) -> None:
-    """Train for `minutes` of wall clock, resuming from `run`/NAME/tower.pt where it exists.
-
-    Where Qwen2-VL's tower has been trained before, InternVL's starts from it and, for seven tenths
-    of the time, is shown where it looks: without, tables of places learn to read words very slowly.
-    """
-    torch.set_num_threads(threads)
-    trainee, save = TowerRun(name, scale), run / name / "tower.pt"
-    save.parent.mkdir(parents=True, exist_ok=True)
-    spent, step = 0.0, 0
-    elder = run / "qwen2-vl" / "tower.pt"
-    elder_weights = None
-    if name == "internvl" and elder.exists():
-        elder_weights = torch.load(elder, weights_only=True)["tower"]
-        trainee.follow(elder_weights)
-    if save.exists():
-        state = torch.load(save, weights_only=True)
-        trainee.tower.modules.load_state_dict(state["tower"])
-        if "optimizers" in state:
-            trainee.optimizers.load_state_dict(state["optimizers"])
-            spent, step = state["spent"], state["step"]
-    elif elder_weights is not None:
-        start_from_qwen2_vl(trainee.tower, elder_weights)
-    else:
-        sample, _ = trainee.draw(random.Random(0), (448, 448), 48, "train")
-        whiten_patch_embedding(trainee.tower.patch_weight(), sample.flatten(0, 1))
-    seeds, losses = random.Random(f"tower/{step}"), []
-    last_save = last_log = time.monotonic()
-    while spent < 60 * minutes:
-        start, progress = time.monotonic(), spent / (60 * minutes)
-        size = seeds.choice([sizes for at, sizes in SIZES if progress >= at][-1])
-        count = max(1, CELLS_PER_STEP[name] // (size[0] * size[1] // 784))
-        patches, hot = trainee.draw(seeds, size, count, "train")
-        corner = seeds.randint(0, WHOLE - size[1] // 28), seeds.randint(0, WHOLE - size[0] // 28)
-        loss, _ = trainee.loss(patches, hot, size, corner, max(0.0, 1 - progress / 0.7))
-        loss.backward()
-        trainee.optimizers.step(progress)
-        losses.append(loss.item())
-        step, now = step + 1, time.monotonic()
-        spent += now - start
-        if now - last_log > 60:
-            last_log = now
-            _report(trainee, size, step, spent, sum(losses) / len(losses))
-            losses = []
-        if now - last_save > 180 or spent >= 60 * minutes:
-            last_save = now
-            torch.save({"tower": trainee.tower.modules.state_dict(),
-                        "optimizers": trainee.optimizers.state_dict(), "spent": spent,
-                        "step": step}, save.with_suffix(".tmp"))  # fmt: skip
-            save.with_suffix(".tmp").replace(save)
-
-
-@torch.no_grad()
-def _report(trainee: TowerRun, size: tuple[int, int], step: int, spent: float, loss: float) -> None:
-    patches, hot = trainee.draw(random.Random(1), size, 8, "validation")
-    _, out = trainee.loss(patches, hot, size, (0, 0))
-    f1 = f1_by_group(out, hot.flatten(0, 1), trainee.table)
-    said = " ".join(f"{k}={v:.2f}" for k, v in f1.items())
-    print(f"tower {step} {spent / 60:.1f}min {size} loss={loss:.3f} {said}", flush=True)

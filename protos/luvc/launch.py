@@ -2,8 +2,6 @@
 
 import contextlib
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +10,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from luvc.child import Child
+from luvc.ports import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 STOP_SECONDS = 30.0
@@ -36,7 +36,7 @@ class Stack:
     decoder_replicas: int = 1
     profiles: str = ""
     profile: str = ""
-    _children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict, repr=False)
+    _children: dict[str, Child] = field(default_factory=dict, repr=False)
     _asked_to_stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
@@ -58,7 +58,7 @@ class Stack:
             "--host",
             self.host,
             "--http-port",
-            str(_free_port()),
+            str(free_port()),
             "--replicas",
             str(self.decoder_replicas),
             *self._profile_flags("profiles"),
@@ -79,15 +79,8 @@ class Stack:
     def stop(self) -> None:
         """Stop the front door first, so that accepted answers can finish, then the decoder."""
         for name in ("encoder_service", "decoder_service"):
-            child = self._children.pop(name, None)
-            if child is None:
-                continue
-            child.terminate()
-            try:
-                child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            if child := self._children.pop(name, None):
+                child.stop(STOP_SECONDS)
 
     def run(self, start_timeout: float) -> int:
         """Serve in the foreground until SIGINT or SIGTERM; returns the exit status."""
@@ -122,11 +115,8 @@ class Stack:
             self.stop()
 
     def _spawn(self, module: str, *flags: str) -> None:
-        # A session of its own: Ctrl-C in a terminal must reach only this process, which stops the
-        # services in order.
-        self._children[module] = subprocess.Popen(
-            [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning", *flags],
-            start_new_session=True,
+        self._children[module] = Child(
+            [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning", *flags]
         )
 
     def _profile_flags(self, *names: str) -> list[str]:
@@ -153,13 +143,5 @@ class Stack:
 
     def _check_alive(self) -> None:
         for name, child in self._children.items():
-            if child.poll() is not None:
-                raise StartFailed(f"{name} ended with status {child.returncode}; see its log above")
-
-
-def _free_port() -> int:
-    """For Ray Serve's HTTP proxy, which nobody here asks, and which must not meet another one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+            if child.status is not None:
+                raise StartFailed(f"{name} ended with status {child.status}; see its log above")

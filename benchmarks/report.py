@@ -25,6 +25,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same as GitHub draws it."""
+    rule = ["---"] * len(header)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
 def machine() -> dict[str, object]:
     """What times depend on besides the code. load: mean of the last minute, this process included;
     on a quiet machine not above `threads`."""

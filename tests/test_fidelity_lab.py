@@ -103,7 +103,7 @@ def test_tables_rank_and_admit_losses() -> None:
 
 def test_the_readme_is_rewritten_between_the_marks(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{summary.BEGIN}\nold\n{summary.END}\nafter\n")
+    readme.write_text("before\n<!-- fidelity:begin -->\nold\n<!-- fidelity:end -->\nafter\n")
     summary.into_readme(stored({"luvc": 0.9}), readme)
     once = readme.read_text()
     assert once.startswith("before\n")

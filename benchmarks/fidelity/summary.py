@@ -1,6 +1,6 @@
 """Tables of what was measured: for the terminal, and for the README between two marks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks import report
 from benchmarks.fidelity.harness import REDUCTIONS
 
-BEGIN, END = "<!-- fidelity:begin -->", "<!-- fidelity:end -->"
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -107,39 +106,29 @@ def text(rows: Rows) -> str:
 
 def markdown(rows: Rows) -> str:
     """For the README."""
-    parts = [BEGIN]
+    parts: list[str] = []
     for checkpoint in families(rows):
         parts += [
             f"**{checkpoint}**: accuracy kept, in percent, mean over {_tasks(rows, checkpoint)}"
             f" kinds of questions ({_least(rows, checkpoint)} or more each), at fewer visual tokens"
             " in the average layer:",
             "",
-            *_table(*comparison(rows, checkpoint)),
+            report.markdown_table(*comparison(rows, checkpoint)),
             "",
             "What users get, in percent (n questions of each kind):",
             "",
-            *_table(*own_points(rows, checkpoint)),
+            report.markdown_table(*own_points(rows, checkpoint)),
             "",
         ]
         losses = where_others_win(rows, checkpoint)
         if losses:
             parts += ["Where a peer keeps more than `luvc`: " + " ".join(losses), ""]
-    return "\n".join([*parts, END])
+    return "\n".join(parts)
 
 
 def into_readme(rows: Rows, readme: Path) -> None:
     """Rewrite what stands between the marks. Raises ValueError where they are missing."""
-    content = readme.read_text()
-    if content.count(BEGIN) != 1 or content.count(END) != 1:
-        raise ValueError(f"{readme} needs one {BEGIN} and one {END}")
-    before, rest = content.split(BEGIN)
-    readme.write_text(before + markdown(rows) + rest.split(END)[1])
-
-
-def _table(header: Iterable[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    header = list(header)
-    rule = ["---"] * len(header)
-    return ["| " + " | ".join(cells) + " |" for cells in (header, rule, *lines)]
+    report.between_marks(readme, "fidelity", markdown(rows))
 
 
 def _percent(share: float | None) -> str:

@@ -15,7 +15,7 @@ help:
 	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
 	@echo "make stack            what compose.yaml starts, without Docker (CHECK=1: are queries answered?)"
 	@echo "make serve            both services, until Ctrl-C"
-	@echo "make bench-accuracy   accuracy of each profile on held-out questions"
+	@echo "make bench-accuracy   accuracy, and what each profile keeps: the first part of bench-fidelity"
 	@echo "make bench-chaos      both services under fire: what becomes of each request (QUICK=1: less)"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
 	@echo "make bench-serve      both services under load"
@@ -72,7 +72,7 @@ stack: setup .venv/prometheus
 	$(BIN)/python -m deploy.stack $(if $(CHECK),--check)
 
 bench-accuracy: setup
-	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.fidelity --methods profile:lossless profile:balanced profile:max
 
 bench-chaos: setup
 	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick)

@@ -17,8 +17,8 @@ from multiprocessing import get_context
 import torch
 
 from benchmarks import report
-from benchmarks.accuracy import Asker
 from benchmarks.break_case_picture import Panel, draw
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.flat import Recorder, displacement, merge_flat
 from benchmarks.seams import Merge, merging_by
 from benchmarks.tasks import KINDS, questions
@@ -62,7 +62,7 @@ def settings(keep: float, window: int) -> OimSettings:
     return replace(oim, keep_rows=keep, keep_columns=keep, window=window)
 
 
-def measure(asker: Asker, kind: str, n: int, split: str = "test") -> list[Row]:
+def measure(asker: Checkpoint, kind: str, n: int, split: str = "test") -> list[Row]:
     """All ways of merging on `n` held-out questions of a kind, without pruning."""
     ways = [("none", 1.0), *((name, keep) for keep in KEPT for name in WAYS)]
     right, same, tokens = ([0] * len(ways) for _ in range(3))
@@ -72,7 +72,7 @@ def measure(asker: Asker, kind: str, n: int, split: str = "test") -> list[Row]:
             merge, window = WAYS.get(name, (merge_grid, 0))
             with merging_by(merge):
                 (visual,) = asker.encode(files, settings(keep, window))
-            answer, _ = asker.ask([visual], question, None)
+            answer = asker.ask([visual], question, None).text
             plain = plain if i else answer
             right[i] += answer == truth
             same[i] += answer == plain
@@ -86,12 +86,12 @@ def measure(asker: Asker, kind: str, n: int, split: str = "test") -> list[Row]:
 def measure_kind(kind: str, n: int) -> list[Row]:
     """`measure` in a process of its own, on one thread."""
     torch.set_num_threads(1)
-    return measure(Asker(MODEL), kind, n)
+    return measure(Checkpoint.load(MODEL), kind, n)
 
 
 def picture(kind: str = "relation") -> dict[str, float]:
     """Draw where the patches of a held-out picture go. Returns their displacement, in tokens."""
-    asker = Asker(MODEL)
+    asker = Checkpoint.load(MODEL)
     image, _, _ = next(questions(kind, 1))
     panels = {}
     for name, (merge, window) in WAYS.items():

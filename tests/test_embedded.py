@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.accuracy import Asker
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.tasks.files import ALL_KINDS, Asked, file_questions
 from luvc_core.chat import Message
-from luvc_core.models.base import Patches
 from luvc_core.models.resolve import embedded
 from luvc_core.profiles import PROFILES
 from luvc_core.tokens import VisionTokens
@@ -40,8 +39,8 @@ def kit(model: str) -> Kit:
 
 
 @pytest.fixture(scope="module")
-def asker(model: str) -> Asker:
-    return Asker(model)
+def asker(model: str) -> Checkpoint:
+    return Checkpoint.load(model)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +57,9 @@ def mixed(n: int) -> Iterator[tuple[str, Asked]]:
 
 
 @pytest.fixture(scope="module")
-def answer_of_stock(asker: Asker, kit: Kit, stock: Any) -> Callable[[Asked], str]:
+def answer_of_stock(asker: Checkpoint, kit: Kit, stock: Any) -> Callable[[Asked], str]:
     def answer(asked: Asked) -> str:
-        patches = prepared(asker, asked)
+        patches = asker.prepare(asked.files)
         tokens = asker.encoder.encode(patches, OFF)
         language = asker.engine.language
         content: tuple[str | VisionTokens, ...] = (*tokens, asked.question)
@@ -72,18 +71,13 @@ def answer_of_stock(asker: Asker, kit: Kit, stock: Any) -> Callable[[Asked], str
     return answer
 
 
-def prepared(asker: Asker, asked: Asked) -> list[Patches]:
-    alone = len(asked.files) == 1
-    return [asker.encoder.prepare(file, "file", alone) for file in asked.files]
-
-
 def test_every_checkpoint_is_tested() -> None:
     assert FAMILIES.keys() == embedded().keys()
 
 
-def test_vision_tokens_equal_stock(asker: Asker, kit: Kit, stock: Any) -> None:
+def test_vision_tokens_equal_stock(asker: Checkpoint, kit: Kit, stock: Any) -> None:
     for _, asked in mixed(len(KINDS)):
-        patches = prepared(asker, asked)
+        patches = asker.prepare(asked.files)
         with torch.inference_mode():
             of_kind = kit.stock_clip_tokens if patches[0].clip else kit.stock_tokens
             expected = of_kind(stock, patches)
@@ -93,15 +87,15 @@ def test_vision_tokens_equal_stock(asker: Asker, kit: Kit, stock: Any) -> None:
 
 @pytest.mark.slow
 def test_greedy_answers_equal_stock_generate(
-    asker: Asker, answer_of_stock: Callable[[Asked], str]
+    asker: Checkpoint, answer_of_stock: Callable[[Asked], str]
 ) -> None:
     for _, asked in mixed(3 * len(KINDS)):
         tokens = asker.encode(asked.files, OFF)
-        assert asker.ask(tokens, asked.question, None)[0] == answer_of_stock(asked)
+        assert asker.ask(tokens, asked.question, None).text == answer_of_stock(asked)
 
 
 @pytest.mark.slow
-def test_lossless_keeps_the_answers(asker: Asker) -> None:
+def test_lossless_keeps_the_answers(asker: Checkpoint) -> None:
     right: dict[str, Counter[str]] = {"off": Counter(), "lossless": Counter()}
     all_asked: Counter[str] = Counter()
     assert PROFILES["lossless"].oim == OFF  # so one encoding serves both
@@ -109,10 +103,10 @@ def test_lossless_keeps_the_answers(asker: Asker) -> None:
         all_asked[kind] += 1
         tokens = asker.encode(asked.files, OFF)
         for profile, counter in right.items():
-            answer, result = asker.ask(tokens, asked.question, PROFILES[profile].spu)
-            counter[kind] += answer == asked.answer
+            answer = asker.ask(tokens, asked.question, PROFILES[profile].spu)
+            counter[kind] += answer.text == asked.answer
             if profile == "lossless":
-                assert result.layer_visual_token_counts[-1] == 0
+                assert answer.result.layer_visual_token_counts[-1] == 0
     assert right["lossless"].total() >= 0.97 * right["off"].total()
     assert right["off"].total() >= MEAN_FLOOR * all_asked.total()
     low = {k: right["off"][k] / n for k, n in all_asked.items() if right["off"][k] < KIND_FLOOR * n}

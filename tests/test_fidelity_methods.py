@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.fidelity import attention
 from benchmarks.fidelity.methods import METHODS
 from benchmarks.fidelity.methods.tome_1d import merge_settings
-from benchmarks.fidelity.question import Checkpoint, Question
+from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import Asked
 from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.chat import Message

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.fidelity import curves, summary
+from benchmarks.checkpoint import EMBEDDED
+from benchmarks.fidelity import accuracy, curves, summary
 from benchmarks.fidelity.harness import REDUCTIONS, Aim, aims_of, missing, run
 from benchmarks.fidelity.methods import METHODS, OWN
-from benchmarks.fidelity.question import embedded
 from benchmarks.fidelity.rows import Store
 from benchmarks.tasks.files import ALL_KINDS
 
@@ -29,7 +29,7 @@ def options() -> argparse.Namespace:
     quick = "--quick" in sys.argv
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few questions, minutes")
-    parser.add_argument("--models", nargs="*", default=embedded(), help="default: %(default)s")
+    parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")
     kinds = list(QUICK_KINDS if quick else ALL_KINDS)
     parser.add_argument("--kinds", nargs="*", default=kinds, choices=list(ALL_KINDS))
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
@@ -73,6 +73,7 @@ def main() -> int:
     curves.draw(store.rows, report.RESULTS / f"{name}.png")
     if name == "fidelity":
         summary.into_readme(store.rows, README)
+        accuracy.publish(store.rows, README)
     return 0
 
 

@@ -13,12 +13,14 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import report
+from benchmarks.checkpoint import EMBEDDED
 from benchmarks.fidelity.harness import aims_of, missing, run
 from benchmarks.fidelity.methods import Method
-from benchmarks.fidelity.question import Answer, Question, embedded
+from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import Store
 from benchmarks.fidelity.variants import ABLATIONS
 from benchmarks.tasks.files import ALL_KINDS
+from luvc_core.calibrate.asking import Answer
 
 
 class _Named(Method):
@@ -95,7 +97,7 @@ def main() -> int:
     """Measure what is missing of the named ablations, print and write; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ABLATIONS))
-    parser.add_argument("--models", nargs="*", default=embedded(), help="default: %(default)s")
+    parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")
     parser.add_argument("--kinds", nargs="*", default=list(ALL_KINDS), choices=list(ALL_KINDS))
     parser.add_argument("--n", type=int, default=40, help="questions a kind (default: %(default)s)")
     parser.add_argument("--jobs", type=int, help="processes (default: one a core)")

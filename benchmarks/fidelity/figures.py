@@ -19,8 +19,8 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks import report
+from benchmarks.checkpoint import EMBEDDED, Checkpoint
 from benchmarks.fidelity import curves, overlays, spectra
-from benchmarks.fidelity.question import Checkpoint, embedded
 from benchmarks.fidelity.rows import OFF
 from benchmarks.fidelity.summary import families, means
 
@@ -117,7 +117,7 @@ def main() -> int:
     """Draw the named figures, or all; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
-    parser.add_argument("--models", nargs="*", default=embedded(), help="default: %(default)s")
+    parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")
     options = parser.parse_args()
     for name in set(options.names) - set(FIGURES):
         parser.error(f"no figure {name!r}; there are {', '.join(FIGURES)}")

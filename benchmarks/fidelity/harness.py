@@ -12,12 +12,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.fidelity.flops import prefill_flops
 from benchmarks.fidelity.matching import Unreachable
 from benchmarks.fidelity.methods import Method
-from benchmarks.fidelity.question import Answer, Checkpoint, Question
+from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import OFF, Outcome, Row, Store, rows_of
 from benchmarks.tasks.files import Asked, file_questions
+from luvc_core.calibrate.asking import Answer
 
 REDUCTIONS = (0.5, 0.67, 0.75, 0.9)
 _CHUNK = 10  # questions

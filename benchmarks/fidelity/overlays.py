@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.fidelity.methods.luvc import matched_ramp
-from benchmarks.fidelity.question import Checkpoint
 from benchmarks.flat import Recorder
 from benchmarks.seams import merging_by
 from benchmarks.tasks import questions

@@ -1,56 +1,14 @@
-"""A checkpoint to ask, and a question with its encodings, which all methods share."""
+"""A question with its encodings, which all methods share."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from benchmarks.accuracy import MODELS
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.tasks.files import Asked
-from luvc_core import checkpoints
-from luvc_core.calibrate.asking import Answer, ask
-from luvc_core.config import OimSettings, SpuSettings
-from luvc_core.encode import Encoder
-from luvc_core.engine.engine import Engine
-from luvc_core.engine.pruning import Pruner
-from luvc_core.models.base import LanguageHalf
-from luvc_core.models.registry import load_language, load_vision
+from luvc_core.calibrate.asking import Answer
+from luvc_core.config import OimSettings
+from luvc_core.models.base import LanguageHalf, Patches
 from luvc_core.tokens import VisionTokens
-
-Pruning = SpuSettings | Pruner | None
-
-
-def embedded() -> list[str]:
-    """Those of the embedded checkpoints that are there."""
-    folder = Path(checkpoints.__file__).parent
-    return [model for model in MODELS if (folder / model).is_dir()]
-
-
-@dataclass
-class Checkpoint:
-    """Both halves in this process. notes: what methods find out once and use again."""
-
-    name: str
-    encoder: Encoder
-    engine: Engine
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, model: str) -> "Checkpoint":
-        return cls(model, Encoder(load_vision(model)), Engine(load_language(model)))
-
-    def ask(
-        self,
-        tokens: Sequence[VisionTokens],
-        question: str,
-        pruning: Pruning,
-        hooks: AbstractContextManager[object] | None = None,
-    ) -> Answer:
-        """The greedy answer. hooks: what holds while it is made."""
-        with hooks or nullcontext():
-            return ask(self.engine, tokens, question, pruning)
 
 
 class Question:
@@ -80,10 +38,8 @@ class Question:
         return self._encoded[key]
 
     @cached_property
-    def prepared(self) -> list[Any]:
-        """Decoded and cut, as the family does it."""
-        alone = len(self.asked.files) == 1
-        return [self.checkpoint.encoder.prepare(f, "file", alone) for f in self.asked.files]
+    def prepared(self) -> list[Patches]:
+        return self.checkpoint.prepare(self.asked.files)
 
     @cached_property
     def plain(self) -> list[VisionTokens]:

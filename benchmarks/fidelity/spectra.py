@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.checkpoint import Checkpoint
 from benchmarks.fidelity.attention import last_query_attention
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import StagedPruner
-from benchmarks.fidelity.question import Checkpoint, Question
+from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
 from luvc_core.config import Ramp, SpuSettings
 from luvc_core.engine.pruning import Left

@@ -108,13 +108,18 @@ def markdown(rows: Rows) -> str:
     """For the README."""
     parts: list[str] = []
     for checkpoint in families(rows):
+        header, lines = comparison(rows, checkpoint)
+        parts += [f"**{checkpoint}**", ""]
+        if lines:
+            parts += [
+                f"Accuracy kept, in percent, mean over {_tasks(rows, checkpoint)} kinds of"
+                f" questions ({_least(rows, checkpoint)} or more each), at fewer visual tokens in the average"
+                " layer:",
+                "",
+                report.markdown_table(header, lines),
+                "",
+            ]
         parts += [
-            f"**{checkpoint}**: accuracy kept, in percent, mean over {_tasks(rows, checkpoint)}"
-            f" kinds of questions ({_least(rows, checkpoint)} or more each), at fewer visual tokens"
-            " in the average layer:",
-            "",
-            report.markdown_table(*comparison(rows, checkpoint)),
-            "",
             "What users get, in percent (n questions of each kind):",
             "",
             report.markdown_table(*own_points(rows, checkpoint)),

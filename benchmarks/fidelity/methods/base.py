@@ -13,9 +13,11 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from benchmarks.checkpoint import Pruning
 from benchmarks.fidelity.attention import Seen, watched
 from benchmarks.fidelity.matching import Stages
-from benchmarks.fidelity.question import Answer, Pruning, Question
+from benchmarks.fidelity.question import Question
+from luvc_core.calibrate.asking import Answer
 from luvc_core.engine.pruning import Left
 from luvc_core.models.base import Rotary
 from luvc_core.tokens import VisionTokens

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from benchmarks.checkpoint import Pruning
 from benchmarks.fidelity.methods.base import Method
-from benchmarks.fidelity.question import Pruning, Question
+from benchmarks.fidelity.question import Question
 from luvc_core.config import Compression
 from luvc_core.profiles import PROFILES
 from luvc_core.tokens import VisionTokens

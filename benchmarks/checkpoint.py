@@ -1,0 +1,52 @@
+"""A checkpoint in this process, both halves of it, to ask one question at a time."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from luvc_core.calibrate.asking import Answer, ask
+from luvc_core.config import OimSettings, SpuSettings
+from luvc_core.encode import Encoder
+from luvc_core.engine.engine import Engine
+from luvc_core.engine.pruning import Pruner
+from luvc_core.models.base import Patches
+from luvc_core.models.registry import load_language, load_vision
+from luvc_core.tokens import VisionTokens
+
+EMBEDDED = ("luvc-tiny-qwen2vl", "luvc-tiny-internvl", "luvc-tiny-llava-ov")
+Pruning = SpuSettings | Pruner | None
+
+
+@dataclass
+class Checkpoint:
+    """notes: what somebody found out about it once and uses again."""
+
+    name: str
+    encoder: Encoder
+    engine: Engine
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, model: str) -> "Checkpoint":
+        return cls(model, Encoder(load_vision(model)), Engine(load_language(model)))
+
+    def prepare(self, files: Sequence[bytes]) -> list[Patches]:
+        """The files of one question, decoded and cut as the family does it."""
+        alone = len(files) == 1
+        return [self.encoder.prepare(file, "file", alone) for file in files]
+
+    def encode(self, files: Sequence[bytes], oim: OimSettings) -> list[VisionTokens]:
+        """The visual tokens of what one question is about."""
+        return self.encoder.encode(self.prepare(files), oim)
+
+    def ask(
+        self,
+        tokens: Sequence[VisionTokens],
+        question: str,
+        pruning: Pruning,
+        hooks: AbstractContextManager[object] | None = None,
+    ) -> Answer:
+        """The greedy answer. hooks: what holds while it is made."""
+        with hooks or nullcontext():
+            return ask(self.engine, tokens, question, pruning)

@@ -1,0 +1,38 @@
+"""Accuracy without compression, for the README and for the checkpoints' cards, between marks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.fidelity.rows import OFF
+from benchmarks.tasks.files import ALL_KINDS
+from luvc_core.models.resolve import embedded
+
+Rows = Sequence[Mapping[str, Any]]
+MARKS = "accuracy"
+
+
+def publish(rows: Rows, readme: Path) -> None:
+    """All embedded checkpoints in the README, and each on its card. Raises ValueError where marks
+    are missing."""
+    cards = {name: folder / "README.md" for name, folder in embedded().items()}
+    rows = [row for row in rows if row["checkpoint"] in cards]
+    report.between_marks(readme, MARKS, table(rows))
+    for name in {row["checkpoint"] for row in rows}:
+        own = [row for row in rows if row["checkpoint"] == name]
+        report.between_marks(cards[name], MARKS, table(own))
+
+
+def table(rows: Rows) -> str:
+    """Percent, a line for each kind of question that all of these checkpoints were asked."""
+    found = {(row["checkpoint"], row["task"]): row for row in rows if row["method"] == OFF}
+    names = list(dict.fromkeys(name for name, _ in found))
+    lines = [
+        [kind, *(f"{100 * found[name, kind]['accuracy']:.1f}" for name in names)]
+        for kind in ALL_KINDS
+        if all((name, kind) in found for name in names)
+    ]
+    least = min((row["n"] for row in found.values()), default=0)
+    header = [f"{least} questions each", *(f"`{name}`" for name in names)]
+    return report.markdown_table(header, lines)

@@ -113,8 +113,8 @@ def markdown(rows: Rows) -> str:
         if lines:
             parts += [
                 f"Accuracy kept, in percent, mean over {_tasks(rows, checkpoint)} kinds of"
-                f" questions ({_least(rows, checkpoint)} or more each), at fewer visual tokens in the average"
-                " layer:",
+                f" questions ({_least(rows, checkpoint)} or more each), at fewer visual"
+                " tokens in the average layer:",
                 "",
                 report.markdown_table(header, lines),
                 "",

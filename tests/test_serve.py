@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from luvc import AsyncClient, Client, InvalidArgument
+from luvc.child import Child
 from luvc.ports import free_port
 
 from tests.asking import PICTURES
@@ -144,3 +146,19 @@ def test_buf_curl_lists_and_calls(endpoints: tuple[str, str], place: int) -> Non
         last, end = decoder.raw_decode(printed, start)
         start = end + len(printed[end:]) - len(printed[end:].lstrip())
     assert last["usage"]["completionTokenCount"] >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_can_be_stopped_while_it_starts(
+    checkpoint: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    log = tmp_path / "serve.log"
+    ports = f"--port={free_port()}", f"--decoder-port={free_port()}"
+    serve = Child([BIN / "luvc", "serve", "--model", checkpoint, *ports], log)
+    try:
+        while "starting" not in serve.said:
+            time.sleep(0.05)
+        os.kill(serve.pid, number)
+    finally:
+        assert serve.stop(90) == 0
+    assert serve.said.endswith("luvc: stopping ...\n")

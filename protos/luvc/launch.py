@@ -1,6 +1,7 @@
 """Both services on this machine, as two processes that start and stop together."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -83,9 +84,9 @@ class Stack:
                 child.stop(STOP_SECONDS)
 
     def run(self, start_timeout: float) -> int:
-        """Serve in the foreground until SIGINT or SIGTERM; returns the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._asked_to_stop.set())
+        """Serve in the foreground until SIGINT, SIGTERM or SIGHUP; returns the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._ask_to_stop)
         print(f"luvc: starting {self.model} ...", file=sys.stderr, flush=True)
         try:
             with self.running(start_timeout):
@@ -97,13 +98,19 @@ class Stack:
                 )
                 while not self._asked_to_stop.wait(0.5):
                     self._check_alive()
-                print("luvc: stopping ...", file=sys.stderr, flush=True)
         except StartFailed as error:
             if self._asked_to_stop.is_set():
                 return 0
             print(f"luvc: {error}", file=sys.stderr)
             return 1
         return 0
+
+    def _ask_to_stop(self, *_: object) -> None:
+        if not self._asked_to_stop.is_set():
+            self._asked_to_stop.set()
+            # Not print, which the signal may have interrupted; the terminal may be gone.
+            with contextlib.suppress(OSError):
+                os.write(2, b"luvc: stopping ...\n")
 
     @contextlib.contextmanager
     def running(self, start_timeout: float) -> Iterator["Stack"]:

@@ -75,6 +75,8 @@ def test_what_is_measured_stays_and_is_not_measured_again(tmp_path: Path) -> Non
     assert [(method.name, reduction) for (method, reduction), _ in left.aims] == [("luvc", 0.5)]
     assert len(missing(Store(path), "tiny", "count", aims).aims) == 3
     assert len(missing(Store(path), "tiny", "presence", dict.fromkeys(aims, 20)).aims) == 3
+    asked = [missing(Store(path), "tiny", "presence", {}, plain=n).n for n in (10, 20)]
+    assert asked == [0, 20]
     Store(path).keep(rows_of("tiny", "presence", answers(5, 1)))
     assert {row["n"] for row in json.loads(path.read_text())["rows"]} == {10}
     Store(path).keep(rows_of("tiny", "presence", answers(20, 20)))

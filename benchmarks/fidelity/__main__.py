@@ -32,7 +32,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")
     kinds = list(QUICK_KINDS if quick else ALL_KINDS)
     parser.add_argument("--kinds", nargs="*", default=kinds, choices=list(ALL_KINDS))
-    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=list(METHODS),
+        choices=list(METHODS),
+        help="none: accuracy without compression only (default: all)",
+    )
     reductions = list(QUICK_REDUCTIONS if quick else REDUCTIONS)
     parser.add_argument("--reductions", nargs="*", type=float, default=reductions)
     parser.add_argument(
@@ -63,7 +69,7 @@ def main() -> int:
         aim: chosen.n if aim[0] in OWN and aim[1] is None else chosen.compared_n for aim in aims
     }
     tasks = [
-        missing(store, model, kind, wanted, chosen.split)
+        missing(store, model, kind, wanted, chosen.split, plain=0 if aims else chosen.n)
         for model in chosen.models
         for kind in chosen.kinds
     ]

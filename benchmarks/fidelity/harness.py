@@ -28,20 +28,18 @@ Aim = tuple[Method, float | None]
 
 @dataclass(frozen=True)
 class Task:
-    """All that is to be asked about one kind of question: aims with their number of questions."""
+    """All that is to be asked about one kind of question: how many without compression, and how
+    many of them under each aim."""
 
     checkpoint: str
     kind: str
     split: str
+    n: int
     aims: tuple[tuple[Aim, int], ...]
 
     @property
-    def n(self) -> int:
-        return max((n for _, n in self.aims), default=0)
-
-    @property
     def answer_count(self) -> int:
-        return sum(n for _, n in self.aims)
+        return self.n + sum(n for _, n in self.aims)
 
 
 def aims_of(methods: Sequence[Method], reductions: Sequence[float]) -> list[Aim]:
@@ -54,17 +52,25 @@ def aims_of(methods: Sequence[Method], reductions: Sequence[float]) -> list[Aim]
 
 
 def missing(
-    store: Store, checkpoint: str, kind: str, wanted: Mapping[Aim, int], split: str = "test"
+    store: Store,
+    checkpoint: str,
+    kind: str,
+    wanted: Mapping[Aim, int],
+    split: str = "test",
+    plain: int = 0,
 ) -> Task:
     """What of it the store does not hold at that number of questions. Where anything is missing
-    `off` is asked again, as the others are compared with it."""
+    `off` is asked again, as the others are compared with it. plain: so many questions are wanted
+    without compression in any case."""
     name = Path(checkpoint).name
     aims = tuple(
         (aim, n)
         for aim, n in wanted.items()
         if store.measured((name, kind, aim[0].name, aim[1])) < n
     )
-    return Task(checkpoint, kind, split, aims)
+    if store.measured((name, kind, OFF, None)) >= plain:
+        plain = 0
+    return Task(checkpoint, kind, split, max([plain, *(n for _, n in aims)]), aims)
 
 
 def answer_all(question: Question, aims: Sequence[Aim]) -> list[Outcome]:
@@ -106,18 +112,19 @@ def _answer_chunk(
     task: Task, start: int, asked: Sequence[Asked]
 ) -> tuple[list[list[Outcome]], int]:
     """In a process of its own, on one thread: small models gain nothing from more. Returns the
-    outcomes of each question, and how many answers that were."""
+    outcomes of each question, and how many answers were asked for."""
     answers = []
     for index, own in enumerate(asked, start):
         question = Question(_loaded(task.checkpoint), own, task.kind, index)
         answers.append(answer_all(question, [aim for aim, n in task.aims if index < n]))
-    return answers, sum(1 for i in range(len(asked)) for _, n in task.aims if start + i < n)
+    count = len(asked) + sum(1 for i in range(len(asked)) for _, n in task.aims if start + i < n)
+    return answers, count
 
 
 def run(tasks: Sequence[Task], store: Store, jobs: int | None = None) -> Iterator[list[Row]]:
     """Measure tasks in order. Yields the rows of each when all its questions are answered; by then
     the store holds them."""
-    tasks = [task for task in tasks if task.aims]
+    tasks = [task for task in tasks if task.n]
     total = sum(task.answer_count for task in tasks)
     context = get_context("spawn")
     workers = jobs or os.cpu_count() or 1

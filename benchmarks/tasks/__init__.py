@@ -31,6 +31,7 @@ TASKS: dict[str, Callable[[Canvas], tuple[Paint, list[QA]]]] = {
     "scene": scenes.layout,
     "chart": charts.layout,
     "document": documents.layout,
+    "codes": documents.codes,
 }
 
 KINDS: dict[str, str] = {

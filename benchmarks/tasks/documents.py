@@ -30,7 +30,8 @@ from .words import (
 
 
 class Style(NamedTuple):
-    """What the rows of one document share; lengths in pixels."""
+    """What the rows of one document share; lengths in pixels. numbers: how many of the values that
+    could be numbers are, and not codes."""
 
     key_font: str
     key_pixels: int
@@ -40,17 +41,23 @@ class Style(NamedTuple):
     colon: bool
     right: bool
     rule: str
+    numbers: float
 
 
-def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
-    """Draw a title and 2-7 rows; returns the background and the questions."""
+def codes(canvas: Canvas) -> tuple[Paint, list[QA]]:
+    """A document with many letters in codes, which are rare in others."""
+    return layout(canvas, numbers=0.3)
+
+
+def layout(canvas: Canvas, numbers: float = 1.0) -> tuple[Paint, list[QA]]:
+    """Draw a title and 2-7 rows; returns the background and the questions. numbers: as in Style."""
     rng = canvas.rng
     background, dark = random_background(rng, dark_share=0.1)
     ink = (238, 238, 238) if dark else rng.choice(((15, 15, 15), (40, 30, 90), (70, 30, 20)))
     style = Style(
         rng.choice(WORD_FONTS), rng.randint(17, 20), rng.choice(VALUE_FONTS), rng.randint(21, 24),
         ink, rng.random() < 0.7, rng.random() < 0.4,
-        rng.choice(("none", "none", "lines", "boxes", "dots")),
+        rng.choice(("none", "none", "lines", "boxes", "dots")), numbers,
     )  # fmt: skip
     title = rng.choice(DOCUMENT_TITLES)
     big = load_font(rng.choice(WORD_FONTS), rng.randint(22, 27))
@@ -78,7 +85,7 @@ def _rows(canvas: Canvas, style: Style, top: int) -> list[tuple[str, str]]:
     edge = canvas.width - rng.uniform(8, 12)
     rows = []
     for place, key in enumerate(keys):
-        value, y = random_value(rng, key), top + (first + place * step) * CELL
+        value, y = random_value(rng, key, style.numbers), top + (first + place * step) * CELL
         middle = canvas.middle(y)
         _row(canvas, style, (left, middle, column if not style.right else -edge), (key, value))
         if style.rule == "lines":
@@ -112,13 +119,14 @@ def _row(
             canvas.rectangle((dot_x, middle + 6, dot_x + 1, middle + 7), style.ink)
 
 
-def random_value(rng: random.Random, key: str) -> str:
-    """A name, a city, a code such as K7R2, or a number of 2-5 digits, as the key asks."""
+def random_value(rng: random.Random, key: str, numbers: float = 1.0) -> str:
+    """A name, a city, a code such as K7R2, or a number of 2-5 digits, as the key asks. numbers: as
+    in Style."""
     if key in NAME_KEYS:
         return rng.choice(NAMES)
     if key in CITY_KEYS:
         return rng.choice(CITIES)
-    if key in CODE_KEYS:
+    if key in CODE_KEYS or (numbers < 1 and rng.random() > numbers):
         return "".join(
             rng.choice(DIGITS if place % 2 else CODE_LETTERS)
             for place in range(rng.choice((2, 4, 4)))

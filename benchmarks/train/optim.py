@@ -53,9 +53,15 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizers:
-    """Both optimizers of a set of named parameters; `scale` multiplies both rates."""
+    """Both optimizers of a set of named parameters; `scale` multiplies all rates, `patch_scale`
+    that of a patch embedding besides."""
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        scale: float = 1.0,
+        patch_scale: float = 1.0,
+    ) -> None:
         matrices, rest, patch = [], [], []
         for name, param in named:
             if param.requires_grad:
@@ -63,7 +69,8 @@ class Optimizers:
                 (patch if "patch_embed" in name else matrices if matrix else rest).append(param)
         self.params = matrices + rest + patch
         self.muon = Muon(matrices, lr=MUON_RATE * scale)
-        groups = [{"params": rest, "base": ADAM_RATE}, {"params": patch, "base": PATCH_RATE}]
+        patch_rate = PATCH_RATE * patch_scale
+        groups = [{"params": rest, "base": ADAM_RATE}, {"params": patch, "base": patch_rate}]
         self.adam = torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.98),
                                       weight_decay=0)  # fmt: skip
         self.scale = scale

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..tasks import KINDS, SERIES, SERIES_KINDS, make_series
+from ..tasks import KINDS, QA, SERIES, SERIES_KINDS, make_series
+from .aims import names_what_it_asks_about
 from .export import export
 from .labels import Student, choose, load_heads, new_student, optimizers_of
 from .model import FAMILIES, Family, build_config, fresh_model, grow
@@ -27,13 +28,15 @@ class Diet:
     """What a step learns from.
 
     samples: of each task. fresh: how many of those drawn anew, which then come again. counted:
-    scenes more that are asked for numbers only, which takes longest to learn. long_share: of the
-    empty cells of clips and pairs, how many they are shown with when the others are whole.
+    scenes more that are asked for numbers only; told: pairs more, and as many clips, made of labels
+    and asked what LEARNT_LAST says. long_share: of the empty cells of clips and pairs, how many
+    they are shown with when the others are whole.
     """
 
     samples: Mapping[str, int]
     fresh: Mapping[str, float]
     counted: int
+    told: int = 16
     long_share: float = 1.0
 
 
@@ -52,6 +55,12 @@ READING = Diet(
 
 FIRST = {"scene": 500, "chart": 200, "document": 200, "clip": 150, "pair": 200}
 """Samples drawn before the first step; a diet poor in a task needs fewer."""
+
+LEARNT_LAST = {"pair": " is gone ", "clip": " moving "}
+"""What questions say that are learnt last, besides numbers, where they name no object."""
+
+TOLD_NOISE = 0.5
+"""Of tokens made of labels, as in `noisy_sums`."""
 
 FILED = 224
 """Pixels on a side of the files of clips and pairs."""
@@ -81,6 +90,27 @@ class Trainee:
         tokens = self.tower.forward(patches, samples[0].grid)
         view = self.student.viewers[self.family.name].view(task, samples, asked, tokens)
         return view._replace(hot=view.hot.half(), features=view.features.half())
+
+    def seed(self, task: str, rng: random.Random) -> int:
+        """One to learn from. A third of pairs and clips are among those learnt last."""
+        if task in LEARNT_LAST and rng.random() < 1 / 3:
+            return self._hard_seed(task, rng)
+        return any_seed(rng, "train")
+
+    def tell(self, task: str, count: int, rng: random.Random) -> list[View]:
+        """Samples of labels alone, and their questions that are learnt last."""
+        viewer = self.student.viewers[self.family.name]
+        views = (
+            viewer.from_labels(task, self._hard_seed(task, rng), TOLD_NOISE) for _ in range(count)
+        )
+        return [v._replace(asked=tuple(q for q in v.asked if _is_hard(task, q))) for v in views]
+
+    def _hard_seed(self, task: str, rng: random.Random) -> int:
+        while True:
+            seed = any_seed(rng, "train")
+            series = make_series(task, seed, self.family.frame, draw=False)
+            if any(_is_hard(task, qa) for qa in series.questions):
+                return seed
 
     @property
     def _single(self) -> bool:
@@ -123,7 +153,7 @@ def train_pictures(
     seeds, step = random.Random(f"pictures/{time.time()}"), 0
     recent: dict[str, list[float]] = defaultdict(list)
     pool = {
-        task: [trainee.see(task, any_seed(seeds, "train")) for _ in range(int(count * share))]
+        task: [trainee.see(task, trainee.seed(task, seeds)) for _ in range(int(count * share))]
         for task, count in FIRST.items()
         if (share := min(1.0, diet.samples[task] / EVERYTHING.samples[task]))
     }
@@ -137,7 +167,7 @@ def train_pictures(
         for task, count in diet.samples.items():
             often = diet.fresh[task]
             for _ in range(int(often) + (seeds.random() < often % 1)):
-                pool[task].append(trainee.see(task, any_seed(seeds, "train")))
+                pool[task].append(trainee.see(task, trainee.seed(task, seeds)))
             views = [choose(view, seeds) for view in seeds.sample(pool[task], count)]
             shown = min(share, diet.long_share) if task in SERIES else share
             losses = trainee.losses(views, seeds, shown)
@@ -146,6 +176,10 @@ def train_pictures(
             recent[task].append(losses.answer.item())
         scenes = [choose(v, seeds, ("count",)) for v in seeds.sample(pool["scene"], counted)]
         trainee.losses(scenes, seeds, share).total(hints).backward()
+        for task in LEARNT_LAST:
+            told = trainee.losses(trainee.tell(task, diet.told, seeds), seeds, min(share, 0.3))
+            (0.5 * told.total(hints)).backward()
+            recent[f"told {task}"].append(told.answer.item())
         optimizers.step(progress)
         step, now = step + 1, time.monotonic()
         if now - last_log > 720:
@@ -159,6 +193,10 @@ def train_pictures(
     save(trainee)
     print(f"pictures {step} end {report(trainee, 6)}", flush=True)
     export(trainee.family, trainee.student.llm, trainee.tower, trainee.folder / "export")
+
+
+def _is_hard(task: str, qa: QA) -> bool:
+    return LEARNT_LAST[task] in qa.question and not names_what_it_asks_about(qa)
 
 
 def save(trainee: Trainee) -> None:

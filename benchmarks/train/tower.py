@@ -38,10 +38,17 @@ class Weights(NamedTuple):
 class TowerRun:
     """One family's tower, what it is to say, and its optimizers.
 
-    shares: how often each task is drawn; scale: of all learning rates.
+    shares: how often each task is drawn; scale: of all learning rates; patch_scale: of the patch
+    embedding's besides.
     """
 
-    def __init__(self, name: str, scale: float, shares: Mapping[str, float] = TASK_SHARES) -> None:
+    def __init__(
+        self,
+        name: str,
+        scale: float,
+        shares: Mapping[str, float] = TASK_SHARES,
+        patch_scale: float = 1.0,
+    ) -> None:
         self.shares = shares
         family = FAMILIES[name]
         tokenizer = build_tokenizer(family.marks)
@@ -55,7 +62,7 @@ class TowerRun:
             torch.tensor([LETTER_WEIGHT if _is_letter(atom) else 1.0 for atom in names]),
             torch.tensor([OBJECT_WEIGHT if atom == "object" else 1.0 for atom in names]),
         )
-        self.optimizers = Optimizers(self.tower.modules.named_parameters(), scale)
+        self.optimizers = Optimizers(self.tower.modules.named_parameters(), scale, patch_scale)
 
     def draw(
         self, seeds: random.Random, size: tuple[int, int], count: int, split: str

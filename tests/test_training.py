@@ -11,11 +11,12 @@ from torch import Tensor
 
 from benchmarks.tasks import make_sample, make_series
 from benchmarks.tasks.files import mp4, png
+from benchmarks.tasks.words import COLORS, SHAPES
 from benchmarks.train.decoder import Losses
 from benchmarks.train.export import export
 from benchmarks.train.labels import new_student
 from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, fresh_model
-from benchmarks.train.pictures import FILED, Trainee
+from benchmarks.train.pictures import FILED, LEARNT_LAST, Trainee
 from benchmarks.train.tokenizer import build_tokenizer
 from benchmarks.train.views import PADDING
 from benchmarks.train.vision import TOWERS, Looks, look_gap, start_from_qwen2_vl
@@ -123,3 +124,13 @@ def test_internvl_starts_out_looking_nearly_where_qwen2_vl_looks() -> None:
     assert [query.shape for query, _ in looks["internvl"]] == [(2, 2, 64, 64)] * 6
     assert look_gap(looks["internvl"], looks["internvl"], rows).abs() < 1e-5
     assert look_gap(looks["internvl"], looks["qwen2-vl"], rows) > 1e-3
+
+
+@pytest.mark.parametrize("task", LEARNT_LAST)
+def test_what_is_learnt_last_is_told_by_labels(both: Both, task: str) -> None:
+    views = both.trainee.tell(task, 3, random.Random(1))
+    asked = [qa.question for view in views for qa in view.asked]
+    assert all(LEARNT_LAST[task] in question for question in asked)
+    assert not any(f" {name} " in question for question in asked for name in (*COLORS, *SHAPES))
+    losses = both.trainee.losses(views, random.Random(1), 0.1)
+    assert len(losses.targets) >= 2 * len(asked)

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -148,17 +149,47 @@ def test_buf_curl_lists_and_calls(endpoints: tuple[str, str], place: int) -> Non
     assert last["usage"]["completionTokenCount"] >= 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_can_be_stopped_while_it_starts(
-    checkpoint: Path, tmp_path: Path, number: signal.Signals
-) -> None:
-    log = tmp_path / "serve.log"
-    ports = f"--port={free_port()}", f"--decoder-port={free_port()}"
-    serve = Child([BIN / "luvc", "serve", "--model", checkpoint, *ports], log)
+@pytest.fixture
+def starting(checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Child]:
+    """`luvc serve` that is not ready yet, behind the words of its parameter; nothing of it may be
+    left in the end."""
+    port = str(free_port())
+    command = [*request.param, BIN / "luvc", "serve", "--model", checkpoint, "--decoder-port", port]
+    serve = Child(command, tmp_path / "serve.log")
     try:
-        while "starting" not in serve.said:
-            time.sleep(0.05)
-        os.kill(serve.pid, number)
+        wait_for(lambda: "starting" in serve.said, 60)
+        yield serve
     finally:
-        assert serve.stop(90) == 0
-    assert serve.said.endswith("luvc: stopping ...\n")
+        serve.stop(90)
+    assert not [words for words in commands_now() if port in words]
+
+
+def commands_now() -> Iterator[list[str]]:
+    """Those of all processes of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # one that has just ended
+            yield path.read_text().split("\0")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("starting", [()], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_can_be_stopped_while_it_starts(starting: Child, number: signal.Signals) -> None:
+    os.kill(starting.pid, number)
+    wait_for(lambda: starting.status is not None, 90)
+    assert starting.status == 0
+    assert starting.said.endswith("luvc: stopping ...\n")
+
+
+@pytest.mark.parametrize("starting", [("nohup",)], indirect=True)
+def test_under_nohup_it_outlives_the_terminal(starting: Child) -> None:
+    os.kill(starting.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    assert starting.status is None
+    assert "stopping" not in starting.said

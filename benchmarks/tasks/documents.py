@@ -119,7 +119,7 @@ def _row(
             canvas.rectangle((dot_x, middle + 6, dot_x + 1, middle + 7), style.ink)
 
 
-def random_value(rng: random.Random, key: str, numbers: float = 1.0) -> str:
+def random_value(rng: random.Random, key: str, numbers: float) -> str:
     """A name, a city, a code such as K7R2, or a number of 2-5 digits, as the key asks. numbers: as
     in Style."""
     if key in NAME_KEYS:

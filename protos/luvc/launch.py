@@ -84,9 +84,12 @@ class Stack:
                 child.stop(STOP_SECONDS)
 
     def run(self, start_timeout: float) -> int:
-        """Serve in the foreground until SIGINT, SIGTERM or SIGHUP; returns the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask_to_stop)
+        """Serve in the foreground until SIGINT, SIGTERM or, but for nohup, SIGHUP; returns the exit
+        status."""
+        signal.signal(signal.SIGINT, self._ask_to_stop)
+        signal.signal(signal.SIGTERM, self._ask_to_stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._ask_to_stop)
         print(f"luvc: starting {self.model} ...", file=sys.stderr, flush=True)
         try:
             with self.running(start_timeout):

@@ -1,7 +1,7 @@
 """Both services on this machine, real questions about held-out pictures, and a report.
 
-`make demo`: pictures, two clips and a pair of pictures. Exits 0 only if every answer came and at
-least eight of nine are right.
+`make demo`: two questions each about pictures of several kinds, clips and pairs of pictures. Exits
+0 only if every answer came and at least eight of nine are right.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from luvc import Answer, Client, LuvcError
 from luvc.launch import Stack, StartFailed
 from luvc.ports import free_port
 
-from benchmarks.tasks.files import file_questions
+from benchmarks.tasks.files import Asked, file_questions
 
 KINDS = (
     "presence", "colour", "count", "relation", "chart", "document", "movement", "change", "more",
@@ -27,12 +27,13 @@ MODELS = {
     "internvl": "luvc-tiny-internvl",
     "llava-ov": "luvc-tiny-llava-ov",
 }
+OF_EACH_KIND = 2
 RIGHT_AT_LEAST = 8 / 9
 ROUNDS = 3
 
 
 @dataclass(frozen=True)
-class Asked:
+class Answered:
     """A question, its true answer, and what the model said with compression on and off.
 
     `first_text_ms` are medians over the rounds, by profile.
@@ -70,33 +71,36 @@ def main() -> int:
     return 0 if sum(a.is_right for a in asked) >= RIGHT_AT_LEAST * len(asked) else 1
 
 
-def _ask_all(client: Client, profile: str, folder: Path) -> Iterator[Asked]:
+def _ask_all(client: Client, profile: str, folder: Path) -> Iterator[Answered]:
     for kind in KINDS:
-        about = next(file_questions(kind, 1))
-        paths = []
-        for number, data in enumerate(about.files):
-            mark = f"-{number + 1}" if len(about.files) > 1 else ""
-            paths.append(folder / f"{kind}{mark}.{about.suffix}")
-            paths[-1].write_bytes(data)
-        client.ask(about.question, *paths, profile=profile)  # warm up
-        answers: dict[str, list[Answer]] = {profile: [], "off": []}
-        for _ in range(ROUNDS):
-            for name, collected in answers.items():
-                collected.append(client.ask(about.question, *paths, profile=name))
-        medians = {
-            name: statistics.median(
-                a.usage.times.time_to_first_token.ToNanoseconds() / 1e6 for a in collected
-            )
-            for name, collected in answers.items()
-        }
-        asked = Asked(about.question, about.answer, answers[profile][0], medians)
-        verdict = "right" if asked.is_right else f"truth: {about.answer}"
-        print(f"{paths[0].name:13} {about.question}")
-        print(f"{'':13} {asked.answer.text}  ({verdict})")
-        yield asked
+        for number, about in enumerate(file_questions(kind, OF_EACH_KIND), 1):
+            letters = "ab" if len(about.files) > 1 else ("",)
+            paths = [folder / f"{kind}-{number}{letter}.{about.suffix}" for letter in letters]
+            for path, data in zip(paths, about.files, strict=True):
+                path.write_bytes(data)
+            answered = _ask(client, profile, about, paths)
+            verdict = "right" if answered.is_right else f"truth: {about.answer}"
+            print(f"{paths[0].name:16} {about.question}")
+            print(f"{'':16} {answered.answer.text}  ({verdict})", flush=True)
+            yield answered
 
 
-def _report(asked: list[Asked], profile: str) -> None:
+def _ask(client: Client, profile: str, about: Asked, paths: list[Path]) -> Answered:
+    client.ask(about.question, *paths, profile=profile)  # warm up
+    answers: dict[str, list[Answer]] = {profile: [], "off": []}
+    for _ in range(ROUNDS):
+        for name, collected in answers.items():
+            collected.append(client.ask(about.question, *paths, profile=name))
+    medians = {
+        name: statistics.median(
+            a.usage.times.time_to_first_token.ToNanoseconds() / 1e6 for a in collected
+        )
+        for name, collected in answers.items()
+    }
+    return Answered(about.question, about.answer, answers[profile][0], medians)
+
+
+def _report(asked: list[Answered], profile: str) -> None:
     header = ("answer", "truth", "tokens: source", "sent", "LLM average", "last layer",
               "bytes saved", f"first text, ms: {profile}", "off")  # fmt: skip
     rows = [header]

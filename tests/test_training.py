@@ -129,9 +129,10 @@ def test_internvl_starts_out_looking_nearly_where_qwen2_vl_looks() -> None:
 @pytest.mark.parametrize("task", LEARNT_LAST)
 def test_what_is_learnt_last_is_told_by_labels(both: Both, task: str) -> None:
     views = both.trainee.tell(task, 3, random.Random(1))
-    asked = [qa.question for view in views for qa in view.asked]
-    assert all(LEARNT_LAST[task] in question for question in asked)
-    words = {word for question in asked for word in question.rstrip("?").split()}
+    asked = [qa for view in views for qa in view.asked]
+    unnamed = [qa.question for qa in asked if qa.kind != "change"]
+    assert all(LEARNT_LAST[task] in question for question in unnamed)
+    words = {word for question in unnamed for word in question.rstrip("?").split()}
     assert not words & {*COLORS, *SHAPES}
     losses = both.trainee.losses(views, random.Random(1), 0.1)
     assert len(losses.targets) >= 2 * len(asked)

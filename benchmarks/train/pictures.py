@@ -29,7 +29,7 @@ class Diet:
 
     samples: of each task. fresh: how many of those drawn anew, which then come again. counted:
     scenes more that are asked for numbers only; told: pairs more, and as many clips, made of labels
-    and asked what LEARNT_LAST says. long_share: of the empty cells of clips and pairs, how many
+    and asked only what is learnt last. long_share: of the empty cells of clips and pairs, how many
     they are shown with when the others are whole.
     """
 
@@ -57,7 +57,8 @@ FIRST = {"scene": 500, "chart": 200, "document": 200, "clip": 150, "pair": 200}
 """Samples drawn before the first step; a diet poor in a task needs fewer."""
 
 LEARNT_LAST = {"pair": " is gone ", "clip": " moving "}
-"""What questions say that are learnt last, besides numbers, where they name no object."""
+"""What questions say that are learnt last, besides numbers and what changes, where they name no
+object."""
 
 TOLD_NOISE = 0.5
 """Of tokens made of labels, as in `noisy_sums`."""
@@ -196,7 +197,8 @@ def train_pictures(
 
 
 def _is_hard(task: str, qa: QA) -> bool:
-    return LEARNT_LAST[task] in qa.question and not names_what_it_asks_about(qa)
+    unnamed = LEARNT_LAST[task] in qa.question and not names_what_it_asks_about(qa)
+    return unnamed or qa.kind == "change"
 
 
 def save(trainee: Trainee) -> None:

@@ -15,6 +15,7 @@ from benchmarks.tasks.words import COLORS, SHAPES
 from benchmarks.train.decoder import Losses
 from benchmarks.train.export import export
 from benchmarks.train.labels import new_student
+from benchmarks.train.mean import mean_of
 from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, fresh_model
 from benchmarks.train.pictures import FILED, LEARNT_LAST, Trainee
 from benchmarks.train.tokenizer import build_tokenizer
@@ -136,3 +137,10 @@ def test_what_is_learnt_last_is_told_by_labels(both: Both, task: str) -> None:
     assert not words & {*COLORS, *SHAPES}
     losses = both.trainee.losses(views, random.Random(1), 0.1)
     assert len(losses.targets) >= 2 * len(asked)
+
+
+def test_the_mean_of_several_states() -> None:
+    states = [{"a": torch.tensor([1.0, 4.0])}, {"a": torch.tensor([3.0, -1.0])}]
+    assert mean_of(states)["a"].tolist() == [2.0, 1.5]
+    with pytest.raises(ValueError, match="different"):
+        mean_of([*states, {"b": torch.zeros(2)}])

@@ -119,6 +119,10 @@ def test_the_readme_is_rewritten_between_the_marks(tmp_path: Path) -> None:
         summary.into_readme([], readme)
 
 
+def test_without_compression_there_is_nothing_to_compare() -> None:
+    assert summary.markdown(stored({"off": 0.9})) == "Not measured yet."
+
+
 def test_flops_by_hand() -> None:
     # 3 tokens: 2 * 3 * 100 for the weights; 1 + 2 + 3 pairs, two products of 2 * 8 each.
     assert layer_flops([3], weights=100, queries=8) == 600 + 6 * 2 * 2 * 8

@@ -75,6 +75,7 @@ def main() -> int:
     ]
     for _ in run(tasks, store, chosen.jobs):
         pass
+    print(f"Accuracy without compression, in percent:\n\n{accuracy.table(store.rows)}")
     print(summary.text(store.rows))
     curves.draw(store.rows, report.RESULTS / f"{name}.png")
     if name == "fidelity":

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.fidelity.harness import REDUCTIONS
+from benchmarks.fidelity.rows import OFF
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -94,20 +95,22 @@ def text(rows: Rows) -> str:
     """For the terminal."""
     parts = []
     for checkpoint in families(rows):
-        parts.append(
-            f"\n{checkpoint}: mean retention % at fewer visual tokens in the average layer"
-        )
-        parts.append(report.table(*comparison(rows, checkpoint)))
-        parts.append("\nas they are, %")
+        header, lines = comparison(rows, checkpoint)
+        if lines:
+            parts.append(
+                f"\n{checkpoint}: mean retention % at fewer visual tokens in the average layer"
+            )
+            parts.append(report.table(header, lines))
+        parts.append(f"\n{checkpoint}: as they are, %")
         parts.append(report.table(*own_points(rows, checkpoint)))
         parts += where_others_win(rows, checkpoint)
     return "\n".join(parts)
 
 
 def markdown(rows: Rows) -> str:
-    """For the README."""
+    """For the README. Says nothing of checkpoints that were asked without compression only."""
     parts: list[str] = []
-    for checkpoint in families(rows):
+    for checkpoint in families([row for row in rows if row["method"] != OFF]):
         header, lines = comparison(rows, checkpoint)
         parts += [f"**{checkpoint}**", ""]
         if lines:
@@ -128,7 +131,7 @@ def markdown(rows: Rows) -> str:
         losses = where_others_win(rows, checkpoint)
         if losses:
             parts += ["Where a peer keeps more than `luvc`: " + " ".join(losses), ""]
-    return "\n".join(parts)
+    return "\n".join(parts) or "Not measured yet."
 
 
 def into_readme(rows: Rows, readme: Path) -> None:

@@ -47,7 +47,7 @@ serve: setup
 	$(BIN)/luvc serve
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest
 
 check: setup
 	$(BIN)/ruff format --check .

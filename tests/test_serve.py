@@ -154,12 +154,15 @@ def starting(checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -
     """`luvc serve` that is not ready yet, behind the words of its parameter; nothing of it may be
     left in the end."""
     port = str(free_port())
+    # The tests themselves may run under nohup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     command = [*request.param, BIN / "luvc", "serve", "--model", checkpoint, "--decoder-port", port]
     serve = Child(command, tmp_path / "serve.log")
     try:
         wait_for(lambda: "starting" in serve.said, 60)
         yield serve
     finally:
+        signal.signal(signal.SIGHUP, before)
         serve.stop(90)
     assert not [words for words in commands_now() if port in words]
 

@@ -171,7 +171,7 @@ def commands_now() -> Iterator[list[str]]:
     """Those of all processes of this machine."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # one that has just ended
-            yield path.read_text().split("\0")
+            yield path.read_text(errors="replace").split("\0")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> None:

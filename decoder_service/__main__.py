@@ -5,7 +5,8 @@ import math
 import os
 import signal
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import ray
 from ray import serve
@@ -25,6 +26,10 @@ APPLICATION = "luvc"
 ROUTE = "/luvc"
 # Ray ends a stream here even if its replica does not; the replica's own deadline comes first.
 _SPARE_SECONDS = 5.0
+# Set in the environment of a second start.
+_AGAIN = "_LUVC_STARTED_AGAIN"
+
+log = logging.getLogger(__name__)
 
 
 class _Stop(BaseException):
@@ -80,15 +85,41 @@ def _start_ray(config: DecoderConfig) -> None:
     # How often replicas tell the autoscaler what they have to do.
     os.environ.setdefault("RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "2")
     needed = math.ceil(config.most_replicas * config.replica_cpus)
-    ray.init(
-        address="local",
-        num_cpus=config.ray_cpus or max(os.cpu_count() or 1, needed),
-        object_store_memory=config.object_store_bytes,
-        include_dashboard=False,
-        log_to_driver=True,
-        logging_level=logging.WARNING,
-        _metrics_export_port=config.metrics_port or None,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=config.ray_cpus or max(os.cpu_count() or 1, needed),
+            object_store_memory=config.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=True,
+            logging_level=logging.WARNING,
+            _metrics_export_port=config.metrics_port or None,
+        )
+    except Exception as error:
+        if "timed out during startup" not in str(error) or _AGAIN in os.environ:
+            raise
+        _start_again()
+
+
+def _start_again() -> NoReturn:
+    """This program once more, in this process.
+
+    Ray gives its own processes 30 s to come up, by no setting, and says so by a bare Exception. A
+    busy machine may need longer; the second time their files are in memory. The Ray that failed
+    has clients in this process that would end it, so everything of it goes.
+    """
+    log.warning("Ray did not come up within its 30 s; starting once more")
+    _kill_children()
+    os.environ[_AGAIN] = "1"
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def _kill_children() -> None:
+    """What a Ray that did not come up leaves behind, which it has forgotten itself."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+            os.waitpid(int(pid), 0)
 
 
 def _deploy(config: DecoderConfig, built: Application) -> None:

@@ -1,5 +1,6 @@
 """How visual tokens travel to the decoder: inline when small, by reference when large."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,14 +11,19 @@ from encoder_service.codec import tokens_to
 from encoder_service.config import EncoderConfig
 from encoder_service.promises import Promises
 from encoder_service.vision import Vision
+from luvc_core.config import SpuSettings
 from luvc_core.deadline import Deadline
 from luvc_core.errors import TokensExpired
 from luvc_core.store import is_shared
 from luvc_core.store.blob import checksum_of, to_blob
 from luvc_core.store.cache import Entry
+from luvc_core.thinning import thinned
+from luvc_core.tokens import VisionTokens
 
 # Handed out and fetched in pieces that neither side's event loop notices.
 CHUNK_BYTES = 1 << 20
+# A float32 for each token.
+SCALE_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,11 @@ class Load:
 @dataclass(frozen=True)
 class Way:
     """What the decoder can do, and the request wants. sources: TokenSource values that it fetches
-    from. in_int8: eight bits a number."""
+    from. in_int8: eight bits a number. spu: what of it the first layer drops does not travel."""
 
     sources: Sequence[int] = ()
     in_int8: bool = False
+    spu: SpuSettings | None = None
 
 
 class Carrier:
@@ -57,24 +64,27 @@ class Carrier:
         self._inline_bytes = config.inline_bytes
         self._shared = is_shared(config.store)
 
-    async def inline(
-        self, entries: Sequence[Entry], deadline: Deadline, in_int8: bool = False
-    ) -> Load:
+    async def inline(self, entries: Sequence[Entry], deadline: Deadline, way: Way = Way()) -> Load:
         """All within the request itself."""
-        messages = [await self._inline(entry, deadline, in_int8) for entry in entries]
-        return Load(messages, sum(_byte_count(entry, in_int8) for entry in entries))
+        tokens = [await self._thinned(entry, way, deadline) for entry in entries]
+        messages = [await self._inline(own, way, deadline) for own in tokens]
+        return Load(messages, sum(_byte_count(own, way.in_int8) for own in tokens))
 
     async def load(
         self, entries: Sequence[Entry], way: Way, deadline: Deadline, held: ExitStack
     ) -> Load:
         """The shortest way for each. What the decoder is promised is kept until `held` closes."""
-        messages = []
+        messages, byte_count = [], 0
         for entry in entries:
-            message = None
-            if _byte_count(entry, way.in_int8) > self._inline_bytes:
-                message = await self._reference(entry, way, deadline, held)
-            messages.append(message or await self._inline(entry, deadline, way.in_int8))
-        return Load(messages, sum(_byte_count(entry, way.in_int8) for entry in entries))
+            tokens, message = await self._thinned(entry, way, deadline), None
+            size = _byte_count(tokens, way.in_int8)
+            if size > self._inline_bytes:
+                message = await self._reference(entry, tokens, way, deadline, held)
+                if message and message.reference.source == tokens_pb2.TOKEN_SOURCE_STORE:
+                    size = _byte_count(entry.tokens, way.in_int8)
+            messages.append(message or await self._inline(tokens, way, deadline))
+            byte_count += size
+        return Load(messages, byte_count)
 
     def pieces(self, handle: str) -> Iterator[encoder_pb2.FetchTokensResponse]:
         """What was promised under a handle. Raises TokensExpired once the promise is over."""
@@ -86,26 +96,30 @@ class Carrier:
             piece = bytes(view[start : start + CHUNK_BYTES])
             yield encoder_pb2.FetchTokensResponse(data=piece)
 
+    async def _thinned(self, entry: Entry, way: Way, deadline: Deadline) -> VisionTokens:
+        return await deadline.wait_for(self._vision.aside(thinned, entry.tokens, way.spu))
+
     async def _inline(
-        self, entry: Entry, deadline: Deadline, in_int8: bool
+        self, tokens: VisionTokens, way: Way, deadline: Deadline
     ) -> tokens_pb2.VisionTokens:
         # Copies and digests of megabytes would hold up the event loop.
-        return await deadline.wait_for(self._vision.aside(tokens_to, entry.tokens, in_int8))
+        return await deadline.wait_for(self._vision.aside(tokens_to, tokens, way.in_int8))
 
     async def _reference(
-        self, entry: Entry, way: Way, deadline: Deadline, held: ExitStack
+        self, entry: Entry, tokens: VisionTokens, way: Way, deadline: Deadline, held: ExitStack
     ) -> tokens_pb2.VisionTokens | None:
-        # The store keeps what can be used in any way.
+        # The store keeps what can be used in any way: all tokens, in full.
         in_store = self._shared and entry.kept and not way.in_int8
         in_store = in_store and tokens_pb2.TOKEN_SOURCE_STORE in way.sources
         from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in way.sources
         if not in_store and not from_here:
             return None
-        key = f"{entry.key}:int8" if way.in_int8 else entry.key
-        blob = None if way.in_int8 else entry.blob
+        as_kept = in_store or (tokens.kept is None and not way.in_int8)
+        key = entry.key if as_kept else f"{entry.key}:{secrets.token_hex(8)}"
+        blob = entry.blob if as_kept else None
         if blob is None:
-            work = self._vision.aside(to_blob, entry.tokens, key, way.in_int8)
-            blob = await deadline.wait_for(work)
+            whole = entry.tokens if in_store else tokens
+            blob = await deadline.wait_for(self._vision.aside(to_blob, whole, key, way.in_int8))
         reference = tokens_pb2.TokenReference(
             key=key, byte_count=len(blob), checksum_sha256=bytes.fromhex(checksum_of(blob))
         )
@@ -117,10 +131,14 @@ class Carrier:
             reference.handle = held.enter_context(self.promises.hold(blob))
         else:
             return None
-        return tokens_pb2.VisionTokens(reference=reference)
+        message = tokens_pb2.VisionTokens(reference=reference)
+        if in_store and tokens.kept is not None:
+            message.kept_places.extend(tokens.kept.tolist())
+        return message
 
 
-def _byte_count(entry: Entry, in_int8: bool) -> int:
+def _byte_count(tokens: VisionTokens, in_int8: bool) -> int:
     """Bytes of the embeddings, which are nearly all that travels."""
-    tokens = entry.tokens
-    return tokens.embeddings.numel() + 4 * tokens.token_count if in_int8 else tokens.byte_count
+    if not in_int8:
+        return tokens.byte_count
+    return tokens.kept_count * (tokens.embeddings.shape[1] + SCALE_BYTES)

@@ -1,6 +1,7 @@
 """Protobuf to dataclasses and back."""
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -130,14 +131,17 @@ def messages_to(conversation: Conversation) -> list[chat_pb2.ChatMessage]:
 def tokens_to(tokens: VisionTokens, in_int8: bool = False) -> tokens_pb2.VisionTokens:
     """Visual tokens as they travel. Every tensor's bytes are made once."""
     digest = hashlib.sha256()
-    parts = {name: getattr(tokens, name) for name in ("embeddings", "positions", "sizes")}
+    embeddings = tokens.kept_embeddings
+    parts = {"embeddings": embeddings, "positions": tokens.positions, "sizes": tokens.sizes}
     if in_int8:
-        parts["embeddings"], parts["scales"] = to_int8(tokens.embeddings)
+        parts["embeddings"], parts["scales"] = to_int8(embeddings)
     tensors = {}
     for name, tensor in parts.items():
         data = tensor_bytes(tensor)
         digest.update(data)
         tensors[name] = tokens_pb2.Tensor(dtype=DTYPES[tensor.dtype], shape=tensor.shape, data=data)
+    kept = [] if tokens.kept is None else tokens.kept.tolist()
+    digest.update(struct.pack(f"<{len(kept)}I", *kept))
     message = tokens_pb2.VisionTokens(
         embeddings=tensors["embeddings"],
         positions=tensors["positions"],
@@ -147,6 +151,7 @@ def tokens_to(tokens: VisionTokens, in_int8: bool = False) -> tokens_pb2.VisionT
         identity=tokens_pb2.ModelIdentity(**asdict(tokens.identity)),
         merge_sha256=tokens.merge_sha256,
         source_positions=tokens.source_positions,
+        kept_places=kept,
     )
     if tokens.clip:
         message.clip.count = tokens.clip.count

@@ -164,7 +164,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         )
         codec.spu_to(call, compression.spu)
         called, first, last = time.monotonic(), 0.0, 0.0
-        async with aclosing(self._decoded(answer, call, encoded)) as pieces:
+        way = self._way(answer, compression)
+        async with aclosing(self._decoded(answer, call, encoded, way)) as pieces:
             async for piece in pieces:
                 now = time.monotonic()
                 first = first or now
@@ -181,15 +182,22 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                     self._metrics.answered(usage, len(media))
                 yield response
 
+    def _way(self, answer: Answer, compression: Compression) -> Way:
+        """How tokens travel: as the request wants it, where the decoder takes them so."""
+        int8, decoder = tokens_pb2.TOKEN_CODEC_INT8, self._decoder
+        in_int8 = answer.request.token_codec == int8 and int8 in decoder.codecs
+        return Way(decoder.sources, in_int8, compression.spu if decoder.takes_thinned else None)
+
     async def _decoded(
-        self, answer: Answer, call: decoder_pb2.DecoderServiceGenerateRequest, encoded: Encoded
+        self,
+        answer: Answer,
+        call: decoder_pb2.DecoderServiceGenerateRequest,
+        encoded: Encoded,
+        way: Way,
     ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
         """The decoder's answer. Tokens that it could not fetch are sent along, once."""
         deadline = answer.deadline
-        int8 = tokens_pb2.TOKEN_CODEC_INT8
-        in_int8 = answer.request.token_codec == int8 and int8 in self._decoder.codecs
         with ExitStack() as held:
-            way = Way(self._decoder.sources, in_int8)
             load = await self._carrier.load(encoded.entries, way, deadline, held)
             answer.fetched_count = load.reference_count
             answer.wire_bytes = load.byte_count
@@ -214,7 +222,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         answer.fetched_count = 0
         answer.degradations.append("sent_along")
         del call.vision_tokens[:]
-        load = await self._carrier.inline(encoded.entries, deadline, in_int8)
+        load = await self._carrier.inline(encoded.entries, deadline, way)
         call.vision_tokens.extend(load.messages)
         call.timeout.CopyFrom(duration_of(deadline.left))
         async with aclosing(self._decoder.generate(call, deadline, answer.span)) as pieces:

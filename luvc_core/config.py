@@ -147,6 +147,14 @@ class SpuSettings:
         _check(_is_number(cutoff) and 0 < cutoff <= 1, "spu.cutoff", cutoff, "(0, 1]")
         _check_choices("spu", self)
 
+    @property
+    def first_share(self) -> float:
+        """The share of the visual tokens that enters the first layer, whatever the depth."""
+        if isinstance(self.schedule, Keep):
+            return self.schedule.shares[0]
+        # A ramp's layers between the first and the last depend on the depth, these two do not.
+        return schedules.ramp_shares(2, **dataclasses.asdict(self.schedule))[0]
+
     def layer_counts(self, layer_count: int, token_count: int) -> tuple[int, ...]:
         """How many of a picture's `token_count` visual tokens enter each layer of the LLM.
 

@@ -114,7 +114,8 @@ class VisionTokens:
     fractional. The column of a separator is one past the last. sizes: float32 [tokens], how many
     source tokens each stands for; sums to the source grids, since that of a separator is 0.
     source_positions: the LLM must use `positions` rather than the merged grid's own. clip: None for
-    a picture.
+    a picture. kept: int64, ascending, the tokens that the LLM is to see, None for all; rows of the
+    others need not hold anything, and do not travel.
     """
 
     embeddings: Tensor
@@ -125,6 +126,7 @@ class VisionTokens:
     merge_sha256: str
     source_positions: bool = False
     clip: ClipFrames | None = None
+    kept: Tensor | None = None
 
     def __post_init__(self) -> None:
         count = self.token_count
@@ -148,14 +150,31 @@ class VisionTokens:
         return sum(piece.source_token_count for piece in self.pieces)
 
     @property
+    def kept_count(self) -> int:
+        """How many the LLM is to see."""
+        return self.token_count if self.kept is None else len(self.kept)
+
+    @property
+    def kept_embeddings(self) -> Tensor:
+        """[kept tokens, hidden], in raster order."""
+        return self.embeddings if self.kept is None else self.embeddings[self.kept]
+
+    @property
     def byte_count(self) -> int:
-        """Bytes of the embeddings, which are nearly all that travels."""
-        return self.embeddings.nbytes
+        """Bytes of the kept embeddings, which are nearly all that travels."""
+        return self.kept_count * self.embeddings.shape[1] * self.embeddings.itemsize
 
     @property
     def uncompressed_byte_count(self) -> int:
         """Bytes the embeddings would have had without merging."""
         return self.source_token_count * self.embeddings.shape[1] * self.embeddings.itemsize
+
+
+def scattered(rows: Tensor, kept: Tensor | None, token_count: int) -> Tensor:
+    """[tokens, hidden]: `kept_embeddings` in their places again, zeros in the others."""
+    if kept is None:
+        return rows
+    return rows.new_zeros(token_count, rows.shape[1]).index_copy(0, kept, rows)
 
 
 def sha256_of(*tensors: Tensor) -> str:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-import decoder_service.codec
+import decoder_service.token_codec
 from encoder_service.config import EncoderConfig
 from luvc_core.deadline import Deadline
 from luvc_core.encode import Encoder
@@ -38,7 +38,7 @@ def test_a_wrong_field_of_a_clip_is_named(name: str, value: float) -> None:
     message.clip.count, message.clip.interval_seconds = 4, 0.5
     setattr(message.clip, name, value)
     with pytest.raises(InvalidInput) as caught:
-        decoder_service.codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
+        decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
     assert caught.value.field == f"vision_tokens[0].clip.{name}"
 
 

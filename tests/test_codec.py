@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from luvc.v1 import tokens_pb2
 
-import decoder_service.codec
+import decoder_service.token_codec
 import encoder_service.codec
 from luvc_core.errors import IdentityMismatch, InvalidInput
 from luvc_core.store.blob import from_blob, to_blob
@@ -55,7 +55,7 @@ def signed(message: tokens_pb2.VisionTokens) -> tokens_pb2.VisionTokens:
 
 
 def received(message: tokens_pb2.VisionTokens) -> VisionTokens:
-    return decoder_service.codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
+    return decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
 
 
 GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))

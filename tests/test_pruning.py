@@ -12,8 +12,8 @@ from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import Keep, Ramp, SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.prefill import prefill
-from luvc_core.engine.scoring import picture_energy
 from luvc_core.models.base import LanguageHalf, Prompt
+from luvc_core.scoring import picture_energy
 from luvc_core.tokens import VisionTokens
 from tests.families import ALL_FAMILIES
 from tests.fixtures import two_pictures

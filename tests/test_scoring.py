@@ -6,7 +6,7 @@ from torch import Tensor
 
 from luvc_core.algorithms.spectrum import energy
 from luvc_core.config import Ramp, SpuSettings
-from luvc_core.engine.scoring import picture_energy
+from luvc_core.scoring import picture_energy
 from luvc_core.tokens import Grid, Piece
 
 SPU = SpuSettings(Ramp())

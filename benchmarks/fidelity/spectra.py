@@ -15,8 +15,8 @@ from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
 from luvc_core.config import Ramp, SpuSettings
 from luvc_core.engine.pruning import Left
-from luvc_core.engine.scoring import picture_energy
 from luvc_core.models.base import Rotary
+from luvc_core.scoring import picture_energy
 
 SCORES = ("high-pass energy", "low-pass energy", "attention of the last token")
 

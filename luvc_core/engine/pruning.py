@@ -8,8 +8,8 @@ from torch import Tensor
 
 from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import SpuSettings
-from luvc_core.engine.scoring import picture_energy
 from luvc_core.models.base import Rotary
+from luvc_core.scoring import picture_energy
 from luvc_core.tokens import VisionTokens
 
 
@@ -43,7 +43,8 @@ class Pruner(Protocol):
 
 
 class Spu:
-    """Spectrum Pruning Unit: those of highest energy.
+    """Spectrum Pruning Unit: those of highest energy. What enters the first layer, the sender may
+    have chosen already.
 
     counts: for each picture, how many of its tokens enter each layer.
     """
@@ -64,7 +65,9 @@ class Spu:
         kept: list[Tensor | None] = []
         for own, counts, picture in zip(left, self._counts, self._pictures, strict=True):
             count = counts[layer]
-            if count >= len(own.rows):
+            if layer == 0 and picture.kept is not None:
+                kept.append(picture.kept.to(hidden.device))
+            elif count >= len(own.rows):
                 kept.append(None)
             elif count == 0:
                 kept.append(own.rows[:0])

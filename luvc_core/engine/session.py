@@ -13,6 +13,7 @@ from luvc_core.engine.prefill import Prefill, layer_counts
 from luvc_core.engine.requests import Event, FinishReason, Request, Result
 from luvc_core.engine.sampling import Sampler
 from luvc_core.models.base import LanguageHalf, Prompt
+from luvc_core.thinning import check_kept
 
 
 class Session:
@@ -36,6 +37,8 @@ class Session:
     ) -> None:
         # Found here, a schedule for another depth is refused before anything is computed.
         per_picture = layer_counts(prompt.pictures, request.spu, language.layer_count)
+        for picture, counts in zip(prompt.pictures, per_picture, strict=True):
+            check_kept(picture, counts[0], "vision_tokens.kept_places")
         planned = [
             sum(counts[layer] for counts in per_picture) for layer in range(language.layer_count)
         ]

@@ -18,12 +18,15 @@ def pays(language: LanguageHalf, prompt: Prompt, spu: SpuSettings) -> bool:
 
     A rule of the request and the model's shape alone, not of the machine or its load: the same
     request is pruned, or not, by every replica. It counts what leaves times the weights of a layer,
-    and neither attention nor the steps after the prefill, which pruning makes cheaper too.
+    and neither attention nor the steps after the prefill, which pruning makes cheaper too. A
+    schedule that drops tokens before the first layer pays always: they need not travel.
 
     Raises InvalidSettings for a schedule that is for another depth.
     """
     saved = taken = 0.0
     per_picture = layer_counts(prompt.pictures, spu, language.layer_count)
+    if spu.first_share < 1:
+        return True
     for picture, counts in zip(prompt.pictures, per_picture, strict=True):
         saved += sum(picture.token_count - count for count in counts) * language.row_flops
         for before, after in pairwise((picture.token_count, *counts)):

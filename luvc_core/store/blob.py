@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save
 
 from luvc_core.eight_bits import from_int8, to_int8
-from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens
+from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens, scattered
 
 _ZEROS = "0" * 64
 _MAX_HEADER_BYTES = 1 << 20
@@ -37,12 +37,14 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
         "clip": asdict(tokens.clip) if tokens.clip else None,
     }
     tensors = {
-        "embeddings": tokens.embeddings.contiguous(),
+        "embeddings": tokens.kept_embeddings.contiguous(),
         "positions": tokens.positions.contiguous(),
         "sizes": tokens.sizes.contiguous(),
     }
+    if tokens.kept is not None:
+        tensors["kept"] = tokens.kept
     if in_int8:
-        tensors["embeddings"], tensors["scales"] = to_int8(tokens.embeddings)
+        tensors["embeddings"], tensors["scales"] = to_int8(tensors["embeddings"])
     blank = save(tensors, {"luvc": json.dumps(about), "sha256": _ZEROS})
     return _fill(blank, _ZEROS, _digest(blank, _ZEROS))
 
@@ -67,17 +69,27 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
         tensors = load(blob)
         if "scales" in tensors:
             tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
+        pieces = tuple(_piece(piece) for piece in about["pieces"])
+        kept = tensors.get("kept")
         tokens = VisionTokens(
-            tensors["embeddings"],
-            tuple(_piece(piece) for piece in about["pieces"]),
+            scattered(tensors["embeddings"], kept, sum(piece.token_count for piece in pieces)),
+            pieces,
             tensors["positions"],
             tensors["sizes"],
             identity=Identity(**about["identity"]),
             merge_sha256=about["merge_sha256"],
             source_positions=about["source_positions"],
             clip=ClipFrames(**about["clip"]) if about["clip"] else None,
+            kept=kept,
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise BadValue(f"malformed: {type(error).__name__}: {error}") from None
     _check_numbers(tokens)
     return tokens

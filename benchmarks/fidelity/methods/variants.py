@@ -14,8 +14,8 @@ from benchmarks.fidelity.question import Question
 from luvc_core.algorithms.spectrum import keep_top, low_pass
 from luvc_core.config import SpuSettings
 from luvc_core.engine.pruning import Left
-from luvc_core.engine.scoring import picture_energy
 from luvc_core.models.base import Rotary
+from luvc_core.scoring import picture_energy
 from luvc_core.tokens import VisionTokens
 
 

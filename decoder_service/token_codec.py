@@ -1,0 +1,167 @@
+"""Visual tokens as they arrive, checked before any model sees them."""
+
+import hashlib
+import itertools
+import math
+import struct
+from dataclasses import replace
+
+import torch
+from luvc.v1 import tokens_pb2
+from torch import Tensor
+
+from luvc_core.eight_bits import from_int8
+from luvc_core.errors import InvalidInput
+from luvc_core.tokens import (
+    ClipFrames,
+    Grid,
+    Identity,
+    Piece,
+    Separators,
+    VisionTokens,
+    check_identity,
+    scattered,
+)
+
+DTYPES = {
+    tokens_pb2.D_TYPE_FLOAT32: torch.float32,
+    tokens_pb2.D_TYPE_BFLOAT16: torch.bfloat16,
+    tokens_pb2.D_TYPE_FLOAT16: torch.float16,
+    tokens_pb2.D_TYPE_INT8: torch.int8,
+}
+SEPARATORS: dict[int, Separators] = {
+    tokens_pb2.SEPARATORS_UNSPECIFIED: "none",
+    tokens_pb2.SEPARATORS_NONE: "none",
+    tokens_pb2.SEPARATORS_ROW: "row",
+    tokens_pb2.SEPARATORS_PIECE: "piece",
+}
+
+
+def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) -> VisionTokens:
+    """Visual tokens, checked against the served model, their own grids and their checksum."""
+    made_by = identity_from(message.identity)
+    check_identity(made_by, served)
+    pieces = _pieces_from(message, field)
+    count = sum(piece.token_count for piece in pieces)
+    source_count = sum(piece.source_grid.token_count for piece in pieces)
+    kept = kept_from(message, count, field)
+    row_count = count if kept is None else len(kept)
+    shapes = {
+        "embeddings": (row_count, served.hidden_size),
+        "positions": (count, 3),
+        "sizes": (count,),
+    }
+    if message.embeddings.dtype == tokens_pb2.D_TYPE_INT8:
+        shapes["scales"] = (row_count,)
+    digest = hashlib.sha256()
+    tensors = {
+        name: _tensor_from(getattr(message, name), f"{field}.{name}", shape, digest)
+        for name, shape in shapes.items()
+    }
+    digest.update(struct.pack(f"<{len(message.kept_places)}I", *message.kept_places))
+    if digest.digest() != message.checksum_sha256:
+        raise InvalidInput(f"{field}.checksum_sha256", "does not fit the data")
+    if "scales" in tensors:
+        tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
+        if not torch.isfinite(tensors["embeddings"]).all():
+            raise InvalidInput(f"{field}.scales", "make numbers that are not finite")
+    total = float(tensors["sizes"].sum())
+    if not math.isclose(total, source_count, rel_tol=1e-3):
+        raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source_count}")
+    return VisionTokens(
+        scattered(tensors["embeddings"], kept, count),
+        pieces,
+        tensors["positions"],
+        tensors["sizes"],
+        identity=made_by,
+        merge_sha256=message.merge_sha256,
+        source_positions=message.source_positions,
+        clip=_clip_from(message, f"{field}.clip"),
+        kept=kept,
+    )
+
+
+def kept_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) -> Tensor | None:
+    """Which of the tokens are to be used; None for all."""
+    places = message.kept_places
+    if not places:
+        return None
+    if places[-1] >= token_count or any(a >= b for a, b in itertools.pairwise(places)):
+        allowed = f"strictly ascending, below {token_count}"
+        raise InvalidInput(f"{field}.kept_places", "no places of these tokens", allowed)
+    return torch.tensor(places)
+
+
+def _clip_from(message: tokens_pb2.VisionTokens, field: str) -> ClipFrames | None:
+    if not message.HasField("clip"):
+        return None
+    clip = ClipFrames(message.clip.count, message.clip.interval_seconds)
+    if clip.count < 1:
+        raise InvalidInput(f"{field}.count", f"got {clip.count}", ">= 1")
+    if not (math.isfinite(clip.interval) and clip.interval >= 0):
+        raise InvalidInput(f"{field}.interval_seconds", f"got {clip.interval}", ">= 0, finite")
+    return clip
+
+
+def _tensor_from(
+    message: tokens_pb2.Tensor, field: str, shape: tuple[int, ...], digest: "hashlib._Hash"
+) -> Tensor:
+    wide = not field.endswith("embeddings")
+    allowed = [tokens_pb2.D_TYPE_FLOAT32] if wide else list(DTYPES)
+    if message.dtype not in allowed:
+        names = ", ".join(tokens_pb2.DType.Name(d) for d in allowed)
+        raise InvalidInput(f"{field}.dtype", f"got {message.dtype}", names)
+    if tuple(message.shape) != shape:
+        raise InvalidInput(f"{field}.shape", f"got {list(message.shape)}", f"{list(shape)}")
+    dtype = DTYPES[message.dtype]
+    data = message.data  # every access copies it
+    wanted = math.prod(shape) * dtype.itemsize
+    if len(data) != wanted:
+        raise InvalidInput(f"{field}.data", f"has {len(data)} bytes", f"{wanted}")
+    digest.update(data)
+    # A bytearray, since torch must not be handed memory that Python believes constant.
+    tensor = torch.frombuffer(bytearray(data), dtype=dtype).view(shape)
+    if dtype.is_floating_point and not torch.isfinite(tensor).all():
+        raise InvalidInput(f"{field}.data", "holds numbers that are not finite")
+    return tensor
+
+
+def _pieces_from(message: tokens_pb2.VisionTokens, field: str) -> tuple[Piece, ...]:
+    if not message.pieces:
+        return (_piece_from(message, field, "none"),)
+    pieces = []
+    for i, piece in enumerate(message.pieces):
+        place = f"{field}.pieces[{i}]"
+        if piece.separators not in SEPARATORS:
+            allowed = ", ".join(map(tokens_pb2.Separators.Name, SEPARATORS))
+            raise InvalidInput(f"{place}.separators", f"got {piece.separators}", allowed)
+        pieces.append(_piece_from(piece, place, SEPARATORS[piece.separators]))
+    return tuple(pieces)
+
+
+def _piece_from(
+    message: tokens_pb2.Piece | tokens_pb2.VisionTokens, field: str, separators: Separators
+) -> Piece:
+    grid = _grid_from(message.grid, f"{field}.grid")
+    return Piece(grid, _grid_from(message.source_grid, f"{field}.source_grid"), separators)
+
+
+def _grid_from(message: tokens_pb2.Grid, field: str) -> Grid:
+    grid = Grid(message.frames, message.rows, message.columns)
+    if grid.token_count < 1:
+        raise InvalidInput(field, f"got {grid}", "at least 1x1x1")
+    return grid
+
+
+def identity_from(message: tokens_pb2.ModelIdentity) -> Identity:
+    """Who made visual tokens."""
+    return Identity(**{f.name: getattr(message, f.name) for f in message.DESCRIPTOR.fields})
+
+
+def fetched_as_wanted(
+    tokens: VisionTokens, message: tokens_pb2.VisionTokens, field: str
+) -> VisionTokens:
+    """What was fetched, as the request wants it: a store has all tokens, for any request."""
+    if not message.kept_places:
+        return tokens
+    return replace(tokens, kept=kept_from(message, tokens.token_count, field))

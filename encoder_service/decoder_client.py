@@ -36,7 +36,7 @@ class DecoderClient:
     Raises Unavailable when the decoder cannot be reached within `connect_timeout` seconds,
     IdentityMismatch when it serves another model than `identity`, Refused with an answer of its
     own. sources, codecs: TokenSource and TokenCodec values that it takes, once checked.
-    takes_thinned: whether it takes tokens of which some are left out.
+    takes_sparse: whether it takes them without what the LLM does not need.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DecoderClient:
         self._agreed = 0
         self.sources: Sequence[int] = ()
         self.codecs: Sequence[int] = ()
-        self.takes_thinned = False
+        self.takes_sparse = False
 
     async def check(self, deadline: Deadline) -> None:
         """Make sure that both halves belong together. Asks once a connection, and again after a
@@ -70,7 +70,7 @@ class DecoderClient:
         check_identity(self._identity, identity_from(info.identity))
         self.sources = tuple(info.token_sources)
         self.codecs = tuple(info.token_codecs)
-        self.takes_thinned = info.takes_kept_places
+        self.takes_sparse = info.takes_sparse_tokens
         self._agreed = asked
 
     async def generate(

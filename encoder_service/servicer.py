@@ -186,7 +186,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """How tokens travel: as the request wants it, where the decoder takes them so."""
         int8, decoder = tokens_pb2.TOKEN_CODEC_INT8, self._decoder
         in_int8 = answer.request.token_codec == int8 and int8 in decoder.codecs
-        return Way(decoder.sources, in_int8, compression.spu if decoder.takes_thinned else None)
+        return Way(decoder.sources, in_int8, decoder.takes_sparse, compression.spu)
 
     async def _decoded(
         self,

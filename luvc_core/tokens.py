@@ -1,6 +1,7 @@
 """What the two halves exchange: visual tokens, where they stand, and who made them."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -168,6 +169,31 @@ class VisionTokens:
     def uncompressed_byte_count(self) -> int:
         """Bytes the embeddings would have had without merging."""
         return self.source_token_count * self.embeddings.shape[1] * self.embeddings.itemsize
+
+
+def raster(grid: Grid) -> Tensor:
+    """float32 [tokens, 3]: (frame, row, column) of each."""
+    axes = (torch.arange(side) for side in (grid.frames, grid.rows, grid.columns))
+    return torch.cartesian_prod(*axes).view(-1, 3).float()
+
+
+def even_places(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
+    """`positions` and `sizes` of tokens each of which stands for an equal part of its source grid:
+    exactly those of tokens that nothing merged."""
+    positions, sizes = [], []
+    for piece in pieces:
+        grid, source = piece.grid, piece.source_grid
+        sides = torch.tensor([[s.frames, s.rows, s.columns] for s in (source, grid)])
+        lines = ((raster(grid) + 0.5) * (sides[0] / sides[1]) - 0.5).view(-1, piece.line_length, 3)
+        own = torch.full(lines.shape[:2], source.token_count / grid.token_count)
+        if piece.separators != "none":
+            ends = lines[:, -1:].clone()
+            ends[..., 2] = source.columns
+            lines = torch.cat((lines, ends), dim=1)
+            own = torch.cat((own, torch.zeros(len(own), 1)), dim=1)
+        positions.append(lines.flatten(0, 1))
+        sizes.append(own.flatten())
+    return torch.cat(positions), torch.cat(sizes)
 
 
 def scattered(rows: Tensor, kept: Tensor | None, token_count: int) -> Tensor:

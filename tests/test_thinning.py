@@ -21,7 +21,7 @@ from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.store.blob import from_blob, to_blob
 from luvc_core.thinning import thinned
-from luvc_core.tokens import Piece, VisionTokens
+from luvc_core.tokens import Piece, VisionTokens, even_places
 from tests.asking import PICTURES, TIMEOUT, ask, to_decoder
 from tests.families import ALL_FAMILIES
 from tests.fixtures import two_pictures
@@ -122,6 +122,31 @@ async def test_fewer_bytes_on_every_way_and_one_answer(
         assert all(t.kept_places for t in replica.requests[-1].vision_tokens)
 
 
+@given(st.lists(PIECES, min_size=1, max_size=3), st.integers(0, 9))
+def test_places_that_the_llm_counts_itself_do_not_travel(pieces: list[Piece], seed: int) -> None:
+    made = tokens(*pieces, seed=seed)
+    message = encoder_service.codec.tokens_to(made, sparse=True)
+    got = received(message)
+    if made.source_positions:
+        assert torch.equal(got.positions, made.positions)
+    else:
+        assert not message.HasField("positions")
+        assert got.sizes.sum() == pytest.approx(sum(p.source_grid.token_count for p in pieces))
+    for positions in got.positions.split([piece.token_count for piece in pieces]):
+        order = [tuple(own) for own in positions.tolist()]
+        assert made.source_positions or order == sorted(order)
+
+
+@ALL_FAMILIES
+def test_tokens_that_nothing_merged_stand_evenly(pictures: list[VisionTokens]) -> None:
+    for picture in pictures:
+        positions, sizes = even_places(picture.pieces)
+        assert torch.equal(picture.sizes == 0, sizes == 0)
+        # Tiles that were cut or shrunk by the family itself are not quite even.
+        if torch.equal(picture.sizes, sizes):
+            assert torch.equal(picture.positions, positions)
+
+
 async def test_an_older_decoder_gets_all_and_drops_them_itself(
     vision: VisionHalf, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +158,7 @@ async def test_an_older_decoder_gets_all_and_drops_them_itself(
 
         async def tell_as_before(self: Decoder, request: Any) -> Any:
             info = await tell(self, request)
-            info.ClearField("takes_kept_places")
+            info.ClearField("takes_sparse_tokens")
             return info
 
         monkeypatch.setattr(Decoder, "GetModelInfo", tell_as_before)

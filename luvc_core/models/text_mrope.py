@@ -10,7 +10,7 @@ from luvc_core.errors import InvalidInput
 from luvc_core.models.base import Prompt, runs_of
 from luvc_core.models.prompting import TEXT
 from luvc_core.models.text import TextHalf
-from luvc_core.tokens import ClipFrames, Grid, VisionTokens
+from luvc_core.tokens import ClipFrames, VisionTokens, raster
 
 
 class TextMrope(TextHalf):
@@ -39,7 +39,7 @@ class TextMrope(TextHalf):
                     raise InvalidInput(f"vision_tokens[{picture}].pieces", "several", "one grid")
                 piece = tokens.pieces[0]
                 extent = piece.source_grid if tokens.source_positions else piece.grid
-                spread = tokens.positions if tokens.source_positions else _raster(piece.grid)
+                spread = tokens.positions if tokens.source_positions else raster(piece.grid)
                 if tokens.clip:
                     times = self._times(spread[:, 0], tokens.clip)
                     self._check_times(start + times, f"vision_tokens[{picture}].clip")
@@ -58,9 +58,3 @@ class TextMrope(TextHalf):
         if not last < self.context_length:
             problem = f"its frames reach position {last:g}"
             raise InvalidInput(field, problem, f"positions below {self.context_length}")
-
-
-def _raster(grid: Grid) -> Tensor:
-    """float32 [tokens, 3]: (frame, row, column) of each."""
-    axes = (torch.arange(side) for side in (grid.frames, grid.rows, grid.columns))
-    return torch.cartesian_prod(*axes).view(-1, 3).float()

@@ -44,17 +44,17 @@ class GetModelInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("identity", "layer_count", "context_length", "token_sources", "token_codecs", "takes_kept_places")
+    __slots__ = ("identity", "layer_count", "context_length", "token_sources", "token_codecs", "takes_sparse_tokens")
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     LAYER_COUNT_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
     TOKEN_SOURCES_FIELD_NUMBER: _ClassVar[int]
     TOKEN_CODECS_FIELD_NUMBER: _ClassVar[int]
-    TAKES_KEPT_PLACES_FIELD_NUMBER: _ClassVar[int]
+    TAKES_SPARSE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     identity: _tokens_pb2.ModelIdentity
     layer_count: int
     context_length: int
     token_sources: _containers.RepeatedScalarFieldContainer[_tokens_pb2.TokenSource]
     token_codecs: _containers.RepeatedScalarFieldContainer[_tokens_pb2.TokenCodec]
-    takes_kept_places: bool
-    def __init__(self, identity: _Optional[_Union[_tokens_pb2.ModelIdentity, _Mapping]] = ..., layer_count: _Optional[int] = ..., context_length: _Optional[int] = ..., token_sources: _Optional[_Iterable[_Union[_tokens_pb2.TokenSource, str]]] = ..., token_codecs: _Optional[_Iterable[_Union[_tokens_pb2.TokenCodec, str]]] = ..., takes_kept_places: _Optional[bool] = ...) -> None: ...
+    takes_sparse_tokens: bool
+    def __init__(self, identity: _Optional[_Union[_tokens_pb2.ModelIdentity, _Mapping]] = ..., layer_count: _Optional[int] = ..., context_length: _Optional[int] = ..., token_sources: _Optional[_Iterable[_Union[_tokens_pb2.TokenSource, str]]] = ..., token_codecs: _Optional[_Iterable[_Union[_tokens_pb2.TokenCodec, str]]] = ..., takes_sparse_tokens: _Optional[bool] = ...) -> None: ...

@@ -57,8 +57,8 @@ class Row:
 
 
 def settings(keep: float, window: int) -> OimSettings:
-    """Blocks and positions are those of the profile `max`."""
-    oim = PROFILES["max"].oim
+    """Blocks and positions are those of the profile `luvc-paper`."""
+    oim = PROFILES["luvc-paper"].oim
     return replace(oim, keep_rows=keep, keep_columns=keep, window=window)
 
 

@@ -112,7 +112,7 @@ def _report(asked: list[Answered], profile: str) -> None:
                 a.answer.text.strip(),
                 a.truth,
                 str(usage.source_visual_token_count),
-                str(usage.merged_visual_token_count),
+                str(usage.layer_visual_token_counts[0]),
                 f"{usage.layer_averaged_visual_token_count:.0f}",
                 str(usage.layer_visual_token_counts[-1]),
                 f"{saved:.0%}",

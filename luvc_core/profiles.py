@@ -5,24 +5,25 @@ from collections.abc import Mapping, Sequence
 from luvc_core.config import Compression, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidSettings
 
+# Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
+_PAPER = SpuSettings(Ramp(), "low_pass", axis="raster", sampling="index", normalize=False)
+
 PROFILES: Mapping[str, Compression] = {
     c.name: c
     for c in (
         Compression("off"),
         Compression("lossless", spu=SpuSettings(Ramp(start=0.1, end=0.8))),
-        Compression("balanced", spu=SpuSettings(Ramp(start=0.1, end=0.6, first_keep=0.5))),
+        # What goes before the first layer need not travel; what stays must last: see the log.
+        Compression("balanced", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.7))),
+        Compression("max", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.24))),
+        Compression("spu-paper", spu=_PAPER),
         # Merging late, and telling the LLM where tokens came from, cost least of all merges tried.
         Compression(
-            "max",
+            "luvc-paper",
             OimSettings(
                 keep_rows=0.75, keep_columns=0.75, blocks=(0.5, 0.8), llm_position="source"
             ),
-            SpuSettings(Ramp(start=0.05, end=0.6, first_keep=0.2)),
-        ),
-        # Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
-        Compression(
-            "spu-paper",
-            spu=SpuSettings(Ramp(), "low_pass", axis="raster", sampling="index", normalize=False),
+            _PAPER,
         ),
     )
 }

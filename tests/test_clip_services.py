@@ -23,7 +23,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["off", "max"])
+@pytest.mark.parametrize("name", ["off", "max", "luvc-paper"])
 def test_an_answer_about_a_clip_is_that_of_the_engine(
     kind: str, name: str, stack: Stack, vision: VisionHalf, language: LanguageHalf
 ) -> None:

@@ -101,7 +101,7 @@ def test_a_schedule_for_another_depth_names_both():
 
 
 def test_profiles():
-    assert list(PROFILES) == ["off", "lossless", "balanced", "max", "spu-paper"]
+    assert list(PROFILES) == ["off", "lossless", "balanced", "max", "spu-paper", "luvc-paper"]
     assert all(profile(name).name == name for name in PROFILES)
     assert PROFILES["off"].oim.is_off
     assert PROFILES["off"].spu is None

@@ -94,11 +94,11 @@ def test_answers(
         assert text.endswith(f"{family.name} takes no clips")
         return
     source, merged = COUNTS[family.name][kind]
-    for name in ("off", "lossless", "max"):
+    for name in ("off", "lossless", "max", "luvc-paper"):
         request = ask(*MEDIA[kind], QUESTION, settings=named(name))
         pieces = list(services.front.Generate(request, timeout=TIMEOUT))
         usage = pieces[-1].usage
-        sent = merged if name == "max" else source
+        sent = merged if name == "luvc-paper" else source
         spu = profile(name).spu
         layers = [spu.layer_counts(LAYERS, count) if spu else (count,) * LAYERS for count in sent]
         assert usage.profile == name
@@ -107,7 +107,8 @@ def test_answers(
         assert list(usage.layer_visual_token_counts) == [
             sum(own) for own in zip(*layers, strict=True)
         ]
-        assert usage.wire_byte_count == sum(sent) * 64 * 4
+        travelled = [counts[0] for counts in layers] if name == "max" else sent
+        assert usage.wire_byte_count == sum(travelled) * 64 * 4
         assert usage.frame_count == (4 if kind == "clip" else 0)
         if name == "off":
             expected = stock_answer(MEDIA[kind], family, stock, vision, language)

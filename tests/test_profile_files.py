@@ -54,7 +54,7 @@ def test_a_file_adds_to_the_built_in_profiles(tmp_path: Path) -> None:
         SpuSettings(Ramp(0, 0.6), "low_pass"),
     )
     assert "receipts" not in BUILT_IN.names
-    with pytest.raises(InvalidSettings, match=r"compression.profile: got 'no'.*spu-paper, plain"):
+    with pytest.raises(InvalidSettings, match=r"compression.profile: got 'no'.*luvc-paper, plain"):
         profiles.get("no")
 
 

@@ -62,7 +62,7 @@ async def test_what_is_not_kept_is_named(vision: VisionHalf, checkpoint: Path) -
         assert (code, details.reason) == (grpc.StatusCode.NOT_FOUND, "TOKENS_EXPIRED")
         assert hashlib.sha256(PICTURES[1]).hexdigest() in text
         # Kept with other settings is not kept.
-        await answer(front, ask(PICTURES[1], "What is it?", settings=named("max")))
+        await answer(front, ask(PICTURES[1], "What is it?", settings=named("luvc-paper")))
         assert (await refusal(front.Generate(short)))[0] is grpc.StatusCode.NOT_FOUND
         _, usage = await answer(forgetful, ask(PICTURES[1], "What is it?"))
         assert not usage.media_kept

@@ -46,7 +46,7 @@ class Edges:
 
     def media(self, data: bytes) -> None:
         patches = self._encoder.prepare(data, "media", check=Deadline.after(_SECONDS).check)
-        self._encoder.encode([patches], BUILT_IN.get("max").oim)
+        self._encoder.encode([patches], BUILT_IN.get("luvc-paper").oim)
 
     def encoder_request(self, request: encoder_pb2.GenerateRequest) -> None:
         """What the encoder does of a request before and after its media are encoded."""

@@ -90,7 +90,7 @@ def asked() -> st.SearchStrategy[Message]:
         )
         for spu in (ramp, keep)
     ]
-    choices = [None, named("max"), *own]
+    choices = [None, named("max"), named("luvc-paper"), *own]
     digest = ask(PICTURES[0], "What is it?", max_tokens=2)
     digest.messages[0].parts[0].media.digest_sha256 = hashlib.sha256(PICTURES[0]).digest()
     requests = [ask(PICTURES[0], "What is it?", settings=s, max_tokens=2) for s in choices]

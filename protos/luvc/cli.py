@@ -62,8 +62,8 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument(
         "--profile",
-        help="off, lossless, balanced, max, spu-paper, or one of the server's own (default: the "
-        "server's choice)",
+        help="off, lossless, balanced, max, spu-paper, luvc-paper, or one of the server's own "
+        "(default: the server's choice)",
     )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 is greedy (default)")

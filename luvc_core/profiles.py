@@ -15,7 +15,7 @@ PROFILES: Mapping[str, Compression] = {
         Compression("lossless", spu=SpuSettings(Ramp(start=0.1, end=0.8))),
         # What goes before the first layer need not travel; what stays must last: see the log.
         Compression("balanced", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.7))),
-        Compression("max", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.24))),
+        Compression("max", spu=SpuSettings(Ramp(start=0.05, end=0.8, first_keep=0.17))),
         Compression("spu-paper", spu=_PAPER),
         # Merging late, and telling the LLM where tokens came from, cost least of all merges tried.
         Compression(

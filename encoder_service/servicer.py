@@ -25,7 +25,7 @@ from encoder_service.errors import Refused, status_of
 from encoder_service.metrics import Metrics
 from encoder_service.plane import Encoded, TokenPlane
 from encoder_service.tenants import Tenants
-from luvc_core.config import Compression
+from luvc_core.config import Compression, SpuSettings
 from luvc_core.deadline import Deadline
 from luvc_core.errors import InvalidInput, TokensLost
 from luvc_core.logs import of_request, request_id_of
@@ -162,9 +162,10 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             timeout=duration_of(deadline.left),
             request_id=answer.request_id,
         )
-        codec.spu_to(call, compression.spu)
+        spu = compression.spu_for(tokens.detail for tokens in encoded.tokens)
+        codec.spu_to(call, spu)
         called, first, last = time.monotonic(), 0.0, 0.0
-        way = self._way(answer, compression)
+        way = self._way(answer, spu)
         async with aclosing(self._decoded(answer, call, encoded, way)) as pieces:
             async for piece in pieces:
                 now = time.monotonic()
@@ -182,11 +183,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                     self._metrics.answered(usage, len(media))
                 yield response
 
-    def _way(self, answer: Answer, compression: Compression) -> Way:
+    def _way(self, answer: Answer, spu: SpuSettings | None) -> Way:
         """How tokens travel: as the request wants it, where the decoder takes them so."""
         int8, decoder = tokens_pb2.TOKEN_CODEC_INT8, self._decoder
         in_int8 = answer.request.token_codec == int8 and int8 in decoder.codecs
-        return Way(decoder.sources, in_int8, decoder.takes_sparse, compression.spu)
+        return Way(decoder.sources, in_int8, decoder.takes_sparse, spu)
 
     async def _decoded(
         self,

@@ -1,9 +1,11 @@
 """From the bytes of pictures and clips to visual tokens."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from luvc_core.config import OimSettings
 from luvc_core.errors import InvalidMedia
+from luvc_core.media.detail import detail_of
 from luvc_core.media.images import MediaLimits, decode_image
 from luvc_core.media.video import decode_clip, kind_of
 from luvc_core.models.base import Patches, VisionHalf
@@ -45,7 +47,8 @@ class Encoder:
         frames of a clip, and may raise to end the work. Raises InvalidMedia.
         """
         if kind_of(data) == "picture":
-            return self.vision.preprocess(decode_image(data, field, self.limits), alone)
+            image = decode_image(data, field, self.limits)
+            return replace(self.vision.preprocess(image, alone), detail=detail_of(image))
         if self.vision.sampling is None:
             allowed = f"pictures: {self.identity.family} takes no clips"
             raise InvalidMedia(field, "a clip", allowed)
@@ -54,4 +57,5 @@ class Encoder:
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         """Visual tokens of each picture or clip, in order. Not from two threads at once."""
-        return self.vision.encode(patches, oim)
+        found = self.vision.encode(patches, oim)
+        return [replace(t, detail=p.detail) for t, p in zip(found, patches, strict=True)]

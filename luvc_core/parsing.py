@@ -25,14 +25,20 @@ def settings_from_dict(name: str, settings: Mapping[str, Any], where: str) -> Co
 
     where: what errors call the settings themselves.
     """
-    _check_names(where, settings, ("oim", "spu"))
+    _check_names(where, settings, ("oim", "spu", "detailed"))
     oim = _build("oim", OimSettings, settings.get("oim", {}))
-    return Compression(name, oim, spu_from_dict(settings["spu"]) if "spu" in settings else None)
+    stages = {
+        stage: spu_from_dict(settings[stage], stage)
+        for stage in ("spu", "detailed")
+        if stage in settings
+    }
+    return Compression(name, oim, **stages)
 
 
-def spu_from_dict(fields: Mapping[str, Any]) -> SpuSettings:
-    """SpuSettings from the field names and values of luvc.v1.SpuSettings."""
-    _check_table("spu", fields, ("ramp", "keep", *_SPU_FIELDS))
+def spu_from_dict(fields: Mapping[str, Any], where: str = "spu") -> SpuSettings:
+    """SpuSettings from the field names and values of luvc.v1.SpuSettings. where: what errors call a
+    field that does not exist; those of values always say `spu`."""
+    _check_table(where, fields, ("ramp", "keep", *_SPU_FIELDS))
     rest = dict(fields)
     if "keep" in rest:
         keep = rest.pop("keep")

@@ -41,11 +41,12 @@ def read_profiles(path: str, layer_count: int | None = None) -> Profiles:
     if not own:
         raise InvalidProfiles(path, "the file", "empty", "at least one profile, as [NAME.spu.ramp]")
     for compression in own:
-        if layer_count is not None and compression.spu is not None:
-            try:
-                compression.spu.layer_counts(layer_count, 1)
-            except InvalidSettings as error:
-                raise _located(path, compression.name, error) from None
+        try:
+            for spu in (compression.spu, compression.detailed):
+                if spu is not None and layer_count is not None:
+                    spu.layer_counts(layer_count, 1)
+        except InvalidSettings as error:
+            raise _located(path, compression.name, error) from None
     return Profiles(own)
 
 
@@ -90,16 +91,17 @@ def _located(path: str, name: str, error: InvalidSettings) -> InvalidProfiles:
 
 def _tables(compression: Compression) -> Iterator[list[str]]:
     name, oim, spu = compression.name, compression.oim, compression.spu
-    if oim == OimSettings() and spu is None:
+    if compression == Compression(name):
         yield [f"[{name}]"]
     if oim != OimSettings():
         yield [f"[{name}.oim]", *_lines(dataclasses.asdict(oim))]
-    if spu is not None:
-        fields = dataclasses.asdict(spu)
-        schedule = fields.pop("schedule")
-        yield [f"[{name}.spu]", *_lines(fields)]
-        kind = "ramp" if isinstance(spu.schedule, Ramp) else "keep"
-        yield [f"[{name}.spu.{kind}]", *_lines(schedule)]
+    for stage, settings in (("spu", spu), ("detailed", compression.detailed)):
+        if settings is not None:
+            fields = dataclasses.asdict(settings)
+            schedule = fields.pop("schedule")
+            yield [f"[{name}.{stage}]", *_lines(fields)]
+            kind = "ramp" if isinstance(settings.schedule, Ramp) else "keep"
+            yield [f"[{name}.{stage}.{kind}]", *_lines(schedule)]
 
 
 def _lines(fields: Mapping[str, Any]) -> list[str]:

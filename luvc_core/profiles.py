@@ -12,7 +12,12 @@ PROFILES: Mapping[str, Compression] = {
     c.name: c
     for c in (
         Compression("off"),
-        Compression("lossless", spu=SpuSettings(Ramp(start=0.1, end=0.8))),
+        # Counting and reading need all tokens in the first layers and some in the middle.
+        Compression(
+            "lossless",
+            spu=SpuSettings(Ramp(start=0.4, end=0.8, first_keep=0.38)),
+            detailed=SpuSettings(Ramp(start=0.4, end=0.8)),
+        ),
         # What goes before the first layer need not travel; what stays must last: see the log.
         Compression("balanced", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.7))),
         Compression("max", spu=SpuSettings(Ramp(start=0.05, end=0.8, first_keep=0.17))),

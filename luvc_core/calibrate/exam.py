@@ -78,7 +78,8 @@ class Exam:
             oim = trial.compression.oim
             if oim not in encoded:
                 encoded[oim] = self._encoder.encode(patches, oim)
-            answer = self._answer(question, encoded[oim], trial.compression.spu)
+            spu = trial.compression.spu_for(tokens.detail for tokens in encoded[oim])
+            answer = self._answer(question, encoded[oim], spu)
             trial.add(_outcome(question, answer, plain))
 
     def _prepare(self, question: Question) -> list[Patches]:

@@ -35,7 +35,7 @@ class Search:
         self._layer_count = layer_count
         self._questions = questions
         self._target = target
-        self._by_settings: dict[tuple[object, object], Trial] = {}
+        self._by_settings: dict[tuple[object, ...], Trial] = {}
 
     @property
     def trials(self) -> list[Trial]:
@@ -133,6 +133,6 @@ class Search:
         return self._by_settings[_key(compression)]
 
 
-def _key(compression: Compression) -> tuple[object, object]:
+def _key(compression: Compression) -> tuple[object, ...]:
     """Its settings, whatever its name."""
-    return compression.oim, compression.spu
+    return compression.oim, compression.spu, compression.detailed

@@ -30,12 +30,13 @@ class Patches:
     width], in the family's own order. A family may add what else it has to know of it.
 
     grid: of the patches, tiles counting as frames. The projector may reduce it to a smaller one.
-    clip: None for a picture.
+    clip: None for a picture. detail: of the picture, as media.detail has it; 0 for a clip.
     """
 
     pixels: Tensor
     grid: Grid
     clip: ClipFrames | None = field(default=None, kw_only=True)
+    detail: float = field(default=0.0, kw_only=True)
 
 
 class VisionHalf(ABC):

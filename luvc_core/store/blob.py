@@ -35,6 +35,7 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
         "merge_sha256": tokens.merge_sha256,
         "source_positions": tokens.source_positions,
         "clip": asdict(tokens.clip) if tokens.clip else None,
+        "detail": tokens.detail,
     }
     tensors = {
         "embeddings": tokens.kept_embeddings.contiguous(),
@@ -81,6 +82,8 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             source_positions=about["source_positions"],
             clip=ClipFrames(**about["clip"]) if about["clip"] else None,
             kept=kept,
+            # Blobs of earlier releases do not say.
+            detail=float(about.get("detail", 0.0)),
         )
     except (
         KeyError,

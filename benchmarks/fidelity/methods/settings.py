@@ -23,7 +23,7 @@ class Settings(Method):
         return question.encode(self._compression.oim)
 
     def pruner(self, question: Question, target: float) -> Pruning:
-        return self._compression.spu
+        return self._compression.spu_for(tokens.detail for tokens in question.plain)
 
 
 class Matched(Method):

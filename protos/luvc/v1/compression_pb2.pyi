@@ -96,12 +96,14 @@ class Compression(_message.Message):
     def __init__(self, profile: _Optional[str] = ..., settings: _Optional[_Union[CompressionSettings, _Mapping]] = ...) -> None: ...
 
 class CompressionSettings(_message.Message):
-    __slots__ = ("oim", "spu")
+    __slots__ = ("oim", "spu", "detailed")
     OIM_FIELD_NUMBER: _ClassVar[int]
     SPU_FIELD_NUMBER: _ClassVar[int]
+    DETAILED_FIELD_NUMBER: _ClassVar[int]
     oim: OimSettings
     spu: SpuSettings
-    def __init__(self, oim: _Optional[_Union[OimSettings, _Mapping]] = ..., spu: _Optional[_Union[SpuSettings, _Mapping]] = ...) -> None: ...
+    detailed: SpuSettings
+    def __init__(self, oim: _Optional[_Union[OimSettings, _Mapping]] = ..., spu: _Optional[_Union[SpuSettings, _Mapping]] = ..., detailed: _Optional[_Union[SpuSettings, _Mapping]] = ...) -> None: ...
 
 class OimSettings(_message.Message):
     __slots__ = ("keep_rows", "keep_columns", "blocks", "metric", "window", "alignment", "position", "llm_position", "proportional_attention")

@@ -103,7 +103,8 @@ def test_lossless_keeps_the_answers(asker: Checkpoint) -> None:
         all_asked[kind] += 1
         tokens = asker.encode(asked.files, OFF)
         for profile, counter in right.items():
-            answer = asker.ask(tokens, asked.question, PROFILES[profile].spu)
+            spu = PROFILES[profile].spu_for(own.detail for own in tokens)
+            answer = asker.ask(tokens, asked.question, spu)
             counter[kind] += answer.text == asked.answer
             if profile == "lossless":
                 assert answer.result.layer_visual_token_counts[-1] == 0

@@ -34,8 +34,9 @@ def in_process(
     chosen = profile(name)
     encoder = Encoder(vision)
     tokens = encoder.encode([encoder.prepare(p, "") for p in pictures], chosen.oim)
+    spu = chosen.spu_for(picture.detail for picture in tokens)
     session = Engine(language).start(
-        Request((Message("user", (*tokens, text)),), Sampling(max_tokens), chosen.spu)
+        Request((Message("user", (*tokens, text)),), Sampling(max_tokens), spu)
     )
     answer = ""
     while (event := session.step()) is not None:

@@ -9,21 +9,23 @@ import torch
 from benchmarks.tasks.files import file_questions
 from encoder_service.codec import tokens_to
 from luvc_core.calibrate.asking import ask
-from luvc_core.config import Compression, OimSettings
+from luvc_core.config import Compression, OimSettings, Ramp, SpuSettings
 from luvc_core.eight_bits import from_int8, to_int8
 from luvc_core.encode import Encoder
 from luvc_core.engine.engine import Engine
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import BUILT_IN
+from luvc_core.thinning import thinned
 from luvc_core.tokens import VisionTokens
 
 _SPU = BUILT_IN.get("lossless").spu
-# Halves in eight bits would be an eighth, but for the 16 bytes that say where a token stands.
 COMPRESSIONS = (
     BUILT_IN.get("lossless"),
-    BUILT_IN.get("max"),
+    BUILT_IN.get("balanced"),
+    Compression(
+        "a quarter from the first layer on", spu=SpuSettings(Ramp(0.0, 0.8, first_keep=0.24))
+    ),
     Compression("half of rows and columns", OimSettings(keep_rows=0.5, keep_columns=0.5), _SPU),
-    Compression("0.4 of rows and columns", OimSettings(keep_rows=0.4, keep_columns=0.4), _SPU),
 )
 KINDS = ("movement", "order", "change")
 
@@ -53,7 +55,8 @@ def measure(model: str, per_kind: int) -> list[Row]:
         tallies = {codec: _Tally() for codec in ("bfloat16", "int8")}
         for question in asked:
             patches = [encoder.prepare(file, "clip") for file in question.files]
-            whole = [_in_bf16(t) for t in encoder.encode(patches, compression.oim)]
+            encoded = encoder.encode(patches, compression.oim)
+            whole = [thinned(_in_bf16(tokens), compression.spu) for tokens in encoded]
             truth = ask(engine, whole, question.question, compression.spu).text
             small = [_through_int8(tokens) for tokens in whole]
             text = ask(engine, small, question.question, compression.spu).text
@@ -70,7 +73,9 @@ class _Tally:
     def add(self, tokens: Sequence[VisionTokens], in_int8: bool, same: bool) -> None:
         self._count += 1
         self._same += same
-        self._bytes += sum(len(tokens_to(t, in_int8).SerializeToString()) for t in tokens)
+        self._bytes += sum(
+            len(tokens_to(t, in_int8, sparse=True).SerializeToString()) for t in tokens
+        )
         self._uncompressed += sum(t.uncompressed_byte_count for t in tokens)
 
     def row(self, profile: str, codec: str) -> Row:

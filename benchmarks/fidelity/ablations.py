@@ -2,7 +2,8 @@
 
 Each is a list of variants (`benchmarks.fidelity.variants`) at equal layer-averaged tokens, measured
 as `benchmarks.fidelity` measures methods, on validation questions. Prints a table and what it
-decides; rows are kept in `results/ablations.json`, with `NAME: variant` as the method.
+decides; rows are kept in `results/ablations.json`, with `NAME: variant` as the method, all tables
+in `results/ablations.md`, and what they decide in the README.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from benchmarks.fidelity.rows import Store
 from benchmarks.fidelity.variants import ABLATIONS
 from benchmarks.tasks.files import ALL_KINDS
 from luvc_core.calibrate.asking import Answer
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 class _Named(Method):
@@ -83,14 +86,29 @@ def measure(
         pass
 
 
-def show(store: Store, name: str, models: Sequence[str]) -> None:
-    """Tables of an ablation over all these checkpoints, and what it decides."""
-    names = {Path(model).name for model in models}
-    rows = [row for row in store.rows if row["checkpoint"] in names]
+def chapters(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """All that an ablation showed: for each reduction what was asked, a table, what it decides."""
+    parts = [f"## {name}: {ABLATIONS[name].asks}"]
     for reduction in ABLATIONS[name].reductions:
-        print(f"\n{name}: {ABLATIONS[name].asks}, {100 * reduction:.0f} % fewer tokens")
-        print(table(rows, name, reduction))
-        print(decided(rows, name, reduction))
+        parts.append(f"{100 * reduction:.0f} % fewer tokens. {decided(rows, name, reduction)}")
+        parts.append(f"```\n{table(rows, name, reduction)}\n```")
+    return "\n\n".join(parts)
+
+
+def publish(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Of all that was measured: tables in the results, a line each in the README."""
+    measured = [
+        name for name in ABLATIONS if any(r["method"].startswith(f"{name}: ") for r in rows)
+    ]
+    text = "\n\n".join(chapters(rows, name) for name in measured)
+    (report.RESULTS / "ablations.md").write_text(f"# Ablations\n\n{text}\n")
+    lines = [
+        [name, ABLATIONS[name].asks, f"{100 * reduction:.0f} %", decided(rows, name, reduction)]
+        for name in measured
+        for reduction in ABLATIONS[name].reductions
+    ]
+    header = ["ablation", "what it asks", "fewer tokens", "what it says"]
+    report.between_marks(README, "ablations", report.markdown_table(header, lines))
 
 
 def main() -> int:
@@ -109,7 +127,8 @@ def main() -> int:
     store = Store(report.RESULTS / "ablations.json")
     for name in options.names:
         measure(store, name, options.models, options.kinds, options.n, options.jobs)
-        show(store, name, options.models)
+        print(chapters(store.rows, name), end="\n\n")
+    publish(store.rows)
     return 0
 
 

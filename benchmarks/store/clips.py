@@ -22,9 +22,7 @@ _SPU = BUILT_IN.get("lossless").spu
 COMPRESSIONS = (
     BUILT_IN.get("lossless"),
     BUILT_IN.get("balanced"),
-    Compression(
-        "a quarter from the first layer on", spu=SpuSettings(Ramp(0.0, 0.8, first_keep=0.24))
-    ),
+    Compression("a fifth travels", spu=SpuSettings(Ramp(0.0, 0.8, first_keep=0.2))),
     Compression("half of rows and columns", OimSettings(keep_rows=0.5, keep_columns=0.5), _SPU),
 )
 KINDS = ("movement", "order", "change")
@@ -73,9 +71,8 @@ class _Tally:
     def add(self, tokens: Sequence[VisionTokens], in_int8: bool, same: bool) -> None:
         self._count += 1
         self._same += same
-        self._bytes += sum(
-            len(tokens_to(t, in_int8, sparse=True).SerializeToString()) for t in tokens
-        )
+        messages = [tokens_to(t, in_int8, sparse=True) for t in tokens]
+        self._bytes += sum(len(message.SerializeToString()) for message in messages)
         self._uncompressed += sum(t.uncompressed_byte_count for t in tokens)
 
     def row(self, profile: str, codec: str) -> Row:

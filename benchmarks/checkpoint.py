@@ -28,8 +28,10 @@ class Checkpoint:
     notes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, model: str) -> "Checkpoint":
-        return cls(model, Encoder(load_vision(model)), Engine(load_language(model)))
+    def load(cls, model: str, dtype: str = "float32") -> "Checkpoint":
+        """dtype: by default the same on every machine, so that answers are."""
+        vision, language = load_vision(model, dtype=dtype), load_language(model, dtype=dtype)
+        return cls(model, Encoder(vision), Engine(language))
 
     def prepare(self, files: Sequence[bytes]) -> list[Patches]:
         """The files of one question, decoded and cut as the family does it."""

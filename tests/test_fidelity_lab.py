@@ -97,7 +97,10 @@ def test_tables_rank_and_admit_losses() -> None:
     rows = stored({"luvc": 0.9, "random": 0.5, "pact": 0.95})
     header, lines = summary.comparison(rows, "tiny")
     assert header == ["method", "-75 %"]
-    assert lines == [["pact", "95.0"], ["luvc", "90.0"], ["random", "50.0"]]
+    loyal = "(100.0)"
+    assert lines == [
+        ["pact", f"95.0 {loyal}"], ["luvc", f"90.0 {loyal}"], ["random", f"50.0 {loyal}"]
+    ]  # fmt: skip
     (sentence,) = summary.where_others_win(rows, "tiny")
     assert "presence (pact 95.0, ours 90.0)" in sentence
     assert summary.where_others_win(stored({"luvc": 0.9, "random": 0.9}), "tiny") == []
@@ -110,7 +113,7 @@ def test_the_readme_is_rewritten_between_the_marks(tmp_path: Path) -> None:
     once = readme.read_text()
     assert once.startswith("before\n")
     assert once.endswith("after\n")
-    assert "| luvc | 90.0 |" in once
+    assert "| luvc | 90.0 (100.0) |" in once
     assert "old" not in once
     summary.into_readme(stored({"luvc": 0.9}), readme)
     assert readme.read_text() == once

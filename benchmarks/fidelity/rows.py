@@ -39,7 +39,8 @@ class Row:
     what was measured where a method has its own (`matched` false). layer_averaged_tokens: share of
     the source tokens that it holds. Intervals are of 95 %. loyalty: share of answers equal to
     the uncompressed ones. prefill_flops: share of the uncompressed prefill's. Times are medians in
-    milliseconds, cache_bytes the mean of the most that keys and values take."""
+    milliseconds, cache_bytes the mean of the most that keys and values take. dtype: in which
+    all of it was computed."""
 
     checkpoint: str
     task: str
@@ -59,6 +60,7 @@ class Row:
     prefill_ms: float
     decode_ms: float
     cache_bytes: float
+    dtype: str = "float32"
 
     @property
     def key(self) -> Key:

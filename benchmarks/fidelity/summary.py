@@ -30,15 +30,25 @@ def means(rows: Rows, checkpoint: str, value: str = "retention") -> dict[tuple[s
 
 
 def comparison(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]:
-    """Header and lines: methods against reductions, the best mean retention first."""
-    values = means(rows, checkpoint)
+    """Header and lines: methods against reductions, the best mean retention first; loyalty in
+    brackets."""
+    values, loyalty = means(rows, checkpoint), means(rows, checkpoint, "loyalty")
     reductions = sorted({reduction for _, reduction in values})
     methods = sorted(
         {method for method, _ in values},
         key=lambda m: -mean(values.get((m, r), 0.0) for r in reductions),
     )
     header = ["method", *(f"-{100 * r:.0f} %" for r in reductions)]
-    lines = [[m, *(_percent(values.get((m, r))) for r in reductions)] for m in methods]
+    lines = [
+        [
+            m,
+            *(
+                f"{_percent(values.get((m, r)))} ({_percent(loyalty.get((m, r)))})"
+                for r in reductions
+            ),
+        ]
+        for m in methods
+    ]
     return header, lines
 
 
@@ -98,7 +108,8 @@ def text(rows: Rows) -> str:
         header, lines = comparison(rows, checkpoint)
         if lines:
             parts.append(
-                f"\n{checkpoint}: mean retention % at fewer visual tokens in the average layer"
+                f"\n{checkpoint}: mean retention % (loyalty) at fewer visual tokens in the average"
+                " layer"
             )
             parts.append(report.table(header, lines))
         parts.append(f"\n{checkpoint}: as they are, %")
@@ -115,15 +126,17 @@ def markdown(rows: Rows) -> str:
         parts += [f"**{checkpoint}**", ""]
         if lines:
             parts += [
-                f"Accuracy kept, in percent, mean over {_tasks(rows, checkpoint)} kinds of"
-                f" questions ({_least(rows, checkpoint)} or more each), at fewer visual"
-                " tokens in the average layer:",
+                "Accuracy kept (equal answers), in percent, mean over"
+                f" {_tasks(rows, checkpoint)} kinds of questions"
+                f" ({_least(rows, checkpoint)} or more each), at fewer visual"
+                f" tokens in the average layer, in {_dtypes(rows, checkpoint, matched=True)}:",
                 "",
                 report.markdown_table(header, lines),
                 "",
             ]
         parts += [
-            "What users get, in percent (n questions of each kind):",
+            "What users get, in percent (n questions of each kind), in"
+            f" {_dtypes(rows, checkpoint, matched=False)}:",
             "",
             report.markdown_table(*own_points(rows, checkpoint)),
             "",
@@ -150,6 +163,11 @@ def _worst(rows: Rows, value: str) -> str:
 
 def _tasks(rows: Rows, checkpoint: str) -> int:
     return len({row["task"] for row in rows if row["checkpoint"] == checkpoint})
+
+
+def _dtypes(rows: Rows, checkpoint: str, matched: bool) -> str:
+    own = (r for r in rows if r["checkpoint"] == checkpoint and r["matched"] == matched)
+    return " and ".join(sorted({r.get("dtype", "float32") for r in own}))
 
 
 def _least(rows: Rows, checkpoint: str) -> int:

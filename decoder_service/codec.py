@@ -29,15 +29,17 @@ def question_from(
     request: decoder_pb2.DecoderServiceGenerateRequest,
     served: Identity,
     fetched: Mapping[int, VisionTokens],
+    most_tokens: int,
 ) -> Request:
     """Raises InvalidInput naming the field, or IdentityMismatch for another model's tokens.
 
-    fetched: tokens that the request only refers to, by their place in vision_tokens.
+    fetched: tokens that the request only refers to, by their place in vision_tokens. most_tokens:
+    that a prompt may have.
     """
     tokens = [
         fetched_as_wanted(fetched[i], message, f"vision_tokens[{i}]")
         if i in fetched
-        else tokens_from(message, f"vision_tokens[{i}]", served)
+        else tokens_from(message, f"vision_tokens[{i}]", served, most_tokens)
         for i, message in enumerate(request.vision_tokens)
     ]
     sampling = Sampling(**fields_of(request.sampling) | {"stop": tuple(request.sampling.stop)})

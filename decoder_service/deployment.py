@@ -118,9 +118,10 @@ class Decoder(Health):
         fetched = await self._fetcher.fetch(request.vision_tokens, deadline, span)
         if fetched:
             self._metrics.fetched(time.monotonic() - arrival)
-        served = self._engine.language.identity
+        model = self._engine.language
+        most = model.context_length - 1
         question = await deadline.wait_for(
-            _run(self._edge_threads, codec.question_from, request, served, fetched)
+            _run(self._edge_threads, codec.question_from, request, model.identity, fetched, most)
         )
         given_up = threading.Event()
 

@@ -11,7 +11,7 @@ from luvc.v1 import tokens_pb2
 from torch import Tensor
 
 from luvc_core.eight_bits import from_int8
-from luvc_core.errors import InvalidInput
+from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.tokens import (
     ClipFrames,
     Grid,
@@ -38,12 +38,20 @@ SEPARATORS: dict[int, Separators] = {
 }
 
 
-def tokens_from(message: tokens_pb2.VisionTokens, field: str, served: Identity) -> VisionTokens:
-    """Visual tokens, checked against the served model, their own grids and their checksum."""
+def tokens_from(
+    message: tokens_pb2.VisionTokens, field: str, served: Identity, most: int
+) -> VisionTokens:
+    """Visual tokens, checked against the served model, their own grids and their checksum.
+
+    most: how many there may be where not all of them travelled.
+    """
     made_by = identity_from(message.identity)
     check_identity(made_by, served)
     pieces = _pieces_from(message, field)
     count = sum(piece.token_count for piece in pieces)
+    if count > most and (message.kept_places or not message.HasField("positions")):
+        # Bytes that did not come must not make room for tokens without end.
+        raise PromptTooLong(count, most)
     source_count = sum(piece.source_grid.token_count for piece in pieces)
     kept = kept_from(message, count, field)
     row_count = count if kept is None else len(kept)

@@ -38,7 +38,7 @@ def test_a_wrong_field_of_a_clip_is_named(name: str, value: float) -> None:
     message.clip.count, message.clip.interval_seconds = 4, 0.5
     setattr(message.clip, name, value)
     with pytest.raises(InvalidInput) as caught:
-        decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
+        decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY, 1000)
     assert caught.value.field == f"vision_tokens[0].clip.{name}"
 
 

@@ -55,7 +55,7 @@ def signed(message: tokens_pb2.VisionTokens) -> tokens_pb2.VisionTokens:
 
 
 def received(message: tokens_pb2.VisionTokens) -> VisionTokens:
-    return decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY)
+    return decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY, 1000)
 
 
 GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))

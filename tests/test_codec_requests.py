@@ -29,7 +29,7 @@ TEXT = chat_pb2.ContentPart(text="why?")
 
 def test_tokens_take_the_places_of_the_media_in_order() -> None:
     got = decoder_service.codec.question_from(
-        request(PICTURE, TEXT, PICTURE, count=2), IDENTITY, {}
+        request(PICTURE, TEXT, PICTURE, count=2), IDENTITY, {}, 1000
     )
     (message,) = got.messages
     assert [getattr(p, "source_positions", p) for p in message.parts] == [False, "why?", True]
@@ -40,7 +40,7 @@ def test_tokens_take_the_places_of_the_media_in_order() -> None:
 def test_every_media_part_needs_its_tokens(count: int) -> None:
     with pytest.raises(InvalidInput) as caught:
         decoder_service.codec.question_from(
-            request(PICTURE, TEXT, PICTURE, count=count), IDENTITY, {}
+            request(PICTURE, TEXT, PICTURE, count=count), IDENTITY, {}, 1000
         )
     assert caught.value.field == "vision_tokens"
 
@@ -48,7 +48,7 @@ def test_every_media_part_needs_its_tokens(count: int) -> None:
 def test_the_decoder_takes_no_picture_files() -> None:
     part = chat_pb2.ContentPart(media=chat_pb2.Media(data=b"x"))
     with pytest.raises(InvalidInput) as caught:
-        decoder_service.codec.question_from(request(part, TEXT, count=1), IDENTITY, {})
+        decoder_service.codec.question_from(request(part, TEXT, count=1), IDENTITY, {}, 1000)
     assert caught.value.field == "messages[0].parts[0].media.data"
 
 

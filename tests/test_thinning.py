@@ -17,9 +17,9 @@ from decoder_service.deployment import Decoder
 from luvc_core.chat import Sampling
 from luvc_core.config import Keep, Ramp, SpuSettings
 from luvc_core.engine.engine import Engine, Request
-from luvc_core.errors import InvalidInput
+from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.models.base import LanguageHalf, VisionHalf
-from luvc_core.store.blob import from_blob, to_blob
+from luvc_core.store.blob import BadValue, from_blob, to_blob
 from luvc_core.thinning import thinned
 from luvc_core.tokens import Piece, VisionTokens, even_places
 from tests.asking import PICTURES, TIMEOUT, ask, to_decoder
@@ -135,6 +135,20 @@ def test_places_that_the_llm_counts_itself_do_not_travel(pieces: list[Piece], se
     for positions in got.positions.split([piece.token_count for piece in pieces]):
         order = [tuple(own) for own in positions.tolist()]
         assert made.source_positions or order == sorted(order)
+
+
+def test_what_is_left_out_makes_no_more_room_than_a_prompt_has() -> None:
+    message = encoder_service.codec.tokens_to(thinned(tokens(), THIRD), sparse=True)
+    message.grid.rows = message.source_grid.rows = 1 << 20
+    with pytest.raises(PromptTooLong, match="at most 1000"):
+        received(message)
+
+
+@pytest.mark.parametrize("kept", [[1, 0], [0, 0], [-1]])
+def test_a_blob_of_places_that_are_none_is_a_bad_value(kept: list[int]) -> None:
+    blob = to_blob(dataclasses.replace(tokens(), kept=torch.tensor(kept)), "k")
+    with pytest.raises(BadValue, match="kept places"):
+        from_blob(blob, "k")
 
 
 @ALL_FAMILIES

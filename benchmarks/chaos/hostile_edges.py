@@ -65,8 +65,10 @@ class Edges:
     def decoder_request(self, request: decoder_pb2.DecoderServiceGenerateRequest) -> None:
         """The first tokens of an answer included."""
         decoder_codec.timeout_from(request)
-        served = self._engine.language.identity
-        session = self._engine.start(decoder_codec.question_from(request, served, {}))
+        model = self._engine.language
+        most = model.context_length - 1
+        question = decoder_codec.question_from(request, model.identity, {}, most)
+        session = self._engine.start(question)
         for _ in range(3):
             if session.step() is None:
                 break

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import safetensors
 import torch
 from safetensors.torch import load, save
+from torch import Tensor
 
 from luvc_core.eight_bits import from_int8, to_int8
 from luvc_core.tokens import ClipFrames, Grid, Identity, Piece, Separators, VisionTokens, scattered
@@ -71,9 +72,12 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
         if "scales" in tensors:
             tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
         pieces = tuple(_piece(piece) for piece in about["pieces"])
+        count = sum(piece.token_count for piece in pieces)
         kept = tensors.get("kept")
+        if kept is not None:
+            _check_places(kept, count, len(tensors["sizes"]))
         tokens = VisionTokens(
-            scattered(tensors["embeddings"], kept, sum(piece.token_count for piece in pieces)),
+            scattered(tensors["embeddings"], kept, count),
             pieces,
             tensors["positions"],
             tensors["sizes"],
@@ -96,6 +100,15 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
         raise BadValue(f"malformed: {type(error).__name__}: {error}") from None
     _check_numbers(tokens)
     return tokens
+
+
+def _check_places(kept: Tensor, token_count: int, size_count: int) -> None:
+    # The sizes are there for all tokens: no count makes more room than the blob has bytes.
+    if size_count != token_count:
+        raise BadValue(f"{size_count} sizes of {token_count} tokens")
+    inside = kept.dtype == torch.int64 and bool((kept >= 0).all() and (kept < token_count).all())
+    if not inside or not (kept.diff() > 0).all():
+        raise BadValue("kept places are none of its tokens, in order")
 
 
 def _check_numbers(tokens: VisionTokens) -> None:

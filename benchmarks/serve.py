@@ -139,7 +139,7 @@ def main() -> int:
     alone, alone_large = Alone(MODEL, o.profile), Alone(MODEL, o.profile)
     expected = [alone.ask(question, o.new).text for question in asked]
     pruned, plain = (
-        alone.in_flight(asked[1], s, o.new, ROOM) for s in (profile(o.profile).spu, None)
+        alone.in_flight(asked[1], profile(name), o.new, ROOM) for name in (o.profile, "off")
     )
     m = measure(asked, large, o.levels, o.rounds, o.new, alone_large, o.profile)
     added = overhead(m.served, m.alone)

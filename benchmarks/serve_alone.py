@@ -8,7 +8,7 @@ from luvc.fields import seconds_of
 
 from benchmarks.serve_load import Asked, Question
 from luvc_core.chat import Message, Sampling
-from luvc_core.config import SpuSettings
+from luvc_core.config import Compression
 from luvc_core.encode import Encoder
 from luvc_core.engine.engine import Engine, Request
 from luvc_core.engine.scheduler import Limits, Scheduler
@@ -29,20 +29,21 @@ class Alone:
         self._compression = profile(name)
         self.stages: dict[str, list[float]] = {stage: [] for stage in WORK}
 
-    def request(self, question: Question, spu: SpuSettings | None, most: int) -> Request:
+    def request(self, question: Question, compression: Compression, most: int) -> Request:
         """Encodes the pictures."""
         alone = len(question.files) == 1
         start = time.perf_counter()
         patches = [self._encoder.prepare(file, "", alone) for file in question.files]
         prepared = time.perf_counter()
-        shown = self._encoder.encode(patches, self._compression.oim)
+        shown = self._encoder.encode(patches, compression.oim)
         self.stages["media"].append(prepared - start)
         self.stages["encode"].append(time.perf_counter() - prepared)
+        spu = compression.spu_for(tokens.detail for tokens in shown)
         return Request((Message("user", (*shown, question.text)),), Sampling(most), spu)
 
     def ask(self, question: Question, most: int) -> Asked:
         start = time.perf_counter()
-        session = self._engine.start(self.request(question, self._compression.spu, most))
+        session = self._engine.start(self.request(question, self._compression, most))
         text, first, result = "", 0.0, None
         while (event := session.step()) is not None:
             text += event.text
@@ -53,10 +54,10 @@ class Alone:
         self.stages["decode"].append(result.decode_seconds)
         return Asked(text, first, (), time.perf_counter() - start)
 
-    def in_flight(self, question: Question, spu: SpuSettings | None, most: int, room: int) -> int:
+    def in_flight(self, question: Question, compression: Compression, most: int, room: int) -> int:
         """How many of the same request hold room at once, out of so many bytes."""
         scheduler = Scheduler(Limits(room))
-        request = self.request(question, spu, most)
+        request = self.request(question, compression, most)
         session = self._engine.start(request)
         for _ in range(room // session.kv_byte_count + 1):
             scheduler.submit(self._engine.start(request))

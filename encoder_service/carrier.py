@@ -1,6 +1,5 @@
 """How visual tokens travel to the decoder: inline when small, by reference when large."""
 
-import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -119,12 +118,12 @@ class Carrier:
         from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in way.sources
         if not in_store and not from_here:
             return None
-        as_kept = in_store or (tokens.kept is None and not way.in_int8)
-        key = entry.key if as_kept else f"{entry.key}:{secrets.token_hex(8)}"
-        blob = entry.blob if as_kept else None
+        changes = {"int8": way.in_int8, "thinned": tokens.kept is not None and not in_store}
+        key = ":".join((entry.key, *(name for name, done in changes.items() if done)))
+        blob = entry.blob if key == entry.key else None
         if blob is None:
-            whole = entry.tokens if in_store else tokens
-            blob = await deadline.wait_for(self._vision.aside(to_blob, whole, key, way.in_int8))
+            shown = entry.tokens if in_store else tokens
+            blob = await deadline.wait_for(self._vision.aside(to_blob, shown, key, way.in_int8))
         reference = tokens_pb2.TokenReference(
             key=key, byte_count=len(blob), checksum_sha256=bytes.fromhex(checksum_of(blob))
         )

@@ -39,7 +39,7 @@ def index(models: Sequence[str]) -> Figure:
         layout="constrained",
     )
     kept = []
-    for line, model in zip(panels, models, strict=True):
+    for row, (line, model) in enumerate(zip(panels, models, strict=True)):
         found = spectra.profiles(Checkpoint.load(model), "presence", QUESTIONS)
         for axes, own in zip(line, found, strict=True):
             colour = _COLOURS[own.name]
@@ -47,9 +47,9 @@ def index(models: Sequence[str]) -> Figure:
             axes.plot(place, own.values, color=colour, linewidth=1.2)
             ends = [1 - own.slope / 2, 1 + own.slope / 2]
             axes.plot([0, 1], ends, color="black", linestyle="--", linewidth=1.5)
-            name = own.name if line is panels[0] else ""
+            name = "" if row else own.name
             axes.set_title(f"{name}\nslope {own.slope:+.2f} ± {1.96 * own.error:.2f}".strip())
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, max(2.0, 1.05 * max(own.values)))
             axes.set_xlabel("place in the raster (first to last)")
             axes.grid(alpha=0.25)
         line[0].set_ylabel(f"{Path(model).name}\nmultiple of the mean")

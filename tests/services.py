@@ -14,9 +14,11 @@ from luvc.child import Child
 from luvc.ports import free_port
 from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
 
+from tests.collector import Collector, collector
+
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
 COMMON = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
-STOP_SECONDS = 45.0
+STOP_SECONDS = 90.0
 
 
 @dataclass
@@ -60,17 +62,20 @@ def service(
     try:
         yield Service(name, endpoint, child)
     finally:
-        child.stop(STOP_SECONDS)
+        # At once: how a service stops when it is asked to has tests of its own.
+        child.stop(0)
 
 
 @contextlib.contextmanager
-def decoder(model: Path, folder: Path, *flags: str) -> Iterator[Service]:
+def decoder(
+    model: Path, folder: Path, *flags: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Service]:
     port = free_port()
     with service(
         "decoder", f"127.0.0.1:{port}", folder / f"decoder-{port}.log",
         "--model", str(model), "--port", str(port), "--http-port", str(free_port()),
         # The pictures of tests are too small for pruning to pay.
-        "--pruning", "always", *flags,
+        "--pruning", "always", *flags, environ=environ,
     ) as running:  # fmt: skip
         yield running
 
@@ -87,12 +92,13 @@ def encoder(model: Path, decoder: str, folder: Path, *flags: str) -> Iterator[Se
 
 @dataclass
 class Stack:
-    """Both services, and a way to talk to each."""
+    """Both services, and a way to talk to each. collecting: what the decoder traces."""
 
     encoder: Service
     decoder: Service
     front: encoder_pb2_grpc.EncoderServiceStub
     back: decoder_pb2_grpc.DecoderServiceStub
+    collecting: Collector
 
 
 # Bounds that the pictures of the tests never meet, and clips can.
@@ -111,7 +117,8 @@ def stack(
 def both(checkpoint: Path, logs: Path) -> Iterator[Stack]:
     """The two halves of a checkpoint, ready."""
     with (
-        decoder(checkpoint, logs, "--ray-cpus", "2") as back_service,
+        collector() as collecting,
+        decoder(checkpoint, logs, "--ray-cpus", "2", environ=collecting.environ) as back_service,
         encoder(checkpoint, back_service.endpoint, logs, *CLIP_LIMITS) as front_service,
         grpc.insecure_channel(front_service.endpoint) as front,
         grpc.insecure_channel(back_service.endpoint) as back,
@@ -123,4 +130,5 @@ def both(checkpoint: Path, logs: Path) -> Iterator[Stack]:
             back_service,
             encoder_pb2_grpc.EncoderServiceStub(front),
             decoder_pb2_grpc.DecoderServiceStub(back),
+            collecting,
         )

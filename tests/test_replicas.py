@@ -18,6 +18,8 @@ from tests.asking import LONG, PICTURES, TIMEOUT
 from tests.services import Service, decoder, encoder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+# Ray hands on what replicas count every ten seconds otherwise.
+QUICK_METRICS = {"RAY_metrics_report_interval_ms": "1000"}
 
 
 def replicas(service: Service) -> list[int]:
@@ -61,7 +63,7 @@ def services(
                "--upscale-delay", "1", "--downscale-delay", "4", "--max-active", "2",
                "--ray-cpus", "2", "--metrics-port", str(metrics_port))  # fmt: skip
     with (
-        decoder(checkpoint, logs, *scaling) as back,
+        decoder(checkpoint, logs, *scaling, environ=QUICK_METRICS) as back,
         encoder(checkpoint, back.endpoint, logs) as front,
     ):
         yield front.wait_ready(), back.wait_ready(), metrics_port

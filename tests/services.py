@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,9 +15,11 @@ from luvc.child import Child
 from luvc.ports import free_port
 from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
 
+from tests.collector import Collector, collector
+
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
 COMMON = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
-STOP_SECONDS = 45.0
+STOP_SECONDS = 90.0
 
 
 @dataclass
@@ -50,29 +53,53 @@ class Service:
 
 @contextlib.contextmanager
 def service(
-    name: str, endpoint: str, log: Path, *flags: str, environ: Mapping[str, str] | None = None
+    name: str,
+    endpoint: str,
+    log: Path,
+    *flags: str,
+    environ: Mapping[str, str] | None = None,
+    module: str | None = None,
 ) -> Iterator[Service]:
-    """`python -m <name>_service`, started but perhaps not ready. environ: variables besides those
-    of this process, which hands on none of the services' or of Ray's."""
+    """`python -m <name>_service`, or another module, started but perhaps not ready. environ:
+    variables besides those of this process, which hands on none of the services' or of Ray's."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LUVC_", "RAY_"))}
-    command = [sys.executable, "-m", f"{name}_service", *flags, *COMMON]
+    command = [sys.executable, "-m", module or f"{name}_service", *flags, *COMMON]
     child = Child(command, log, inherited | dict(environ or {}))
     try:
         yield Service(name, endpoint, child)
     finally:
-        child.stop(STOP_SECONDS)
+        # At once: how a service stops when it is asked to has tests of its own.
+        child.stop(0)
 
 
 @contextlib.contextmanager
-def decoder(model: Path, folder: Path, *flags: str) -> Iterator[Service]:
+def decoder(model: Path, folder: Path, *flags: str, **options: Any) -> Iterator[Service]:
     port = free_port()
     with service(
         "decoder", f"127.0.0.1:{port}", folder / f"decoder-{port}.log",
         "--model", str(model), "--port", str(port), "--http-port", str(free_port()),
         # The pictures of tests are too small for pruning to pay.
-        "--pruning", "always", *flags,
+        "--pruning", "always", *flags, **options,
     ) as running:  # fmt: skip
         yield running
+
+
+@contextlib.contextmanager
+def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
+    """A decoder that serves one model after another, as it is told; its log says when it does."""
+    orders, port = folder / "orders", free_port()
+    orders.touch()
+    with service(
+        "decoder", f"127.0.0.1:{port}", folder / "decoder.log", str(orders), "--port", str(port),
+        "--http-port", str(free_port()), "--pruning", "always", "--ray-cpus", "2",
+        module="tests.one_ray",
+    ) as running:  # fmt: skip
+
+        def serve(model: Path) -> Service:
+            orders.write_text(str(model))
+            return running
+
+        yield serve
 
 
 @contextlib.contextmanager
@@ -87,12 +114,13 @@ def encoder(model: Path, decoder: str, folder: Path, *flags: str) -> Iterator[Se
 
 @dataclass
 class Stack:
-    """Both services, and a way to talk to each."""
+    """Both services, and a way to talk to each. collecting: what the decoder traces."""
 
     encoder: Service
     decoder: Service
     front: encoder_pb2_grpc.EncoderServiceStub
     back: decoder_pb2_grpc.DecoderServiceStub
+    collecting: Collector
 
 
 # Bounds that the pictures of the tests never meet, and clips can.
@@ -103,15 +131,11 @@ CLIP_LIMITS = ("--max-clip-bytes", "100000", "--max-clip-pixels", "100000", "--m
 def stack(
     checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    with both(checkpoints("qwen2_vl"), tmp_path_factory.mktemp("logs")) as running:
-        yield running
-
-
-@contextlib.contextmanager
-def both(checkpoint: Path, logs: Path) -> Iterator[Stack]:
     """The two halves of a checkpoint, ready."""
+    checkpoint, logs = checkpoints("qwen2_vl"), tmp_path_factory.mktemp("logs")
     with (
-        decoder(checkpoint, logs, "--ray-cpus", "2") as back_service,
+        collector() as collecting,
+        decoder(checkpoint, logs, "--ray-cpus", "2", environ=collecting.environ) as back_service,
         encoder(checkpoint, back_service.endpoint, logs, *CLIP_LIMITS) as front_service,
         grpc.insecure_channel(front_service.endpoint) as front,
         grpc.insecure_channel(back_service.endpoint) as back,
@@ -123,4 +147,5 @@ def both(checkpoint: Path, logs: Path) -> Iterator[Stack]:
             back_service,
             encoder_pb2_grpc.EncoderServiceStub(front),
             decoder_pb2_grpc.DecoderServiceStub(back),
+            collecting,
         )

@@ -1,22 +1,11 @@
-"""Replicas by the work that there is: the arithmetic of it, and a replica that comes and goes."""
+"""Replicas by the work that there is: the arithmetic of it."""
 
-import re
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from luvc import Client
-from luvc.ports import free_port
 
 from decoder_service.autoscaling import KV, QUEUED, TEXT_ONLY_TOKENS, Backlog, ByVisualTokens
-from tests.asking import PICTURES
-from tests.services import Service, decoder, encoder
 
 
 @pytest.mark.parametrize(
@@ -52,83 +41,3 @@ def test_a_request_waits_until_it_begins_or_ends() -> None:
         begins.began()
         assert backlog.token_count == 0
     assert backlog.token_count == 0
-
-
-def replicas(service: Service) -> list[int]:
-    """Processes of the session that the decoder leads which Ray named replicas."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
-        except (OSError, IndexError):
-            continue
-        if session == service.child.pid and command.startswith(b"ray::ServeReplica"):
-            found.append(int(folder.name))
-    return found
-
-
-def have_answered(port: int) -> int:
-    """How many replicas have answered, as Ray's exporter tells."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-        lines = response.read().decode().splitlines()
-    counts = [line for line in lines if line.startswith("ray_luvc_requests_total{")]
-    return len({re.search(r'replica="([^"]*)"', line)[1] for line in counts if 'code="OK"' in line})  # type: ignore[index]
-
-
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 150) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"after {seconds:.0f} s still not: {what}"
-        time.sleep(0.3)
-
-
-@pytest.fixture
-def services(checkpoint: Path, tmp_path: Path) -> Iterator[tuple[Service, Service, int]]:
-    """Replicas of two places each, that scale as soon as two pictures wait."""
-    metrics_port = free_port()
-    scaling = ("--min-replicas", "1", "--max-replicas", "2", "--target-queued-tokens", "40",
-               "--upscale-delay", "1", "--downscale-delay", "4", "--max-active", "2",
-               "--ray-cpus", "2", "--metrics-port", str(metrics_port))  # fmt: skip
-    with (
-        decoder(checkpoint, tmp_path, *scaling) as back,
-        encoder(checkpoint, back.endpoint, tmp_path) as front,
-    ):
-        yield front.wait_ready(), back.wait_ready(), metrics_port
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_second_replica_comes_and_goes_and_no_request_fails(
-    services: tuple[Service, Service, int],
-) -> None:
-    front, back, metrics_port = services
-    stop, texts = threading.Event(), []
-
-    def ask_on(number: int) -> None:
-        while not stop.is_set():
-            texts.append((number % 4, client.ask("Who?", PICTURES[number % 4], max_tokens=24).text))
-
-    with Client(front.endpoint) as client:
-        alone = [client.ask("Who?", PICTURES[i], max_tokens=24).text for i in range(4)]
-        assert len(replicas(back)) == 1
-        with ThreadPoolExecutor(12) as pool:
-            asking = [pool.submit(ask_on, number) for number in range(12)]
-            try:
-                wait_until(lambda: have_answered(metrics_port) == 2, "answers by two replicas")
-                assert len(replicas(back)) == 2
-            finally:
-                stop.set()
-            for one in asking:
-                one.result(120)
-        # One caller stays, while a replica leaves.
-        stop.clear()
-        with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(ask_on, 0)
-            try:
-                wait_until(lambda: len(replicas(back)) == 1, "one replica again")
-            finally:
-                stop.set()
-            asked.result(120)
-    assert len(texts) > 12
-    assert all(text == alone[number] for number, text in texts)

@@ -12,7 +12,6 @@ from luvc.ports import free_port
 from luvc.v1 import (
     chat_pb2,
     decoder_pb2,
-    decoder_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
 )
@@ -120,25 +119,6 @@ def test_full_means_refused_and_stopping_lets_answers_finish(
         ended.join()
     assert pieces[-1].usage.completion_token_count > 100
     assert encoder.child.status == 0
-
-
-def test_a_stopping_decoder_finishes_its_answers(checkpoint: Path, tmp_path: Path) -> None:
-    with (
-        services.decoder(checkpoint, tmp_path, "--ray-cpus", "1") as decoder,
-        grpc.insecure_channel(decoder.wait_ready().endpoint) as channel,
-    ):
-        request = decoder_pb2.DecoderServiceGenerateRequest(
-            messages=LONG.messages, sampling=LONG.sampling
-        )
-        call = decoder_pb2_grpc.DecoderServiceStub(channel).Generate(request, timeout=TIMEOUT)
-        first = next(call)
-        ended = threading.Thread(target=decoder.stop)
-        ended.start()
-        pieces = [first, *call]
-        ended.join()
-        assert pieces[-1].usage.completion_token_count > 100
-        assert decoder.child.status == 0
-        assert "graceful_shutdown failed" not in decoder.child.said
 
 
 def wait_until_refused(front: encoder_pb2_grpc.EncoderServiceStub) -> None:

@@ -1,4 +1,4 @@
-"""Families x media x profiles, end to end: two real services a family, over gRPC."""
+"""Families x media x profiles, end to end: an encoder and replicas in Ray for each, over gRPC."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,19 +6,21 @@ from typing import Any
 
 import grpc
 import pytest
+from luvc.v1 import encoder_pb2_grpc
 
 from luvc_core.chat import Message
 from luvc_core.encode import Encoder
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.profiles import profile
+from tests import services
 from tests.asking import TIMEOUT, ask, failure, named
 from tests.clips import film, moving_square
 from tests.families import ALL_FAMILIES, Kit
 from tests.fixtures import encoded, noise_picture
-from tests.services import Stack, both
+from tests.services import Service
 from tests.test_families import OFF
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), ALL_FAMILIES]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), ALL_FAMILIES]
 
 LAYERS = 5
 QUESTION = "What is it?"
@@ -62,12 +64,28 @@ COUNTS: dict[str, dict[str, tuple[list[int], list[int]]]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Service]]:
+    with services.one_ray(tmp_path_factory.mktemp("one-ray")) as serve:
+        yield serve
+
+
 @pytest.fixture(scope="module")
-def services(
-    family: Kit, checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    with both(checkpoints(family.name), tmp_path_factory.mktemp(family.name)) as running:
-        yield running
+def front(
+    family: Kit, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[encoder_pb2_grpc.EncoderServiceStub]:  # fmt: skip
+    """The front door to both halves of a family."""
+    if family.name == "qwen2_vl":
+        yield request.getfixturevalue("stack").front
+        return
+    decoder, logs = request.getfixturevalue("serve")(checkpoint), tmp_path_factory.mktemp("logs")
+    with (
+        services.encoder(checkpoint, decoder.endpoint, logs) as encoder,
+        grpc.insecure_channel(encoder.wait_ready().endpoint) as channel,
+    ):
+        decoder.wait_log(f"serving {checkpoint}", 240)
+        yield encoder_pb2_grpc.EncoderServiceStub(channel)
 
 
 def stock_answer(
@@ -85,18 +103,19 @@ def stock_answer(
 
 @pytest.mark.parametrize("kind", MEDIA)
 def test_answers(
-    kind: str, services: Stack, family: Kit, stock: Any, vision: VisionHalf, language: LanguageHalf
-) -> None:
+    kind: str, front: encoder_pb2_grpc.EncoderServiceStub, family: Kit, stock: Any,
+    vision: VisionHalf, language: LanguageHalf,
+) -> None:  # fmt: skip
     if kind == "clip" and not family.clip_preprocessing:
         request = ask(*MEDIA[kind], QUESTION)
-        code, text, _ = failure(lambda: list(services.front.Generate(request, timeout=TIMEOUT)))
+        code, text, _ = failure(lambda: list(front.Generate(request, timeout=TIMEOUT)))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert text.endswith(f"{family.name} takes no clips")
         return
     source, merged = COUNTS[family.name][kind]
     for name in ("off", "lossless", "max", "luvc-paper"):
         request = ask(*MEDIA[kind], QUESTION, settings=named(name))
-        pieces = list(services.front.Generate(request, timeout=TIMEOUT))
+        pieces = list(front.Generate(request, timeout=TIMEOUT))
         usage = pieces[-1].usage
         sent = merged if name == "luvc-paper" else source
         spu = profile(name).spu

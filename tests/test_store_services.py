@@ -31,14 +31,15 @@ LARGE = encoded(Image.new("RGB", (4000, 4000), "teal"))
 
 @dataclass
 class Front:
-    """An encoder, and a way to talk to it."""
+    """An encoder, and a way to talk to it. earlier: what it encoded before this test."""
 
     service: Service
     stub: encoder_pb2_grpc.EncoderServiceStub
+    earlier: int = 0
 
     @property
     def encode_count(self) -> int:
-        return self.service.child.said.count("INFO luvc_core.store.cache: encoding")
+        return self.service.child.said.count("INFO luvc_core.store.cache: encoding") - self.earlier
 
 
 @contextlib.contextmanager
@@ -50,20 +51,29 @@ def front(checkpoint: Path, decoder: str, folder: Path, *flags: str) -> Iterator
         yield Front(service, encoder_pb2_grpc.EncoderServiceStub(channel))
 
 
-@pytest.fixture
-def fronts(checkpoint: Path, tmp_path: Path, shared_valkey: ValkeyServer) -> Iterator[list[Front]]:
-    """Two encoders over one empty store."""
-    redis.Redis(port=shared_valkey.port).flushall()
+@pytest.fixture(scope="module")
+def pair(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, shared_valkey: ValkeyServer
+) -> Iterator[list[Front]]:
+    """Two encoders over one store. The last test kills the first."""
+    folder = tmp_path_factory.mktemp("logs")
     # Encoding alone needs no decoder.
     nobody = f"127.0.0.1:{free_port()}"
     flags = ("--store", url(shared_valkey), "--store-timeout", "5")
     with contextlib.ExitStack() as running:
-        both = [
-            running.enter_context(front(checkpoint, nobody, tmp_path, *flags)) for _ in range(2)
-        ]
+        both = [running.enter_context(front(checkpoint, nobody, folder, *flags)) for _ in range(2)]
         for one in both:
             one.service.wait_ready()
         yield both
+
+
+@pytest.fixture
+def fronts(pair: list[Front], shared_valkey: ValkeyServer) -> list[Front]:
+    """They find it empty."""
+    redis.Redis(port=shared_valkey.port).flushall()
+    for one in pair:
+        one.earlier += one.encode_count
+    return pair
 
 
 def encode(one: Front, picture: bytes) -> bytes:
@@ -79,29 +89,6 @@ def test_64_equal_pictures_over_two_encoders_are_one_encode(fronts: list[Front])
     assert sum(one.encode_count for one in fronts) == 1
 
 
-def test_when_its_owner_is_killed_one_more_encode_is_enough(
-    fronts: list[Front], shared_valkey: ValkeyServer
-) -> None:
-    owner, other = fronts
-    with ThreadPoolExecutor(64) as pool:
-        lost = [pool.submit(encode, owner, LARGE) for _ in range(32)]
-        wait_for(lambda: bool(redis.Redis(port=shared_valkey.port).keys("*lease*")))
-        answered = [pool.submit(encode, other, LARGE) for _ in range(32)]
-        os.kill(owner.service.child.pid, signal.SIGKILL)
-        for call in lost:
-            error = call.exception()
-            assert isinstance(error, grpc.RpcError)
-            assert error.code() is grpc.StatusCode.UNAVAILABLE
-        assert len({call.result() for call in answered}) == 1
-    assert (owner.encode_count, other.encode_count) == (1, 1)
-
-
-def wait_for(happened: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-
-
 def test_harmed_values_are_encoded_again(fronts: list[Front], shared_valkey: ValkeyServer) -> None:
     client = redis.Redis(port=shared_valkey.port)
     good = encode(fronts[0], PICTURES[0])
@@ -114,3 +101,30 @@ def test_harmed_values_are_encoded_again(fronts: list[Front], shared_valkey: Val
     log = fronts[1].service.child.said
     assert log.count("a bad value is dropped") == 3
     assert "Traceback" not in log
+
+
+def test_when_its_owner_is_killed_one_more_encode_is_enough(
+    fronts: list[Front], shared_valkey: ValkeyServer
+) -> None:
+    owner, other = fronts
+    with ThreadPoolExecutor(64) as pool:
+        lost = [pool.submit(encode, owner, LARGE) for _ in range(32)]
+        wait_for(lambda: owner.encode_count == 1)
+        # In the middle, however long it takes to ask the other.
+        os.kill(owner.service.child.pid, signal.SIGSTOP)
+        assert redis.Redis(port=shared_valkey.port).keys("*lease*")
+        answered = [pool.submit(encode, other, LARGE) for _ in range(32)]
+        os.kill(owner.service.child.pid, signal.SIGKILL)
+        for call in lost:
+            error = call.exception()
+            assert isinstance(error, grpc.RpcError)
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+        assert len({call.result() for call in answered}) == 1
+    assert (owner.encode_count, other.encode_count) == (1, 1)
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)

@@ -38,10 +38,13 @@ async def _owner_killed(stage: Stage) -> Row:
     picture, fronts = _picture("teal"), (stage.two, stage.one)
     owner, other = fronts
     before, half = _encodes(fronts), stage.size.equal // 2
+    before_owner = _encodes([owner])
     lost = [asyncio.create_task(_encode(stage, owner, picture)) for _ in range(half)]
     async with asyncio.timeout(stage.size.patience):
-        while not await asyncio.to_thread(lambda: stage.store.lease_count):
+        while await asyncio.to_thread(_encodes, [owner]) == before_owner:
             await asyncio.sleep(0.002)
+    # It stays in the middle, however long the others take.
+    owner.pause()
     kept = [asyncio.create_task(_encode(stage, other, picture)) for _ in range(half)]
     # They have found the lease, then.
     await asyncio.sleep(0.1)

@@ -13,7 +13,7 @@ from benchmarks.chaos.flight import single_flight
 from benchmarks.chaos.fronts import encoder_faults
 from benchmarks.chaos.hostile import hostile
 from benchmarks.chaos.outcomes import Row, table
-from benchmarks.chaos.replicas import kills
+from benchmarks.chaos.replicas import kills, quick_kills
 from benchmarks.chaos.stage import Size, Stage, staged
 from benchmarks.chaos.stores import quick_store_faults, store_faults
 from benchmarks.chaos.tenants import tenants
@@ -32,7 +32,7 @@ CASES: dict[str, Case] = {
 }
 # Starting encoders again takes longest; hostile inputs have a test of their own.
 QUICK_CASES = {name: case for name, case in CASES.items() if name not in ("encoder", "hostile")}
-QUICK_CASES["redis"] = quick_store_faults
+QUICK_CASES |= {"redis": quick_store_faults, "replicas": quick_kills}
 
 
 async def run(cases: Sequence[Case], size: Size) -> list[Row]:

@@ -1,0 +1,39 @@
+"""`python -m tests.one_ray ORDERS [flags of decoder_service]`: one Ray, one model after another.
+
+Serves the model that the file ORDERS names, and the next one once it names another: what takes
+longest about a decoder is to start Ray and to import what models need.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from decoder_service.__main__ import APPLICATION, _deploy, _start_ray
+from decoder_service.app import application
+from decoder_service.config import DecoderConfig
+from luvc_core.flags import config_from
+
+
+def main() -> None:
+    """Until it is killed."""
+    orders, served = Path(sys.argv[1]), ""
+    while True:
+        while (model := orders.read_text()) in ("", served):
+            time.sleep(0.05)
+        flags = ["--model", model, *sys.argv[2:]]
+        config = config_from(DecoderConfig, "decoder_service", "LUVC_DECODER_", flags, {})
+        if served:
+            serve.delete(APPLICATION)
+        built = application(config)
+        if not ray.is_initialized():
+            _start_ray(config)
+        _deploy(config, built)
+        served = model
+        print(f"serving {served}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from luvc.child import Child
 from luvc.ports import free_port
 from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
 
+from tests.asking import TIMEOUT, ask
 from tests.collector import Collector, collector
 
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
@@ -34,7 +35,7 @@ class Service:
         self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
         return self
 
-    def wait_log(self, text: str, seconds: float = 20) -> str:
+    def wait_log(self, text: str, seconds: float = 60) -> str:
         """The first line of the log that holds `text`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -142,10 +143,8 @@ def stack(
     ):
         front_service.wait_ready()
         back_service.wait_ready()
-        yield Stack(
-            front_service,
-            back_service,
-            encoder_pb2_grpc.EncoderServiceStub(front),
-            decoder_pb2_grpc.DecoderServiceStub(back),
-            collecting,
-        )
+        asked = encoder_pb2_grpc.EncoderServiceStub(front)
+        # The first question finds nothing connected: no test with a short deadline shall be it.
+        list(asked.Generate(ask("Hello"), timeout=TIMEOUT))
+        answering = decoder_pb2_grpc.DecoderServiceStub(back)
+        yield Stack(front_service, back_service, asked, answering, collecting)

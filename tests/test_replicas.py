@@ -44,7 +44,7 @@ def have_answered(port: int) -> int:
     return len({re.search(r'replica="([^"]*)"', line)[1] for line in counts if 'code="OK"' in line})  # type: ignore[index]
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 150) -> None:
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"after {seconds:.0f} s still not: {what}"
@@ -60,7 +60,7 @@ def services(
     logs = tmp_path_factory.mktemp("logs")
     metrics_port = free_port()
     scaling = ("--min-replicas", "1", "--max-replicas", "2", "--target-queued-tokens", "40",
-               "--upscale-delay", "1", "--downscale-delay", "4", "--max-active", "2",
+               "--upscale-delay", "1", "--downscale-delay", "1", "--max-active", "2",
                "--ray-cpus", "2", "--metrics-port", str(metrics_port))  # fmt: skip
     with (
         decoder(checkpoint, logs, *scaling, environ=QUICK_METRICS) as back,

@@ -32,7 +32,6 @@ def main() -> None:
             _start_ray(config)
         _deploy(config, built)
         served = model
-        print(f"serving {served}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from luvc.child import Child
 from luvc.ports import free_port
-from luvc.v1 import decoder_pb2_grpc, encoder_pb2_grpc
+from luvc.v1 import decoder_pb2, decoder_pb2_grpc, encoder_pb2_grpc
 
 from tests.asking import TIMEOUT, ask
 from tests.collector import Collector, collector
@@ -87,7 +87,7 @@ def decoder(model: Path, folder: Path, *flags: str, **options: Any) -> Iterator[
 
 @contextlib.contextmanager
 def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
-    """A decoder that serves one model after another, as it is told; its log says when it does."""
+    """A decoder that serves one model after another, as it is told; `wait_serves` says when."""
     orders, port = folder / "orders", free_port()
     orders.touch()
     with service(
@@ -101,6 +101,19 @@ def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
             return running
 
         yield serve
+
+
+def wait_serves(decoder: Service, family: str, seconds: float = 240) -> None:
+    """Until a model of this family answers, and no earlier one."""
+    end, asked = time.monotonic() + seconds, decoder_pb2.GetModelInfoRequest()
+    with grpc.insecure_channel(decoder.endpoint) as channel:
+        stub = decoder_pb2_grpc.DecoderServiceStub(channel)
+        while decoder.child.status is None and time.monotonic() < end:
+            with contextlib.suppress(grpc.RpcError):
+                if stub.GetModelInfo(asked, timeout=5).identity.family == family:
+                    return
+            time.sleep(0.1)
+    raise AssertionError(f"no {family!r} at the decoder:\n{decoder.child.said}")
 
 
 @contextlib.contextmanager

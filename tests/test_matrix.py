@@ -84,7 +84,7 @@ def front(
         services.encoder(checkpoint, decoder.endpoint, logs) as encoder,
         grpc.insecure_channel(encoder.wait_ready().endpoint) as channel,
     ):
-        decoder.wait_log(f"serving {checkpoint}", 240)
+        services.wait_serves(decoder, family.name)
         yield encoder_pb2_grpc.EncoderServiceStub(channel)
 
 

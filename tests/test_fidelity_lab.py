@@ -146,7 +146,13 @@ def test_ablations_say_what_they_decide() -> None:
     for row in rows:
         row["loyalty"] = row["accuracy"]
     assert table(rows, "positions", 0.75).splitlines()[1].split()[:2] == ["original", "90.0"]
-    assert decided(rows, "positions", 0.75).startswith("original keeps most answers (90.0 %)")
+    said = decided(rows, "positions", 0.75)
+    assert said == "original, the default, keeps most answers (90.0 %, n = 200)."
+    for row in rows:
+        row["loyalty"] = 1.4 - row["loyalty"]
+    said = decided(rows, "positions", 0.75)
+    assert said.startswith("renumbered keeps most answers (90.0 %), 40.0 points over original")
+    assert "more than chance" in said
 
 
 def test_other_axes_by_hand() -> None:

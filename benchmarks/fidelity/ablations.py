@@ -64,9 +64,13 @@ def decided(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> s
     best = max(loyal, key=lambda method: loyal[method])
     default = f"{name}: {ABLATIONS[name].default}"
     n = sum(r["n"] for r in own if r["method"] == best)
-    # Answers of two variants agree in most cases, so this is wider than a paired interval.
-    noise = 1.96 * (2 * loyal[best] * (1 - loyal[best]) / n) ** 0.5
     gain = loyal[best] - loyal[default]
+    if gain <= 0:
+        kept = f"keeps most answers ({100 * loyal[default]:.1f} %, n = {n})"
+        return f"{ABLATIONS[name].default}, the default, {kept}."
+    # Answers of two variants agree in most cases, so this is wider than a paired interval.
+    both = (loyal[best] + loyal[default]) / 2
+    noise = 1.96 * (2 * both * (1 - both) / n) ** 0.5
     verdict = "more than chance" if gain > noise else "no more than chance may do"
     return (
         f"{best.split(': ')[1]} keeps most answers ({100 * loyal[best]:.1f} %), "

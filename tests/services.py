@@ -20,7 +20,7 @@ from tests.collector import Collector, collector
 
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
 COMMON = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
-STOP_SECONDS = 90.0
+STOP_SECONDS = 45.0
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Service:
         self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
         return self
 
-    def wait_log(self, text: str, seconds: float = 60) -> str:
+    def wait_log(self, text: str, seconds: float = 20) -> str:
         """The first line of the log that holds `text`."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

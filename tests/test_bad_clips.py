@@ -141,7 +141,7 @@ FUZZED = {
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
 @pytest.mark.parametrize("name", FUZZED)
 @settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=120, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 @given(

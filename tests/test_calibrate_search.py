@@ -137,13 +137,13 @@ def test_merging_is_used_where_it_costs_nothing() -> None:
 
 
 def test_what_cannot_pass_costs_little() -> None:
-    search, _, exam = found(lambda c: min(1.0, nominal(c) / 0.4), count=500, target=0.99)
+    search, _, exam = found(lambda c: min(1.0, nominal(c) / 0.5), count=500, target=0.99)
     assert exam.answers < 0.4 * 500 * len(search.trials)
     assert len(search.trials) < 40
 
 
 def test_a_target_out_of_reach_is_said_so() -> None:
-    search, best, _ = found(lambda c: 0.9 * min(1.0, nominal(c) / 0.4))
+    search, best, _ = found(lambda c: 0.9 * min(1.0, nominal(c) / 0.49))
     assert not best.passed
     assert best.asked == best.questions
     assert not any(trial.passed for trial in search.trials)

@@ -34,7 +34,7 @@ def test_at_the_deadline_the_call_ends_and_so_does_the_work(stack: Stack) -> Non
     code, message, details = failure(lambda: list(stack.front.Generate(request, timeout=TIMEOUT)))
     assert (code, details.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
     assert "0.4 s" in message
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 5
     assert token_count(stack.decoder.wait_log("request late left after")) < 399
 
 
@@ -66,7 +66,9 @@ async def test_without_a_decoder_calls_are_unavailable_in_time(vision: VisionHal
     async with halves.encoder(vision, nobody) as (_, front):
         # Before the deadline, which would end it otherwise.
         request = timed(ask(PICTURES[0], "x"), "lonely", 4)
+        start = time.monotonic()
         code, message, _ = await refusal(front.Generate(request, timeout=TIMEOUT))
+        assert time.monotonic() - start < 4
     assert code is grpc.StatusCode.UNAVAILABLE
     assert nobody in message
 
@@ -119,7 +121,7 @@ def test_full_means_refused_and_stopping_lets_answers_finish(
 
 def wait_until_refused(front: encoder_pb2_grpc.EncoderServiceStub) -> None:
     """New calls end UNAVAILABLE once the service has been told to stop."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 10
     while time.monotonic() < end:
         with pytest.raises(grpc.RpcError) as caught:
             list(front.Generate(ask("x"), timeout=TIMEOUT))

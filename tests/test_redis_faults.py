@@ -42,7 +42,7 @@ async def test_a_full_store_refuses_and_tokens_are_made(full: ValkeyServer) -> N
 
 
 async def test_a_store_that_stands_still_is_given_up_in_time(server: ValkeyServer) -> None:
-    store = open_at(url(server), timeout=1.0)
+    store = open_at(url(server), timeout=0.3)
     await store.put("a", b"value")
     assert server._process is not None
     os.kill(server._process.pid, signal.SIGSTOP)

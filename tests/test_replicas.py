@@ -44,7 +44,7 @@ def have_answered(port: int) -> int:
     return len({re.search(r'replica="([^"]*)"', line)[1] for line in counts if 'code="OK"' in line})  # type: ignore[index]
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 240) -> None:
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 150) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"after {seconds:.0f} s still not: {what}"

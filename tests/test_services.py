@@ -102,7 +102,7 @@ def test_concurrent_answers_are_those_given_one_at_a_time(
         (
             f"Question {i}?",
             PICTURES[i % 4 : i % 4 + 1 + i % 2],
-            ("off", "balanced", "max", "luvc-paper")[i % 4],
+            ("off", "lossless", "balanced", "max", "luvc-paper")[i % 5],
         )
         for i in range(32)
     ]

@@ -123,7 +123,7 @@ def test_when_its_owner_is_killed_one_more_encode_is_enough(
     assert (owner.encode_count, other.encode_count) == (1, 1)
 
 
-def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(happened: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen"

@@ -25,8 +25,7 @@ _READY = re.compile(r"pid=(\d+).*the replica is ready")
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything. seconds: of a fault. patience: seconds for one answer. free_seconds:
-    until nothing is left of callers who left."""
+    """How much of everything. seconds: of a fault. patience: seconds for one answer."""
 
     crowd: int = 200
     load: int = 32
@@ -36,13 +35,10 @@ class Size:
     equal: int = 64
     hostile: int = 5000
     patience: float = 60.0
-    free_seconds: float = 1.0
     start_seconds: float = 600.0
 
 
-# Among other tests the machine may be busy with anything.
-QUICK = Size(crowd=60, load=8, kills=1, seconds=0.5, cancels=20, equal=16, hostile=200,
-             free_seconds=5.0)  # fmt: skip
+QUICK = Size(crowd=60, load=8, kills=1, seconds=0.5, cancels=20, equal=16, hostile=200)
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Shape:
         """With that share of the visual tokens in the average layer; None where it cannot be."""
         oim = OimSettings()
         if self.keep_sides < 1:
-            # As in the profile `max`: merging late costs least.
+            # As in the profile `luvc-paper`: merging late costs least.
             sides = self.keep_sides
             oim = OimSettings(sides, sides, blocks=(0.5, 0.8), llm_position="source")
         ramp = ramp_at(layer_count, average / self.keep_sides**2, self.start, self.end)

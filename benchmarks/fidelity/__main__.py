@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.checkpoint import EMBEDDED
-from benchmarks.fidelity import accuracy, curves, summary
+from benchmarks.fidelity import accuracy, curves, kept, summary
 from benchmarks.fidelity.harness import REDUCTIONS, Aim, aims_of, missing, run
 from benchmarks.fidelity.methods import METHODS, OWN
 from benchmarks.fidelity.rows import Store
@@ -81,6 +81,7 @@ def main() -> int:
     if name == "fidelity":
         summary.into_readme(store.rows, README)
         accuracy.publish(store.rows, README)
+        kept.publish(store.rows, README)
     return 0
 
 

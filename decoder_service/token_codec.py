@@ -53,7 +53,7 @@ def tokens_from(
         # Bytes that did not come must not make room for tokens without end.
         raise PromptTooLong(count, most)
     source_count = sum(piece.source_grid.token_count for piece in pieces)
-    kept = kept_from(message, count, field)
+    kept, kept_counts = kept_from(message, count, field), counts_from(message, count, field)
     row_count = count if kept is None else len(kept)
     shapes: dict[str, tuple[int, ...]] = {"embeddings": (row_count, served.hidden_size)}
     if message.source_positions or message.HasField("positions"):
@@ -65,7 +65,8 @@ def tokens_from(
         name: _tensor_from(getattr(message, name), f"{field}.{name}", shape, digest)
         for name, shape in shapes.items()
     }
-    digest.update(struct.pack(f"<{len(message.kept_places)}I", *message.kept_places))
+    places = (*message.kept_places, *message.kept_counts)
+    digest.update(struct.pack(f"<{len(places)}I", *places))
     if digest.digest() != message.checksum_sha256:
         raise InvalidInput(f"{field}.checksum_sha256", "does not fit the data")
     if "scales" in tensors:
@@ -87,6 +88,7 @@ def tokens_from(
         source_positions=message.source_positions,
         clip=_clip_from(message, f"{field}.clip"),
         kept=kept,
+        kept_counts=kept_counts,
     )
 
 
@@ -99,6 +101,19 @@ def kept_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) ->
         allowed = f"strictly ascending, below {token_count}"
         raise InvalidInput(f"{field}.kept_places", "no places of these tokens", allowed)
     return torch.tensor(places)
+
+
+def counts_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) -> Tensor | None:
+    """For how many tokens each of the kept ones stands; None for one each."""
+    counts, field = message.kept_counts, f"{field}.kept_counts"
+    if not counts:
+        return None
+    if len(counts) != len(message.kept_places):
+        raise InvalidInput(field, f"{len(counts)} numbers", f"{len(message.kept_places)}, or none")
+    if min(counts) < 1 or sum(counts) != token_count:
+        allowed = f"each at least 1, {token_count} together"
+        raise InvalidInput(field, f"{min(counts)} at least, {sum(counts)} together", allowed)
+    return torch.tensor(counts)
 
 
 def _clip_from(message: tokens_pb2.VisionTokens, field: str) -> ClipFrames | None:
@@ -173,4 +188,8 @@ def fetched_as_wanted(
     """What was fetched, as the request wants it: a store has all tokens, for any request."""
     if not message.kept_places:
         return tokens
-    return replace(tokens, kept=kept_from(message, tokens.token_count, field))
+    return replace(
+        tokens,
+        kept=kept_from(message, tokens.token_count, field),
+        kept_counts=counts_from(message, tokens.token_count, field),
+    )

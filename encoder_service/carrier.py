@@ -138,6 +138,8 @@ class Carrier:
         message = tokens_pb2.VisionTokens(reference=reference)
         if in_store and tokens.kept is not None:
             message.kept_places.extend(tokens.kept.tolist())
+            if tokens.kept_counts is not None:
+                message.kept_counts.extend(tokens.kept_counts.tolist())
         return message
 
 

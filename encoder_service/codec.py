@@ -146,7 +146,8 @@ def tokens_to(
         digest.update(data)
         tensors[name] = tokens_pb2.Tensor(dtype=DTYPES[tensor.dtype], shape=tensor.shape, data=data)
     kept = [] if tokens.kept is None else tokens.kept.tolist()
-    digest.update(struct.pack(f"<{len(kept)}I", *kept))
+    counts = [] if tokens.kept_counts is None else tokens.kept_counts.tolist()
+    digest.update(struct.pack(f"<{len(kept) + len(counts)}I", *kept, *counts))
     message = tokens_pb2.VisionTokens(
         embeddings=tensors["embeddings"],
         positions=tensors.get("positions"),
@@ -157,6 +158,7 @@ def tokens_to(
         merge_sha256=tokens.merge_sha256,
         source_positions=tokens.source_positions,
         kept_places=kept,
+        kept_counts=counts,
     )
     if tokens.clip:
         message.clip.count = tokens.clip.count

@@ -145,6 +145,7 @@ class SpuSettings:
     axis: Literal["raster", "grid", "channels"] = "grid"
     sampling: Literal["filled", "index"] = "filled"
     normalize: bool = True
+    proportional_attention: bool = True
 
     def __post_init__(self) -> None:
         schedule, cutoff = self.schedule, self.cutoff

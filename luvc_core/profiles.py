@@ -6,7 +6,14 @@ from luvc_core.config import Compression, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidSettings
 
 # Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
-_PAPER = SpuSettings(Ramp(), "low_pass", axis="raster", sampling="index", normalize=False)
+_PAPER = SpuSettings(
+    Ramp(),
+    "low_pass",
+    axis="raster",
+    sampling="index",
+    normalize=False,
+    proportional_attention=False,
+)
 
 PROFILES: Mapping[str, Compression] = {
     c.name: c

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from luvc_core.algorithms import schedules
+from luvc_core.algorithms.proxies import proxied
 from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import SpuSettings
 from luvc_core.errors import InvalidInput
@@ -18,15 +19,20 @@ from luvc_core.tokens import VisionTokens
 
 @torch.inference_mode()
 def thinned(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTokens:
-    """The same tokens, those marked that enter the first layer. Unchanged where all or none do."""
+    """The same tokens, those marked that enter the first layer, and for how many each stands there.
+    Unchanged where all or none do."""
     count = tokens.token_count
     if spu is not None:
         count = schedules.counts([spu.first_share], tokens.token_count)[0]
     if spu is None or not 0 < count < tokens.token_count:
         return tokens
     places = torch.arange(tokens.token_count, device=tokens.embeddings.device)
-    scores = picture_energy(tokens.embeddings, places, tokens.pieces, spu)
-    return replace(tokens, kept=keep_top(scores, count))
+    kept = keep_top(picture_energy(tokens.embeddings, places, tokens.pieces, spu), count)
+    if not spu.proportional_attention:
+        return replace(tokens, kept=kept)
+    ones = torch.ones(len(places), device=kept.device)
+    counts = proxied(tokens.embeddings, kept, ones)[kept].long()
+    return replace(tokens, kept=kept, kept_counts=counts)
 
 
 def check_kept(tokens: VisionTokens, first_layer_count: int, field: str) -> None:

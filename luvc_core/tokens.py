@@ -116,8 +116,9 @@ class VisionTokens:
     source tokens each stands for; sums to the source grids, since that of a separator is 0.
     source_positions: the LLM must use `positions` rather than the merged grid's own. clip: None for
     a picture. kept: int64, ascending, the tokens that the LLM is to see, None for all; rows of the
-    others need not hold anything, and do not travel. detail: of the picture, as media.detail has
-    it; for encoders, whose profiles may depend on it; does not travel.
+    others need not hold anything, and do not travel. kept_counts: int64 [kept], for how many of all
+    tokens each of them stands in the LLM's attention; None for one each. detail: of the picture,
+    as media.detail has it; for encoders, whose profiles may depend on it; does not travel.
     """
 
     embeddings: Tensor
@@ -129,6 +130,7 @@ class VisionTokens:
     source_positions: bool = False
     clip: ClipFrames | None = None
     kept: Tensor | None = None
+    kept_counts: Tensor | None = None
     detail: float = 0.0
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ INVALID: list[tuple[type, str, list[Any], str]] = [
     (SpuSettings, "spu.axis", ["time"], "raster, grid, channels"),
     (SpuSettings, "spu.sampling", ["nearest"], "filled, index"),
     (SpuSettings, "spu.normalize", [0, "yes"], "true, false"),
+    (SpuSettings, "spu.proportional_attention", [1, "no"], "true, false"),
     (SpuSettings, "spu.schedule", [None, {}], "ramp or keep"),
 ]
 
@@ -147,7 +148,7 @@ def test_what_is_not_set_is_default():
 def test_every_field_is_read():
     oim = OimSettings(0.75, 0.7, (0.1, 0.3), "hidden", 3, "shared", "kept", "source", True)
     spu = SpuSettings(
-        Ramp(0.1, 0.9, "cosine", 2, 0.6), "low_pass", 0.3, "channels", "index", normalize=False
+        Ramp(0.1, 0.9, "cosine", 2, 0.6), "low_pass", 0.3, "channels", "index", False, False
     )
     read_back = read(
         settings={
@@ -175,6 +176,7 @@ def test_every_field_is_read():
                 "axis": "SPECTRUM_AXIS_CHANNELS",
                 "sampling": "SPECTRUM_SAMPLING_INDEX",
                 "normalize": False,
+                "proportional_attention": False,
             },
         }
     )

@@ -28,6 +28,7 @@ SCHEDULES = {
     "first layer": SpuSettings(Keep((0.5, 0.4, 0.2, 0.1, 0.0)), sampling="index"),
     "from the start none": SpuSettings(Keep((0.0,) * 5)),
     "norm": SpuSettings(Keep((1.0, 0.7, 0.7, 0.3, 0.0)), score="norm"),
+    "own weight": SpuSettings(Ramp(start=0.1, first_keep=0.6), proportional_attention=False),
     "random": SpuSettings(Ramp(start=0.2, shape="cosine"), score="random"),
 }
 LAYERS = 5
@@ -42,7 +43,8 @@ def dense_logits(
     spu: SpuSettings,
 ) -> Tensor:
     """Logits after the last token, from all layers over the whole sequence: a mask for each layer
-    hides the visual tokens that have left before it. No cache, no gathering."""
+    hides the visual tokens that have left before it, and raises those that stand for them. No
+    cache, no gathering."""
     text = stock.model.language_model
     length = prompt.length + len(answered)
     hidden = text.embed_tokens(torch.cat((prompt.ids, torch.tensor(answered, dtype=torch.long))))
@@ -53,7 +55,7 @@ def dense_logits(
     axes = prompt.positions.shape[1]
     positions = torch.cat((prompt.positions, later[:, None].expand(-1, axes))).T
     rotary = text.rotary_emb(hidden, positions[:, None] if axes > 1 else positions)
-    alive = torch.ones(length, dtype=torch.bool)
+    alive, weights = torch.ones(length, dtype=torch.bool), torch.ones(length)
     for index, layer in enumerate(text.layers):
         for number, picture in enumerate(prompt.pictures):
             whole = (prompt.segment == number).nonzero().squeeze(1)
@@ -61,9 +63,15 @@ def dense_logits(
             count = counts(picture.token_count)[index]
             if count < len(there):
                 scores = picture_energy(hidden[whole[there]], there, picture.pieces, spu)
+                stays = whole[there[keep_top(scores, count)]]
                 alive[whole] = False
-                alive[whole[there[keep_top(scores, count)]]] = True
-        mask = torch.ones(length, length, dtype=torch.bool).tril() & alive
+                alive[stays] = True
+                if count and spu.proportional_attention:
+                    for leaves in set(whole[there].tolist()) - set(stays.tolist()):
+                        alike = torch.cosine_similarity(hidden[leaves], hidden[stays])
+                        weights[stays[alike.argmax()]] += weights[leaves]
+        visible = torch.ones(length, length, dtype=torch.bool).tril() & alive
+        mask = weights.log().expand(length, -1).masked_fill(~visible, -torch.inf)
         hidden = layer(
             hidden[None], attention_mask=mask[None, None], position_embeddings=rotary
         ).squeeze(0)

@@ -56,6 +56,15 @@ def test_a_long_answer_moves_its_storage_seldom():
     assert len(places) <= 20
 
 
+def test_a_bias_is_for_the_first_keys():
+    cache = LayerCache()
+    assert cache.full_bias is None
+    cache.bias = torch.tensor([0.0, 2.0])
+    cache.append(some(2), some(2))
+    cache.append(some(3), some(3))
+    assert cache.full_bias.tolist() == [0.0, 2.0, 0.0, 0.0, 0.0]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_dtype_is_kept(dtype):
     cache = LayerCache()

@@ -64,13 +64,19 @@ def test_what_is_kept_arrives_in_its_place_either_way(
     message = encoder_service.codec.tokens_to(made, in_int8)
     assert message.embeddings.shape[0] == made.kept_count
     kept = torch.arange(made.token_count) if made.kept is None else made.kept
-    whole = encoder_service.codec.tokens_to(dataclasses.replace(made, kept=None), in_int8)
+    everything = dataclasses.replace(made, kept=None, kept_counts=None)
+    whole = encoder_service.codec.tokens_to(everything, in_int8)
     expected = torch.zeros_like(received(whole).embeddings)
     expected[kept] = received(whole).embeddings[kept]
     for got in (received(message), from_blob(to_blob(made, "k", in_int8), "k")):
         assert torch.equal(got.embeddings, expected)
         assert torch.equal(got.kept_embeddings, expected[kept])
         assert torch.equal(got.positions, made.positions)
+        if made.kept is None:
+            assert got.kept_counts is None
+        else:
+            assert torch.equal(got.kept_counts, made.kept_counts)
+            assert got.kept_counts.sum() == made.token_count
 
 
 @pytest.mark.parametrize("spu", [None, SpuSettings(Ramp(start=0.1, first_keep=0.5))])
@@ -119,7 +125,8 @@ async def test_fewer_bytes_on_every_way_and_one_answer(
         assert await answer(fetching, 0.3) == (text, sent_inline, 2)
         # The store keeps all tokens, for requests that need them.
         assert await answer(sharing, 0.3) == (text, all_bytes, 2)
-        assert all(t.kept_places for t in replica.requests[-1].vision_tokens)
+        for own in replica.requests[-1].vision_tokens:
+            assert len(own.kept_counts) == len(own.kept_places) > 0
 
 
 @given(st.lists(PIECES, min_size=1, max_size=3), st.integers(0, 9))
@@ -149,6 +156,14 @@ def test_a_blob_of_places_that_are_none_is_a_bad_value(kept: list[int]) -> None:
     blob = to_blob(dataclasses.replace(tokens(), kept=torch.tensor(kept)), "k")
     with pytest.raises(BadValue, match="kept places"):
         from_blob(blob, "k")
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [0, 4], [4]])
+def test_a_blob_of_counts_that_do_not_add_up_is_a_bad_value(counts: list[int]) -> None:
+    made = tokens()
+    kept, own = torch.tensor([0, 1]), torch.tensor(counts)
+    with pytest.raises(BadValue, match="kept counts"):
+        from_blob(to_blob(dataclasses.replace(made, kept=kept, kept_counts=own), "k"), "k")
 
 
 @ALL_FAMILIES
@@ -181,16 +196,30 @@ async def test_an_older_decoder_gets_all_and_drops_them_itself(
         assert not any(t.kept_places for t in replica.requests[-1].vision_tokens)
 
 
-@pytest.mark.parametrize("places", [[1, 0], [0, 0], [0, 99]])
-async def test_places_that_are_none_are_refused_by_field(
-    checkpoint: Path, places: list[int]
+@pytest.mark.parametrize(
+    ("places", "counts", "field"),
+    [
+        ([1, 0], [], "kept_places"),
+        ([0, 0], [], "kept_places"),
+        ([0, 99], [], "kept_places"),
+        ([0, 1], [6], "kept_counts"),
+        ([0, 1], [0, 6], "kept_counts"),
+        ([0, 1], [3, 4], "kept_counts"),
+        ([], [6], "kept_counts"),
+    ],
+)
+async def test_places_and_counts_that_are_none_are_refused_by_field(
+    checkpoint: Path, places: list[int], counts: list[int], field: str
 ) -> None:
-    message = encoder_service.codec.tokens_to(tokens())
+    made = tokens()
+    assert made.token_count == 6
+    message = encoder_service.codec.tokens_to(made)
     message.kept_places.extend(places)
+    message.kept_counts.extend(counts)
     async with decoder(checkpoint) as (back, _), grpc.aio.insecure_channel(back) as channel:
         stub = decoder_pb2_grpc.DecoderServiceStub(channel)
         served = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest())
         message.identity.CopyFrom(served.identity)
         code, _, details = await refusal(stub.Generate(to_decoder([message])))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
-        assert details.violations[0].field == "vision_tokens[0].kept_places"
+        assert details.violations[0].field == f"vision_tokens[0].{field}"

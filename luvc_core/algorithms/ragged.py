@@ -1,6 +1,7 @@
 """A key/value cache whose layers differ in length: pruning leaves deeper layers fewer tokens."""
 
 from torch import Tensor
+from torch.nn import functional as F
 
 _SMALLEST_ROOM = 64  # tokens
 
@@ -11,10 +12,14 @@ class LayerCache:
     capacity: how many tokens there will be at most, where that is known: they get their room with
     the first, and no more. Otherwise grows with room to spare, at most a quarter of its length or
     64 tokens, so that a long answer costs time in proportion to its length.
+
+    bias: float32, for the first keys: what is added to the attention logits of each. Those after
+    them, or all where it is None, have 0.
     """
 
     def __init__(self, capacity: int = 0) -> None:
         self.length = 0
+        self.bias: Tensor | None = None
         self._capacity = capacity
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
@@ -47,6 +52,13 @@ class LayerCache:
     def values(self) -> Tensor | None:
         """Those that are valid, as a view; None while empty."""
         return None if self._values is None else self._values[:, :, : self.length]
+
+    @property
+    def full_bias(self) -> Tensor | None:
+        """float32 [length], for all keys; None where there is none."""
+        if self.bias is None:
+            return None
+        return F.pad(self.bias, (0, self.length - len(self.bias)))
 
     @property
     def byte_count(self) -> int:

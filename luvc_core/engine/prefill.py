@@ -39,8 +39,9 @@ class Prefill:
     """A prompt on its way through the layers, one at a time, so that others may run in between.
 
     Before a layer, the tokens that are pruned leave the sequence for good; all others keep their
-    rotary positions. Text never leaves. Scores need all of a picture's tokens that are left at a
-    layer: a prefill can be sliced by layers, not by tokens.
+    rotary positions, and may weigh in attention for those that left. Text never leaves. Scores need
+    all of a picture's tokens that are left at a layer: a prefill can be sliced by layers, not by
+    tokens.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Prefill:
         self._left: list[Left] = []
         self._hidden = torch.empty(0)
         self._rotary = (self._hidden, self._hidden)
+        self._bias: Tensor | None = None
 
     @property
     def ended(self) -> bool:
@@ -94,6 +96,8 @@ class Prefill:
             if kept is not None:
                 cos, sin = self._rotary
                 self._hidden, self._rotary = self._hidden[kept], (cos[:, kept], sin[:, kept])
+                self._bias = _bias_of(self._left, len(kept))
+        self.caches[index].bias = self._bias
         self._hidden = self._language.layer(index, self._hidden, self._rotary, self.caches[index])
         self._next += 1
 
@@ -135,6 +139,19 @@ def _all_of(prompt: Prompt, device: torch.device) -> list[Left]:
     return [Left(own.to(device), torch.arange(len(own), device=device)) for own in rows]
 
 
+def _bias_of(left: Sequence[Left], length: int) -> Tensor | None:
+    """float32 [length]: log of how many tokens each row of a sequence stands for; None where each
+    stands for itself."""
+    shared = [own for own in left if own.counts is not None and len(own.rows)]
+    if not shared:
+        return None
+    bias = torch.zeros(length, device=shared[0].rows.device)
+    for own in shared:
+        assert own.counts is not None
+        bias[own.rows] = own.counts.log()
+    return bias
+
+
 def _prune(left: list[Left], kept: Sequence[Tensor | None], length: int) -> Tensor | None:
     """Shrink each picture to what is kept of it. Returns the rows of a sequence of `length` that
     stay, ascending, None if all do."""
@@ -148,6 +165,8 @@ def _prune(left: list[Left], kept: Sequence[Tensor | None], length: int) -> Tens
         length -= len(own.rows) - len(best)
         stay[own.rows] = False
         own.rows, own.places = own.rows[best], own.places[best]
+        if own.counts is not None:
+            own.counts = own.counts[best]
         stay[own.rows] = True
     if stay is None:
         return None

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from luvc_core.algorithms.proxies import proxied
 from luvc_core.algorithms.spectrum import keep_top
 from luvc_core.config import SpuSettings
 from luvc_core.models.base import Rotary
@@ -18,11 +20,13 @@ class Left:
     """What is left of one picture, which may stand in several runs with text between them.
 
     rows: int64 [tokens], where in the sequence. places: int64 [tokens], which of the picture's
-    tokens they are. Both ascending.
+    tokens they are. Both ascending. counts: float32 [tokens], how many of the picture's tokens each
+    stands for in attention; None for one each.
     """
 
     rows: Tensor
     places: Tensor
+    counts: Tensor | None = None
 
 
 class Pruner(Protocol):
@@ -36,8 +40,8 @@ class Pruner(Protocol):
         `rows`; None for all.
 
         Called once before every layer, from 0 on. hidden: [length, hidden], what goes in if all
-        stay; it may be written to, as where tokens that leave merge into some that stay. rotary:
-        of all rows. What stays keeps its rotary position.
+        stay; it may be written to, as where tokens that leave merge into some that stay, and so may
+        the `counts` of what is left. rotary: of all rows. What stays keeps its rotary position.
         """
         ...
 
@@ -67,11 +71,25 @@ class Spu:
             count = counts[layer]
             if layer == 0 and picture.kept is not None:
                 kept.append(picture.kept.to(hidden.device))
+                own.counts = _counts_of(picture, hidden.device)
             elif count >= len(own.rows):
                 kept.append(None)
             elif count == 0:
                 kept.append(own.rows[:0])
             else:
-                scores = picture_energy(hidden[own.rows], own.places, picture.pieces, self._spu)
-                kept.append(keep_top(scores, count))
+                rows = hidden[own.rows]
+                best = keep_top(picture_energy(rows, own.places, picture.pieces, self._spu), count)
+                if self._spu.proportional_attention:
+                    ones = torch.ones(len(rows), device=rows.device)
+                    own.counts = proxied(rows, best, ones if own.counts is None else own.counts)
+                kept.append(best)
         return kept
+
+
+def _counts_of(picture: VisionTokens, device: torch.device) -> Tensor | None:
+    """Of all tokens of a picture, where the sender dropped some: float32 [tokens]."""
+    if picture.kept is None or picture.kept_counts is None:
+        return None
+    counts = torch.ones(picture.token_count)
+    counts[picture.kept] = picture.kept_counts.float()
+    return counts.to(device)

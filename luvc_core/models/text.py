@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.errors import CheckpointError
-from luvc_core.models.attention import attend_each, rotate
+from luvc_core.models.attention import PROMPT_ATTENTION, attend_each, rotate
 from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.models.layout import Layout, Opened
 from luvc_core.models.prompting import ChatTokenizer, ClipMarks, PictureMarks
@@ -60,7 +60,7 @@ class TextHalf(LanguageHalf):
         _check_text(checkpoint, settings, cls.text_models)
         with torch.device("meta"):
             text = cls.text_models[settings.model_type]._from_config(
-                settings, attn_implementation="sdpa"
+                settings, attn_implementation=PROMPT_ATTENTION
             )
             head = torch.nn.Linear(settings.hidden_size, settings.vocab_size, bias=False)
         opened.weights.fill(text, "language.", device, dtype)
@@ -92,6 +92,7 @@ class TextHalf(LanguageHalf):
             attention_mask=_causal_mask(hidden, cache),
             position_embeddings=rotary,
             past_key_values=_AppendTo(cache),
+            key_bias=cache.bias,
         )
         return out.squeeze(0)
 

@@ -45,6 +45,8 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
     }
     if tokens.kept is not None:
         tensors["kept"] = tokens.kept
+    if tokens.kept_counts is not None:
+        tensors["kept_counts"] = tokens.kept_counts
     if in_int8:
         tensors["embeddings"], tensors["scales"] = to_int8(tensors["embeddings"])
     blank = save(tensors, {"luvc": json.dumps(about), "sha256": _ZEROS})
@@ -73,9 +75,11 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
         pieces = tuple(_piece(piece) for piece in about["pieces"])
         count = sum(piece.token_count for piece in pieces)
-        kept = tensors.get("kept")
+        kept, kept_counts = tensors.get("kept"), tensors.get("kept_counts")
         if kept is not None:
             _check_places(kept, count, len(tensors["sizes"]))
+        if kept_counts is not None:
+            _check_counts(kept_counts, count, 0 if kept is None else len(kept))
         tokens = VisionTokens(
             scattered(tensors["embeddings"], kept, count),
             pieces,
@@ -86,6 +90,7 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             source_positions=about["source_positions"],
             clip=ClipFrames(**about["clip"]) if about["clip"] else None,
             kept=kept,
+            kept_counts=kept_counts,
             # Blobs of earlier releases do not say.
             detail=float(about.get("detail", 0.0)),
         )
@@ -109,6 +114,12 @@ def _check_places(kept: Tensor, token_count: int, size_count: int) -> None:
     inside = kept.dtype == torch.int64 and bool((kept >= 0).all() and (kept < token_count).all())
     if not inside or not (kept.diff() > 0).all():
         raise BadValue("kept places are none of its tokens, in order")
+
+
+def _check_counts(counts: Tensor, token_count: int, kept_count: int) -> None:
+    whole = counts.dtype == torch.int64 and counts.shape == (kept_count,)
+    if not whole or int(counts.min()) < 1 or int(counts.sum()) != token_count:
+        raise BadValue("kept counts are not how many tokens each kept one stands for")
 
 
 def _check_numbers(tokens: VisionTokens) -> None:

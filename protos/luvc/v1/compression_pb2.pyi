@@ -148,7 +148,7 @@ class ScheduleKeep(_message.Message):
     def __init__(self, shares: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SpuSettings(_message.Message):
-    __slots__ = ("ramp", "keep", "score", "cutoff", "axis", "sampling", "normalize")
+    __slots__ = ("ramp", "keep", "score", "cutoff", "axis", "sampling", "normalize", "proportional_attention")
     RAMP_FIELD_NUMBER: _ClassVar[int]
     KEEP_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +156,7 @@ class SpuSettings(_message.Message):
     AXIS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_FIELD_NUMBER: _ClassVar[int]
+    PROPORTIONAL_ATTENTION_FIELD_NUMBER: _ClassVar[int]
     ramp: ScheduleRamp
     keep: ScheduleKeep
     score: PruningScore
@@ -163,4 +164,5 @@ class SpuSettings(_message.Message):
     axis: SpectrumAxis
     sampling: SpectrumSampling
     normalize: bool
-    def __init__(self, ramp: _Optional[_Union[ScheduleRamp, _Mapping]] = ..., keep: _Optional[_Union[ScheduleKeep, _Mapping]] = ..., score: _Optional[_Union[PruningScore, str]] = ..., cutoff: _Optional[float] = ..., axis: _Optional[_Union[SpectrumAxis, str]] = ..., sampling: _Optional[_Union[SpectrumSampling, str]] = ..., normalize: _Optional[bool] = ...) -> None: ...
+    proportional_attention: bool
+    def __init__(self, ramp: _Optional[_Union[ScheduleRamp, _Mapping]] = ..., keep: _Optional[_Union[ScheduleKeep, _Mapping]] = ..., score: _Optional[_Union[PruningScore, str]] = ..., cutoff: _Optional[float] = ..., axis: _Optional[_Union[SpectrumAxis, str]] = ..., sampling: _Optional[_Union[SpectrumSampling, str]] = ..., normalize: _Optional[bool] = ..., proportional_attention: _Optional[bool] = ...) -> None: ...

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14luvc/v1/tokens.proto\x12\x07luvc.v1\"D\n\x06Tensor\x12\x1d\n\x05\x64type\x18\x01 \x01(\x0e\x32\x0e.luvc.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"5\n\x04Grid\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\"q\n\x05Piece\x12\x1b\n\x04grid\x18\x01 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\'\n\nseparators\x18\x03 \x01(\x0e\x32\x13.luvc.v1.Separators\"\xaf\x01\n\rModelIdentity\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rvision_sha256\x18\x03 \x01(\t\x12\x18\n\x10projector_sha256\x18\x04 \x01(\t\x12\x1c\n\x14preprocessing_sha256\x18\x05 \x01(\t\x12\x13\n\x0bhidden_size\x18\x06 \x01(\r\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\"5\n\nClipFrames\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"\xd0\x03\n\x0cVisionTokens\x12#\n\nembeddings\x18\x01 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1b\n\x04grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x03 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\tpositions\x18\x04 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1e\n\x05sizes\x18\x05 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x17\n\x0f\x63hecksum_sha256\x18\x06 \x01(\x0c\x12(\n\x08identity\x18\x07 \x01(\x0b\x32\x16.luvc.v1.ModelIdentity\x12\x14\n\x0cmerge_sha256\x18\x08 \x01(\t\x12\x18\n\x10source_positions\x18\t \x01(\x08\x12\x1e\n\x06pieces\x18\n \x03(\x0b\x32\x0e.luvc.v1.Piece\x12!\n\x04\x63lip\x18\x0b \x01(\x0b\x32\x13.luvc.v1.ClipFrames\x12*\n\treference\x18\x0c \x01(\x0b\x32\x17.luvc.v1.TokenReference\x12\x1f\n\x06scales\x18\r \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x13\n\x0bkept_places\x18\x0e \x03(\r\"\x92\x01\n\x0eTokenReference\x12$\n\x06source\x18\x01 \x01(\x0e\x32\x14.luvc.v1.TokenSource\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x12\n\nbyte_count\x18\x05 \x01(\x04\x12\x17\n\x0f\x63hecksum_sha256\x18\x06 \x01(\x0c*m\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x02\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\x03\x12\x0f\n\x0b\x44_TYPE_INT8\x10\x04*g\n\nSeparators\x12\x1a\n\x16SEPARATORS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEPARATORS_NONE\x10\x01\x12\x12\n\x0eSEPARATORS_ROW\x10\x02\x12\x14\n\x10SEPARATORS_PIECE\x10\x03*W\n\nTokenCodec\x12\x1b\n\x17TOKEN_CODEC_UNSPECIFIED\x10\x00\x12\x16\n\x12TOKEN_CODEC_NATIVE\x10\x01\x12\x14\n\x10TOKEN_CODEC_INT8\x10\x02*]\n\x0bTokenSource\x12\x1c\n\x18TOKEN_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14TOKEN_SOURCE_ENCODER\x10\x01\x12\x16\n\x12TOKEN_SOURCE_STORE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14luvc/v1/tokens.proto\x12\x07luvc.v1\"D\n\x06Tensor\x12\x1d\n\x05\x64type\x18\x01 \x01(\x0e\x32\x0e.luvc.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"5\n\x04Grid\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\"q\n\x05Piece\x12\x1b\n\x04grid\x18\x01 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\'\n\nseparators\x18\x03 \x01(\x0e\x32\x13.luvc.v1.Separators\"\xaf\x01\n\rModelIdentity\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x15\n\rvision_sha256\x18\x03 \x01(\t\x12\x18\n\x10projector_sha256\x18\x04 \x01(\t\x12\x1c\n\x14preprocessing_sha256\x18\x05 \x01(\t\x12\x13\n\x0bhidden_size\x18\x06 \x01(\r\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\"5\n\nClipFrames\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"\xe5\x03\n\x0cVisionTokens\x12#\n\nembeddings\x18\x01 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1b\n\x04grid\x18\x02 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\x0bsource_grid\x18\x03 \x01(\x0b\x32\r.luvc.v1.Grid\x12\"\n\tpositions\x18\x04 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x1e\n\x05sizes\x18\x05 \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x17\n\x0f\x63hecksum_sha256\x18\x06 \x01(\x0c\x12(\n\x08identity\x18\x07 \x01(\x0b\x32\x16.luvc.v1.ModelIdentity\x12\x14\n\x0cmerge_sha256\x18\x08 \x01(\t\x12\x18\n\x10source_positions\x18\t \x01(\x08\x12\x1e\n\x06pieces\x18\n \x03(\x0b\x32\x0e.luvc.v1.Piece\x12!\n\x04\x63lip\x18\x0b \x01(\x0b\x32\x13.luvc.v1.ClipFrames\x12*\n\treference\x18\x0c \x01(\x0b\x32\x17.luvc.v1.TokenReference\x12\x1f\n\x06scales\x18\r \x01(\x0b\x32\x0f.luvc.v1.Tensor\x12\x13\n\x0bkept_places\x18\x0e \x03(\r\x12\x13\n\x0bkept_counts\x18\x0f \x03(\r\"\x92\x01\n\x0eTokenReference\x12$\n\x06source\x18\x01 \x01(\x0e\x32\x14.luvc.v1.TokenSource\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06handle\x18\x03 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x12\n\nbyte_count\x18\x05 \x01(\x04\x12\x17\n\x0f\x63hecksum_sha256\x18\x06 \x01(\x0c*m\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x02\x12\x12\n\x0e\x44_TYPE_FLOAT16\x10\x03\x12\x0f\n\x0b\x44_TYPE_INT8\x10\x04*g\n\nSeparators\x12\x1a\n\x16SEPARATORS_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEPARATORS_NONE\x10\x01\x12\x12\n\x0eSEPARATORS_ROW\x10\x02\x12\x14\n\x10SEPARATORS_PIECE\x10\x03*W\n\nTokenCodec\x12\x1b\n\x17TOKEN_CODEC_UNSPECIFIED\x10\x00\x12\x16\n\x12TOKEN_CODEC_NATIVE\x10\x01\x12\x14\n\x10TOKEN_CODEC_INT8\x10\x02*]\n\x0bTokenSource\x12\x1c\n\x18TOKEN_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n\x14TOKEN_SOURCE_ENCODER\x10\x01\x12\x16\n\x12TOKEN_SOURCE_STORE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luvc.v1.tokens_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DTYPE']._serialized_start=1122
-  _globals['_DTYPE']._serialized_end=1231
-  _globals['_SEPARATORS']._serialized_start=1233
-  _globals['_SEPARATORS']._serialized_end=1336
-  _globals['_TOKENCODEC']._serialized_start=1338
-  _globals['_TOKENCODEC']._serialized_end=1425
-  _globals['_TOKENSOURCE']._serialized_start=1427
-  _globals['_TOKENSOURCE']._serialized_end=1520
+  _globals['_DTYPE']._serialized_start=1143
+  _globals['_DTYPE']._serialized_end=1252
+  _globals['_SEPARATORS']._serialized_start=1254
+  _globals['_SEPARATORS']._serialized_end=1357
+  _globals['_TOKENCODEC']._serialized_start=1359
+  _globals['_TOKENCODEC']._serialized_end=1446
+  _globals['_TOKENSOURCE']._serialized_start=1448
+  _globals['_TOKENSOURCE']._serialized_end=1541
   _globals['_TENSOR']._serialized_start=33
   _globals['_TENSOR']._serialized_end=101
   _globals['_GRID']._serialized_start=103
@@ -50,7 +50,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLIPFRAMES']._serialized_start=451
   _globals['_CLIPFRAMES']._serialized_end=504
   _globals['_VISIONTOKENS']._serialized_start=507
-  _globals['_VISIONTOKENS']._serialized_end=971
-  _globals['_TOKENREFERENCE']._serialized_start=974
-  _globals['_TOKENREFERENCE']._serialized_end=1120
+  _globals['_VISIONTOKENS']._serialized_end=992
+  _globals['_TOKENREFERENCE']._serialized_start=995
+  _globals['_TOKENREFERENCE']._serialized_end=1141
 # @@protoc_insertion_point(module_scope)

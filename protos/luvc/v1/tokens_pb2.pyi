@@ -106,7 +106,7 @@ class ClipFrames(_message.Message):
     def __init__(self, count: _Optional[int] = ..., interval_seconds: _Optional[float] = ...) -> None: ...
 
 class VisionTokens(_message.Message):
-    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces", "clip", "reference", "scales", "kept_places")
+    __slots__ = ("embeddings", "grid", "source_grid", "positions", "sizes", "checksum_sha256", "identity", "merge_sha256", "source_positions", "pieces", "clip", "reference", "scales", "kept_places", "kept_counts")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_GRID_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,7 @@ class VisionTokens(_message.Message):
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     SCALES_FIELD_NUMBER: _ClassVar[int]
     KEPT_PLACES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_COUNTS_FIELD_NUMBER: _ClassVar[int]
     embeddings: Tensor
     grid: Grid
     source_grid: Grid
@@ -135,7 +136,8 @@ class VisionTokens(_message.Message):
     reference: TokenReference
     scales: Tensor
     kept_places: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., clip: _Optional[_Union[ClipFrames, _Mapping]] = ..., reference: _Optional[_Union[TokenReference, _Mapping]] = ..., scales: _Optional[_Union[Tensor, _Mapping]] = ..., kept_places: _Optional[_Iterable[int]] = ...) -> None: ...
+    kept_counts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, embeddings: _Optional[_Union[Tensor, _Mapping]] = ..., grid: _Optional[_Union[Grid, _Mapping]] = ..., source_grid: _Optional[_Union[Grid, _Mapping]] = ..., positions: _Optional[_Union[Tensor, _Mapping]] = ..., sizes: _Optional[_Union[Tensor, _Mapping]] = ..., checksum_sha256: _Optional[bytes] = ..., identity: _Optional[_Union[ModelIdentity, _Mapping]] = ..., merge_sha256: _Optional[str] = ..., source_positions: _Optional[bool] = ..., pieces: _Optional[_Iterable[_Union[Piece, _Mapping]]] = ..., clip: _Optional[_Union[ClipFrames, _Mapping]] = ..., reference: _Optional[_Union[TokenReference, _Mapping]] = ..., scales: _Optional[_Union[Tensor, _Mapping]] = ..., kept_places: _Optional[_Iterable[int]] = ..., kept_counts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TokenReference(_message.Message):
     __slots__ = ("source", "key", "handle", "endpoint", "byte_count", "checksum_sha256")

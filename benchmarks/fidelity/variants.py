@@ -135,6 +135,17 @@ ABLATIONS: Mapping[str, Ablation] = {
         "linear",
         (0.5, 0.75),
     ),
+    "weight": Ablation(
+        "whether those that stay weigh for those that left",
+        (
+            of("proportional", pruned),
+            of("own weight", pruned, proportional_attention=False),
+            of("low_pass proportional", pruned, score="low_pass"),
+            of("low_pass own weight", pruned, score="low_pass", proportional_attention=False),
+        ),
+        "proportional",
+        (0.5, 0.75, 0.9),
+    ),
     "positions": Ablation(
         "original or renumbered positions in the LLM",
         (Variant("original"), Variant("renumbered", renumbered=True)),

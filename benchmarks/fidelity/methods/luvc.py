@@ -1,8 +1,7 @@
 """Ours: SPU with the default score, and the default ramp's shape at the target.
 
-The ramp ends at 80 % of the depth, later where that is too few tokens. It begins at 10 % as in
-`lossless`, at 5 % for targets below 45 %, and at the first layer where layers that hold all tokens
-would take more than two thirds of the budget. What its first layer keeps follows the target.
+The ramp ends at 80 % of the depth, later where that is too few tokens. It begins at the first
+layer, for targets from 45 % on at 10 % of the depth. What its first layer keeps follows the target.
 """
 
 from benchmarks.fidelity.methods.base import Method
@@ -12,7 +11,6 @@ from luvc_core.algorithms.schedules import ramp_shares
 from luvc_core.config import Ramp, SpuSettings
 
 _ENDS = (0.8, 0.85, 0.9, 0.95, 1.0)
-_MOST_SPENT = 2 / 3
 
 
 class Luvc(Method):
@@ -25,8 +23,6 @@ class Luvc(Method):
 def matched_ramp(layer_count: int, target: float) -> Ramp:
     """The ramp whose layer average is nearest to the target."""
     budget = target * layer_count
-    start = 0.1 if target >= 0.45 else 0.05
-    if ramp_shares(layer_count, start, 1.0, "step").count(1.0) > _MOST_SPENT * budget:
-        start = 0.0
+    start = 0.1 if target >= 0.45 else 0.0
     end = next((e for e in _ENDS if sum(ramp_shares(layer_count, start, e)) >= budget - 1e-6), 1.0)
     return Ramp(start, end, first_keep=matched_first_keep(layer_count, start, end, target))

@@ -11,6 +11,7 @@ from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.question import Question
+from luvc_core.algorithms.proxies import proxied
 from luvc_core.algorithms.spectrum import keep_top, low_pass
 from luvc_core.config import SpuSettings
 from luvc_core.engine.pruning import Left
@@ -46,6 +47,17 @@ class _Pruner(StagedPruner):
         self._first = next(i for i, n in enumerate(self._counts) if n < question.token_count)
         self._spu, self._axis, self._anew = spu, axis, anew
         self._pictures = question.plain
+
+    def keep(
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+    ) -> list[Tensor | None]:
+        kept = super().keep(layer, hidden, rotary, left)
+        for own, best in zip(left, kept, strict=True):
+            if best is not None and len(best):
+                ones = torch.ones(len(own.rows), device=hidden.device)
+                counts = ones if own.counts is None else own.counts
+                own.counts = proxied(hidden[own.rows], best, counts)
+        return kept
 
     def choose(
         self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int

@@ -19,15 +19,15 @@ PROFILES: Mapping[str, Compression] = {
     c.name: c
     for c in (
         Compression("off"),
-        # Counting and reading need all tokens in the first layers and some in the middle.
+        # The first layer sees all, so that small pictures, which do not pay, can be left whole.
         Compression(
             "lossless",
-            spu=SpuSettings(Ramp(start=0.4, end=0.8, first_keep=0.38)),
-            detailed=SpuSettings(Ramp(start=0.4, end=0.8)),
+            spu=SpuSettings(Ramp(start=0.05, end=0.9, first_keep=0.75)),
+            detailed=SpuSettings(Ramp(start=0.1, end=1.0)),
         ),
         # What goes before the first layer need not travel; what stays must last: see the log.
-        Compression("balanced", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.7))),
-        Compression("max", spu=SpuSettings(Ramp(start=0.05, end=0.8, first_keep=0.17))),
+        Compression("balanced", spu=SpuSettings(Ramp(start=0.0, end=0.9, first_keep=0.6))),
+        Compression("max", spu=SpuSettings(Ramp(start=0.0, end=0.8, first_keep=0.35))),
         Compression("spu-paper", spu=_PAPER),
         # Merging late, and telling the LLM where tokens came from, cost least of all merges tried.
         Compression(

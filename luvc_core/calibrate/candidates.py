@@ -23,8 +23,8 @@ class Shape:
     where the budget allows. keep_sides: share of rows and of columns that OIM keeps."""
 
     score: Literal["high_pass", "low_pass", "norm"] = "high_pass"
-    start: float = 0.1
-    end: float = 0.6
+    start: float = 0.0
+    end: float = 0.9
     keep_sides: float = 1.0
 
     def at(self, layer_count: int, average: float) -> Compression | None:
@@ -47,8 +47,8 @@ def scores(shape: Shape) -> Iterator[Shape]:
 
 
 def slopes(shape: Shape) -> Iterator[Shape]:
-    """Early and steep, as `balanced`, late and steep, and to the last layer."""
-    ends = (0.0, 0.4), (0.1, 0.6), (0.3, 0.6), (0.1, 1.0)
+    """As `balanced`, steeper, late, and to the last layer as `lossless` does for fine detail."""
+    ends = (0.0, 0.9), (0.0, 0.6), (0.3, 0.8), (0.1, 1.0)
     return (replace(shape, start=start, end=end) for start, end in ends)
 
 

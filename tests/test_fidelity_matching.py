@@ -58,7 +58,7 @@ def test_ramps_of_ours_meet_the_target(reduction: float, layers: int, tokens: in
         assert abs(layer_average(counts) - (1 - reduction) * tokens) < 1.5
 
 
-def test_half_of_the_tokens_is_the_lossless_profile_and_the_papers_cascade() -> None:
+def test_half_of_the_tokens_is_an_early_ramp_and_the_papers_cascade() -> None:
     ramp = matched_ramp(12, 0.5)
     assert (ramp.start, ramp.end) == (0.1, 0.8)
     assert ramp.first_keep == pytest.approx(1.0, abs=1e-3)

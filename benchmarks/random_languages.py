@@ -4,6 +4,7 @@ The modules are those that the families load, the layers and the engine the prod
 no tokenizer: a prompt is noise of a given length around one picture.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -89,10 +90,11 @@ def build(shape: Shape, dtype: torch.dtype, seed: int = 0) -> tuple[LanguageHalf
     text = Qwen2VLTextModel._from_config(config.text_config, dtype=dtype).requires_grad_(False)
     head = nn.Linear(shape.hidden, shape.vocabulary, bias=False, device="meta")
     head.weight = text.embed_tokens.weight
-    stock.model.language_model, stock.lm_head = text.eval(), head
+    # A copy, as the half packs its own.
+    stock.model.language_model, stock.lm_head = copy.deepcopy(text).eval(), head
     opened: Any = SimpleNamespace(identity=identity(shape))
     tokenizer: Any = _Noise(shape.vocabulary)
-    half = Qwen2VLLanguage(opened, text, head.weight, tokenizer, frozenset())
+    half = Qwen2VLLanguage(opened, text.eval(), head, tokenizer, frozenset())
     return half, stock.eval()
 
 

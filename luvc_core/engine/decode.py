@@ -8,7 +8,7 @@ from torch import Tensor
 from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.models.base import LanguageHalf
 
-_EXACT_ROWS = 4
+_EXACT_ROWS = {torch.float32: 4, torch.bfloat16: 2}
 
 
 def row_multiple(device: torch.device, dtype: torch.dtype) -> int:
@@ -16,10 +16,10 @@ def row_multiple(device: torch.device, dtype: torch.dtype) -> int:
     how many requests share the step.
 
     On CPUs a float32 product of one row is summed in another order than one of four; from four on,
-    by fours, every row comes out the same, with any number of threads. One of bfloat16 does so by
-    itself. On CUDA nothing is known yet.
+    by fours, every row comes out the same, with any number of threads. In bfloat16 from two on, by
+    twos: one row alone goes another way with wide matrices only. On CUDA nothing is known yet.
     """
-    return _EXACT_ROWS if device.type == "cpu" and dtype == torch.float32 else 1
+    return _EXACT_ROWS.get(dtype, 1) if device.type == "cpu" else 1
 
 
 def decode_step(

@@ -4,7 +4,7 @@ the first is time."""
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
@@ -88,7 +88,7 @@ class Qwen25VLLanguage(TextMrope):
         self,
         opened: Opened,
         text: Any,
-        head: Tensor,
+        head: nn.Linear,
         tokenizer: ChatTokenizer,
         stop: frozenset[int],
     ) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.errors import CheckpointError
 from luvc_core.models.attention import PROMPT_ATTENTION, attend_each, rotate
 from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.models.layout import Layout, Opened
+from luvc_core.models.packing import pack, packed
 from luvc_core.models.prompting import ChatTokenizer, ClipMarks, PictureMarks
 from luvc_core.models.resolve import Checkpoint
 
@@ -32,7 +32,7 @@ class TextHalf(LanguageHalf):
         self,
         opened: Opened,
         text: Any,
-        head: Tensor,
+        head: nn.Linear,
         tokenizer: ChatTokenizer,
         stop: frozenset[int],
     ) -> None:
@@ -40,7 +40,7 @@ class TextHalf(LanguageHalf):
         self.layer_count = len(text.layers)
         self.context_length = text.config.max_position_embeddings
         self.stop_ids = stop
-        self.device = head.device
+        self.device = head.weight.device
         self.dtype = text.dtype
         attention = text.layers[0].self_attn
         self.cache_row_bytes = (
@@ -48,10 +48,11 @@ class TextHalf(LanguageHalf):
         ) * self.dtype.itemsize
         matrices = (w for w in text.layers[0].parameters() if w.ndim == 2)
         self.row_flops = 2 * sum(w.numel() for w in matrices)
+        pack(text)
         self._text = text
-        self._head = head
+        self._head = packed(head)
         self._tokenizer = tokenizer
-        self._rotary = type(text.rotary_emb)(text.config).to(head.device)
+        self._rotary = type(text.rotary_emb)(text.config).to(self.device)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
@@ -62,7 +63,7 @@ class TextHalf(LanguageHalf):
             text = cls.text_models[settings.model_type]._from_config(
                 settings, attn_implementation=PROMPT_ATTENTION
             )
-            head = torch.nn.Linear(settings.hidden_size, settings.vocab_size, bias=False)
+            head = nn.Linear(settings.hidden_size, settings.vocab_size, bias=False)
         opened.weights.fill(text, "language.", device, dtype)
         # A head that is stored is one of its own, whatever the settings say, as for transformers.
         if opened.config.tie_word_embeddings and not opened.weights.names("lm_head."):
@@ -70,7 +71,7 @@ class TextHalf(LanguageHalf):
         else:
             opened.weights.fill(head, "lm_head.", device, dtype)
         tokenizer = ChatTokenizer(checkpoint, cls.marks, cls.clip_marks)
-        return cls(opened, text, head.weight, tokenizer, tokenizer.stop_ids(checkpoint))
+        return cls(opened, text, head, tokenizer, tokenizer.stop_ids(checkpoint))
 
     def text_of(self, ids: Sequence[int]) -> str:
         return self._tokenizer.text_of(ids)
@@ -114,7 +115,8 @@ class TextHalf(LanguageHalf):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(self._text.norm(hidden), self._head).float()
+        found: Tensor = self._head(self._text.norm(hidden))
+        return found.float()
 
 
 class _AppendTo:

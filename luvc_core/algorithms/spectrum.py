@@ -1,8 +1,9 @@
 """SPU, the Spectrum Pruning Unit: which visual tokens stay, scored by a filter over their places.
 
-Reads hidden states only: no attention weights, no pairwise similarities, so any attention kernel
-will do. Low-pass energy follows "Towards Lossless Ultimate Vision Token Compression for VLMs"
-(arXiv 2512.09010); high-pass energy scores what departs from that smooth part.
+Reads hidden states only: no attention weights, so any attention kernel will do. Filters them in
+their own element type, as moving them is what takes the time; squares add up in float32. Low-pass
+energy follows "Towards Lossless Ultimate Vision Token Compression for VLMs" (arXiv 2512.09010);
+high-pass energy scores what departs from that smooth part.
 """
 
 import math
@@ -49,11 +50,11 @@ def energy(
     if score == "random":
         noise = torch.rand(count, generator=torch.Generator().manual_seed(count))
         return noise.to(hidden.device)
-    values = hidden.float()
     if score == "norm":
-        return squared_length(values)
+        return squared_length(hidden)
+    values = hidden
     if normalize:
-        values = values * (squared_length(values)[:, None] / dim + 1e-6).rsqrt()
+        values = values * (squared_length(values)[:, None] / dim + 1e-6).rsqrt().to(values.dtype)
     if axis == "channels":
         return _band_energy(values, low_pass(values, cutoff, 1), score)
 
@@ -77,11 +78,11 @@ def low_pass(x: Tensor, cutoff: float, dim: int) -> Tensor:
     """x without its frequencies above `cutoff` along `dim`, which is taken as periodic.
 
     The window is half a Hamming window: 1 at frequency 0, falling to 0.08 at the cutoff, 0 above.
-    Applied along two dimensions in turn, the windows multiply. x: float32.
+    Applied along two dimensions in turn, the windows multiply.
     """
     length = x.shape[dim]
     if length <= _LONGEST_MATRIX:
-        matrix = _low_pass_matrix(length, cutoff, x.device)
+        matrix = _low_pass_matrix(length, cutoff, x.device, x.dtype)
         return (matrix @ x.flatten(dim + 1) if dim < x.ndim - 1 else x @ matrix.T).view(x.shape)
     return low_pass_by_transform(x, cutoff, dim)
 
@@ -89,9 +90,11 @@ def low_pass(x: Tensor, cutoff: float, dim: int) -> Tensor:
 # The same few sides come up in every layer of every request; 16 of them are 4 MiB at most.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _low_pass_matrix(length: int, cutoff: float, device: torch.device) -> Tensor:
+def _low_pass_matrix(
+    length: int, cutoff: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     """Column i is what the filter makes of a unit impulse at place i."""
-    return low_pass_by_transform(torch.eye(length, device=device), cutoff, 0)
+    return low_pass_by_transform(torch.eye(length, device=device), cutoff, 0).to(dtype)
 
 
 def low_pass_by_transform(x: Tensor, cutoff: float, dim: int) -> Tensor:
@@ -100,9 +103,10 @@ def low_pass_by_transform(x: Tensor, cutoff: float, dim: int) -> Tensor:
     window = hamming(torch.fft.rfftfreq(length, d=0.5, device=x.device), cutoff)
     shape = [1] * x.ndim
     shape[dim] = -1
-    spectrum = torch.fft.rfft(x, dim=dim) * window.view(shape)
+    # There is no transform of bfloat16.
+    spectrum = torch.fft.rfft(x.float(), dim=dim) * window.view(shape)
     smooth: Tensor = torch.fft.irfft(spectrum, n=length, dim=dim)
-    return smooth
+    return smooth.to(x.dtype)
 
 
 def hamming(frequency: Tensor, cutoff: float) -> Tensor:
@@ -135,11 +139,9 @@ def _filled(values: Tensor, places: Tensor, lines: int, size: int) -> Tensor:
 
     lines: into how many equal lines the places divide. A line without survivors is all zero.
     """
-    dim = values.shape[1]
-    there = torch.zeros(size, 1, device=values.device)
-    there[places] = 1.0
-    full = torch.zeros(size, dim, device=values.device)
-    full[places] = values
-    full, there = full.view(lines, -1, dim), there.view(lines, -1, 1)
-    mean = full.sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp(min=1)
-    return torch.where(there > 0, full, mean).view(size, dim)
+    length = size // lines
+    member = places // length == torch.arange(lines, device=places.device)[:, None]
+    # Shares before the product: a sum may be more than float16 can hold.
+    shares = member / member.sum(dim=1, keepdim=True).clamp(min=1)
+    means = shares.to(values.dtype) @ values
+    return means.repeat_interleave(length, dim=0).index_copy_(0, places, values)

@@ -1,7 +1,7 @@
 """Where the time goes, and how far from this machine's limits: `make bench-where`.
 
-First what the machine can do: how fast it multiplies float32 matrices of the model's shapes, and
-reads memory. Then one prefill and one step of an answer of a text model at random weights (that of
+First what the machine can do: how fast it multiplies matrices of the model's shapes, in the number
+format that halves choose here, and reads memory. Then one prefill and one step of an answer of a text model at random weights (that of
 Qwen2-VL-2B), with `lossless` pruning and without, layer by layer, each against the time that its
 operations or its bytes would take at these rates. Then, of the embedded checkpoint, every stage of
 a request. Writes `results/where.json`, a plot and, unless it is told not to, a section of the
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from benchmarks import plots, report
 from benchmarks.fidelity.flops import layer_flops
@@ -30,6 +31,8 @@ from luvc_core.config import SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.prefill import Prefill
 from luvc_core.models.base import LanguageHalf
+from luvc_core.models.devices import choose_dtype
+from luvc_core.models.packing import packed
 from luvc_core.profiles import profile
 from luvc_core.tokens import VisionTokens
 
@@ -59,19 +62,19 @@ def median_seconds(work: Callable[[], object], times: int = 5) -> float:
     return statistics.median(took)
 
 
-def matrix_rate(rows: int, hidden: int, mlp: int) -> float:
+@torch.inference_mode()
+def matrix_rate(rows: int, hidden: int, mlp: int, dtype: torch.dtype) -> float:
     """Operations a second of the largest product of a layer."""
-    x, weight = torch.randn(rows, hidden), torch.randn(mlp, hidden)
-    seconds = median_seconds(lambda: torch.nn.functional.linear(x, weight))
+    x, linear = torch.randn(rows, hidden).to(dtype), packed(nn.Linear(hidden, mlp).to(dtype))
+    seconds = median_seconds(lambda: linear(x))
     return 2 * rows * hidden * mlp / seconds
 
 
 def memory_rate(mib: int = 512) -> float:
-    """Bytes a second of reading what no cache holds, as a step of an answer reads weights."""
-    weight = torch.randn(mib * 2**18 // 4096, 4096)
-    one = torch.randn(1, 4096)
-    seconds = median_seconds(lambda: torch.nn.functional.linear(one, weight))
-    return weight.nbytes / seconds
+    """Bytes a second of reading what no cache holds."""
+    numbers = torch.ones(mib * 2**18)
+    seconds = median_seconds(numbers.sum)
+    return numbers.nbytes / seconds
 
 
 @torch.inference_mode()
@@ -122,11 +125,13 @@ def stages(count: int, new: int) -> dict[str, float]:
 
 def measure(shape: Shape, tokens: int, count: int) -> dict[str, Any]:
     """Everything there is to know."""
-    rate = matrix_rate(tokens, shape.hidden, shape.mlp)
+    dtype = choose_dtype("auto", torch.device("cpu"))
+    rate = matrix_rate(tokens, shape.hidden, shape.mlp, dtype)
     bandwidth = memory_rate()
-    language, _ = build(shape, torch.float32)
-    shown = picture(shape, tokens, torch.float32)
-    found: dict[str, Any] = {"gflop_per_s": round(rate / 1e9, 1),
+    language, _ = build(shape, dtype)
+    shown = picture(shape, tokens, dtype)
+    found: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch."),
+                             "gflop_per_s": round(rate / 1e9, 1),
                              "gb_per_s": round(bandwidth / 1e9, 2)}  # fmt: skip
     for name, spu in (("off", None), ("lossless", SPU)):
         prefill_layers(language, shape, shown, spu, rate)  # warm up

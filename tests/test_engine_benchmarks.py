@@ -83,7 +83,7 @@ def test_a_system_under_test_answers_rounds_until_its_input_ends(tmp_path: Path)
         "print('noise of a library')\n"
         "answer_rounds(lambda task: lambda: [task.new] * len(task.questions))\n"
     )
-    task = Task("model", ["a.png"] * 3, ["?"] * 3, 32, 2).write(tmp_path / "task.json")
+    task = Task("model", ["a.png"] * 3, ["?"] * 3, 32, 2, "float32").write(tmp_path / "task.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmarks.peers.system.PATHS", f"{ROOT}:{tmp_path}")
         with running(Path(sys.executable), "fake_system", task, tmp_path / "log") as system:

@@ -1,9 +1,10 @@
 """The product against vLLM on CPU and stock transformers: `make bench-peers`.
 
 Pictures of 448 pixels, 32 new tokens, 32 questions at once; the embedded checkpoint, and one of
-0.5 B parameters at random weights; float32, nothing kept from round to round. All systems are
-loaded, then take turns, each with the machine to itself; a ratio is the median over the rounds of
-our requests a second over the other's. Writes `results/peers.json` and a plot.
+0.5 B parameters at random weights; nothing kept from round to round. All systems compute in
+bfloat16, or as `--dtype` says. They are loaded, then take turns, each with the machine to itself; a
+ratio is the median over the rounds of our requests a second over the other's. Writes
+`results/peers.json` and a plot.
 
 A system that fails is left out, its failure written down. vLLM runs from `.venv-peers`.
 """
@@ -41,7 +42,7 @@ MODELS: Mapping[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
 }
 
 
-def write_task(model: Path, count: int, new: int, concurrency: int) -> Path:
+def write_task(model: Path, count: int, new: int, concurrency: int, dtype: str) -> Path:
     """Questions about as many different pictures, as files."""
     files, questions = [], []
     for number, asked in enumerate(file_questions("presence", count)):
@@ -49,7 +50,7 @@ def write_task(model: Path, count: int, new: int, concurrency: int) -> Path:
         Image.open(io.BytesIO(asked.files[0])).resize((SIDE, SIDE)).save(path)
         files.append(str(path))
         questions.append(asked.question)
-    task = Task(str(model), files, questions, new, concurrency)
+    task = Task(str(model), files, questions, new, concurrency, dtype)
     return task.write(WORK / f"{model.name}.json")
 
 
@@ -119,6 +120,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     for name, default in (("requests", 64), ("rounds", 3), ("new", 32), ("concurrency", 32)):
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--out", default="peers", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -126,7 +128,7 @@ def main() -> int:
     for model in o.models:
         write, systems = MODELS[model]
         folder = write(WORK / model)
-        task = write_task(folder, o.requests, o.new, o.concurrency)
+        task = write_task(folder, o.requests, o.new, o.concurrency, o.dtype)
         found, missing = measure(model, task, systems, o.rounds, o.new)
         rows += found
         failed |= missing
@@ -136,7 +138,8 @@ def main() -> int:
     found_ratios = ratios(rows)
     print("\n".join(f"{name}: {value}" for name, value in found_ratios.items()))
     print("\n".join(f"left out: {name}: {why}" for name, why in failed.items()))
-    settings = {"requests": o.requests, "new": o.new, "concurrency": o.concurrency, "side": SIDE}
+    settings = {"requests": o.requests, "new": o.new, "concurrency": o.concurrency,
+                "side": SIDE, "dtype": o.dtype}  # fmt: skip
     content = {"machine": report.machine(), "settings": settings, "ratios": found_ratios,
                "failed": failed, "rows": rows}  # fmt: skip
     report.write(o.out, content)

@@ -21,7 +21,7 @@ PATIENCE = 1200.0
 def start(task: Task) -> Callable[[], Sequence[int]]:
     os.environ["LUVC_ENCODER_STORE"] = "none"
     for half in ("ENCODER", "DECODER"):
-        os.environ[f"LUVC_{half}_DTYPE"] = "float32"
+        os.environ[f"LUVC_{half}_DTYPE"] = task.dtype
         os.environ[f"LUVC_{half}_TIMEOUT"] = str(PATIENCE)
     running = Stack(task.model, port=free_port(), decoder_port=free_port()).running(START_SECONDS)
     stack = running.__enter__()

@@ -15,13 +15,14 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Task:
     """model: a folder. files: a picture for each of `questions`. new: tokens of each answer, no
-    fewer. concurrency: how many questions are asked at once."""
+    fewer. concurrency: how many questions are asked at once. dtype: what the model computes in."""
 
     model: str
     files: Sequence[str]
     questions: Sequence[str]
     new: int
     concurrency: int
+    dtype: str
 
     def write(self, path: Path) -> Path:
         path.write_text(json.dumps(vars(self)))

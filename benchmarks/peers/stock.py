@@ -11,7 +11,8 @@ from benchmarks.peers.rounds import Task, answer_rounds
 
 
 def start(task: Task) -> Callable[[], Sequence[int]]:
-    model = Qwen2VLForConditionalGeneration.from_pretrained(task.model, dtype=torch.float32).eval()
+    dtype = getattr(torch, task.dtype)
+    model = Qwen2VLForConditionalGeneration.from_pretrained(task.model, dtype=dtype).eval()
     tokenizer = AutoTokenizer.from_pretrained(task.model, padding_side="left")
     processor = Qwen2VLImageProcessorPil.from_pretrained(task.model)
     pad, side = model.config.image_token_id, processor.merge_size

@@ -23,7 +23,7 @@ from benchmarks.peers.rounds import Task, answer_rounds
 def start(task: Task) -> Callable[[], Sequence[int]]:
     llm = LLM(
         task.model,
-        dtype="float32",
+        dtype=task.dtype,
         max_model_len=1024,
         max_num_seqs=task.concurrency,
         enforce_eager=True,

@@ -1,11 +1,11 @@
 """Where the time goes, and how far from this machine's limits: `make bench-where`.
 
 First what the machine can do: how fast it multiplies matrices of the model's shapes, in the number
-format that halves choose here, and reads memory. Then one prefill and one step of an answer of a text model at random weights (that of
-Qwen2-VL-2B), with `lossless` pruning and without, layer by layer, each against the time that its
-operations or its bytes would take at these rates. Then, of the embedded checkpoint, every stage of
-a request. Writes `results/where.json`, a plot and, unless it is told not to, a section of the
-README. For a quiet machine.
+format that halves choose here, and reads memory. Then one prefill and one step of an answer of a
+text model at random weights (that of Qwen2-VL-2B), with `lossless` pruning and without, layer by
+layer, each against the time that its operations or its bytes would take at these rates. Then, of
+the embedded checkpoint, every stage of a request. Writes `results/where.json`, a
+plot and, unless told not to, a section of the README. For a quiet machine.
 """
 
 import argparse

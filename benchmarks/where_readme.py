@@ -15,8 +15,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [
         f"On {machine['threads']} of {machine['cores']} cores at a load of {machine['load']}:"
         f" {found['gflop_per_s']} GFLOP/s in the largest matrix product of a layer,"
-        f" {found['gb_per_s']} GB/s where memory is read once, {found['dtype']}. The limit of a prefill"
-        " is its operations at the first rate, that of a step its weights and caches at the second."
+        f" {found['gb_per_s']} GB/s of memory read, {found['dtype']}. The limit of a prefill is its"
+        " operations at the first rate, that of a step its weights and caches at the second."
         f" A text model of {shape['layers']} x {shape['hidden']}, {found['tokens']} visual tokens:",
         "",
         "| | prefill | of its limit | a token | of its limit | keys and values |",

@@ -102,13 +102,15 @@ class Ramp:
     shape: Literal["linear", "cosine", "step"] = "linear"
     every: int = 1
     first_keep: float = 1.0
+    steps: int = schedules.DEFAULT_STEPS
 
     def __post_init__(self) -> None:
         start, end, first = self.start, self.end, self.first_keep
         _check(_is_number(start) and 0 <= start < 1, "spu.ramp.start", start, "[0, 1)")
         _check(_is_number(end) and start < end <= 1, "spu.ramp.end", end, f"({start:g}, 1]")
         _check_choices("spu.ramp", self)
-        _check(_is_count(self.every) and self.every >= 1, "spu.ramp.every", self.every, ">= 1")
+        for name, count in (("every", self.every), ("steps", self.steps)):
+            _check(_is_count(count) and count >= 1, f"spu.ramp.{name}", count, ">= 1")
         _check(_is_number(first) and 0 < first <= 1, "spu.ramp.first_keep", first, "(0, 1]")
         _check(
             self.shape != "step" or first == 1,

@@ -7,7 +7,7 @@ from luvc_core.errors import InvalidSettings
 
 # Pruning as the paper describes it; cutoff and counts, which it leaves open, are ours.
 _PAPER = SpuSettings(
-    Ramp(),
+    Ramp(steps=1000),  # at every layer
     "low_pass",
     axis="raster",
     sampling="index",
@@ -22,7 +22,7 @@ PROFILES: Mapping[str, Compression] = {
         # The first layer sees all, so that small pictures, which do not pay, can be left whole.
         Compression(
             "lossless",
-            spu=SpuSettings(Ramp(start=0.05, end=0.9, first_keep=0.75)),
+            spu=SpuSettings(Ramp(start=0.05, end=1.0, first_keep=0.45, steps=6)),
             detailed=SpuSettings(Ramp(start=0.1, end=1.0)),
         ),
         # What goes before the first layer need not travel; what stays must last: see the log.

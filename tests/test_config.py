@@ -36,6 +36,7 @@ INVALID: list[tuple[type, str, list[Any], str]] = [
     (Ramp, "spu.ramp.end", [0, 0.0, 1.1, NAN, INF, True, "1"], "(0, 1]"),
     (Ramp, "spu.ramp.shape", ["sine", 7], "linear, cosine, step"),
     (Ramp, "spu.ramp.every", [0, -1, 1.0, True, "2"], ">= 1"),
+    (Ramp, "spu.ramp.steps", [0, -1, 1.0, True, "2"], ">= 1"),
     (Ramp, "spu.ramp.first_keep", [0, 1.1, NAN, True, "1"], "(0, 1]"),
     (
         Keep,

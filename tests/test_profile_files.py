@@ -70,6 +70,7 @@ ramps = st.tuples(st.floats(0, 0.99), st.floats(1e-6, 1)).flatmap(
         end=st.just(ends[0] + (1 - ends[0]) * ends[1]),
         shape=st.sampled_from(["linear", "cosine"]),
         every=st.integers(1, 9),
+        steps=st.integers(1, 99),
         first_keep=st.floats(0, 1, exclude_min=True),
     )
 )

@@ -18,6 +18,7 @@ ramps = st.fixed_dictionaries(
         "shape": st.sampled_from(SHAPES),
         "every": st.integers(1, 9),
         "first_keep": st.floats(0.01, 1),
+        "steps": st.integers(1, 90),
     }
 )
 
@@ -83,6 +84,19 @@ def test_cosine_is_slow_fast_slow():
 
 def test_step_drops_all_at_once():
     assert ramp_shares(8, 0.5, 1, "step") == (1, 1, 1, 1, 0, 0, 0, 0)
+
+
+@settings(deadline=None, derandomize=True)
+@given(ramp=ramps)
+def test_the_count_changes_no_oftener_than_steps_allow(ramp):
+    shares = ramp_shares(**ramp)
+    assert len({share for share in shares if 0 < share < 1}) <= ramp["steps"]
+
+
+@pytest.mark.parametrize(("layer_count", "every"), [(1, 1), (12, 1), (13, 2), (24, 3), (80, 8)])
+def test_by_default_deep_models_prune_at_some_layers_only(layer_count, every):
+    shares = ramp_shares(layer_count, 0, 1, first_keep=0.9)
+    assert shares == ramp_shares(layer_count, 0, 1, every=every, first_keep=0.9, steps=1000)
 
 
 def test_start_on_a_layer_in_spite_of_rounding():

@@ -37,7 +37,9 @@ def ramped(question: Question, target: float, **ramp: Any) -> Compression:
     shape = Ramp(**ramp)
     layers = question.layer_count
     assert shape.shape != "step"
-    first = matched_first_keep(layers, shape.start, shape.end, target, shape.shape, shape.every)
+    first = matched_first_keep(
+        layers, shape.start, shape.end, target, shape.shape, shape.every, shape.steps
+    )
     return Compression(spu=SpuSettings(replace(shape, first_keep=first)))
 
 

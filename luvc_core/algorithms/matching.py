@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from luvc_core.algorithms.schedules import Shape, ramp_shares
+from luvc_core.algorithms.schedules import DEFAULT_STEPS, Shape, ramp_shares
 
 _LEAST = 1e-6  # first_keep 0 is no setting
 
@@ -14,6 +14,7 @@ def matched_first_keep(
     target: float,
     shape: Shape = "linear",
     every: int = 1,
+    steps: int = DEFAULT_STEPS,
 ) -> float:
     """What the first layer of a ramp must keep for a layer average; 1 where that is not enough.
 
@@ -21,7 +22,7 @@ def matched_first_keep(
     """
 
     def average(first: float) -> float:
-        return sum(ramp_shares(layer_count, start, end, shape, every, first)) / layer_count
+        return sum(ramp_shares(layer_count, start, end, shape, every, first, steps)) / layer_count
 
     return max(bisected(average, target), _LEAST)
 

@@ -6,6 +6,10 @@ from typing import Literal
 
 Shape = Literal["linear", "cosine", "step"]
 
+# Each step scores a whole picture: deep models would pay for a smoothness that nobody needs. The
+# models by which the profiles were chosen have 12 layers, so no more steps than this.
+DEFAULT_STEPS = 11
+
 
 def ramp_shares(
     layer_count: int,
@@ -14,6 +18,7 @@ def ramp_shares(
     shape: Shape = "linear",
     every: int = 1,
     first_keep: float = 1.0,
+    steps: int = DEFAULT_STEPS,
 ) -> tuple[float, ...]:
     """The share of the visual tokens that enters each layer.
 
@@ -27,10 +32,13 @@ def ramp_shares(
 
     so layer a has first_keep, and with first_keep 1 it is the last that has all. With 12 layers,
     start 0.4 and end 1: a = 5, b = 11, hence layers 0-5 have all, 6-10 have 5/6 to 1/6, 11 none.
-    every: the count only changes at layers a, a + every, a + 2 * every and so on, and at b.
+    every: the count only changes at layers a, a + every, a + 2 * every and so on, and at b. steps:
+    how often it may change before b; where that is too seldom for `every`, it is as many layers as
+    it takes.
     """
     last = layer_count - 1
     top, foot = _ceil(start * last), _ceil(end * last)
+    stride = max(every, math.ceil((foot - top) / steps))
     shares = []
     for layer in range(layer_count):
         if layer >= foot:
@@ -38,8 +46,8 @@ def ramp_shares(
         elif layer < top:
             shares.append(1.0)
         else:
-            steps = (layer - top) // every * every
-            shares.append(first_keep * _fall(steps / (foot - top), shape))
+            since = (layer - top) // stride * stride
+            shares.append(first_keep * _fall(since / (foot - top), shape))
     return tuple(shares)
 
 

@@ -16,5 +16,8 @@ class SpuPaper(Method):
     def pruner(self, question: Question, target: float) -> SpuSettings:
         spu = PROFILES["spu-paper"].spu
         assert spu is not None
-        first = matched_first_keep(question.layer_count, 0.0, 1.0, target)
-        return dataclasses.replace(spu, schedule=Ramp(first_keep=first))
+        assert isinstance(spu.schedule, Ramp)
+        first = matched_first_keep(question.layer_count, 0.0, 1.0, target, steps=spu.schedule.steps)
+        return dataclasses.replace(
+            spu, schedule=dataclasses.replace(spu.schedule, first_keep=first)
+        )

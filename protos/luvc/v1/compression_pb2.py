@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19luvc/v1/compression.proto\x12\x07luvc.v1\"\\\n\x0b\x43ompression\x12\x11\n\x07profile\x18\x01 \x01(\tH\x00\x12\x30\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.luvc.v1.CompressionSettingsH\x00\x42\x08\n\x06\x63hoice\"\x83\x01\n\x13\x43ompressionSettings\x12!\n\x03oim\x18\x01 \x01(\x0b\x32\x14.luvc.v1.OimSettings\x12!\n\x03spu\x18\x02 \x01(\x0b\x32\x14.luvc.v1.SpuSettings\x12&\n\x08\x64\x65tailed\x18\x03 \x01(\x0b\x32\x14.luvc.v1.SpuSettings\"\xf8\x02\n\x0bOimSettings\x12\x16\n\tkeep_rows\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x19\n\x0ckeep_columns\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x0e\n\x06\x62locks\x18\x03 \x03(\x02\x12$\n\x06metric\x18\x04 \x01(\x0e\x32\x14.luvc.v1.MergeMetric\x12\x13\n\x06window\x18\x05 \x01(\rH\x02\x88\x01\x01\x12*\n\talignment\x18\x06 \x01(\x0e\x32\x17.luvc.v1.MergeAlignment\x12)\n\x08position\x18\x07 \x01(\x0e\x32\x17.luvc.v1.MergedPosition\x12*\n\x0cllm_position\x18\x08 \x01(\x0e\x32\x14.luvc.v1.LlmPosition\x12#\n\x16proportional_attention\x18\t \x01(\x08H\x03\x88\x01\x01\x42\x0c\n\n_keep_rowsB\x0f\n\r_keep_columnsB\t\n\x07_windowB\x19\n\x17_proportional_attention\"\xa4\x01\n\x0cScheduleRamp\x12\r\n\x05start\x18\x01 \x01(\x02\x12\x10\n\x03\x65nd\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12%\n\x05shape\x18\x03 \x01(\x0e\x32\x16.luvc.v1.ScheduleShape\x12\x12\n\x05\x65very\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nfirst_keep\x18\x05 \x01(\x02H\x02\x88\x01\x01\x42\x06\n\x04_endB\x08\n\x06_everyB\r\n\x0b_first_keep\"\x1e\n\x0cScheduleKeep\x12\x0e\n\x06shares\x18\x01 \x03(\x02\"\xe5\x02\n\x0bSpuSettings\x12%\n\x04ramp\x18\x01 \x01(\x0b\x32\x15.luvc.v1.ScheduleRampH\x00\x12%\n\x04keep\x18\x02 \x01(\x0b\x32\x15.luvc.v1.ScheduleKeepH\x00\x12$\n\x05score\x18\x03 \x01(\x0e\x32\x15.luvc.v1.PruningScore\x12\x13\n\x06\x63utoff\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12#\n\x04\x61xis\x18\x05 \x01(\x0e\x32\x15.luvc.v1.SpectrumAxis\x12+\n\x08sampling\x18\x06 \x01(\x0e\x32\x19.luvc.v1.SpectrumSampling\x12\x16\n\tnormalize\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12#\n\x16proportional_attention\x18\x08 \x01(\x08H\x03\x88\x01\x01\x42\n\n\x08scheduleB\t\n\x07_cutoffB\x0c\n\n_normalizeB\x19\n\x17_proportional_attention*[\n\x0bMergeMetric\x12\x1c\n\x18MERGE_METRIC_UNSPECIFIED\x10\x00\x12\x15\n\x11MERGE_METRIC_KEYS\x10\x01\x12\x17\n\x13MERGE_METRIC_HIDDEN\x10\x02*k\n\x0eMergeAlignment\x12\x1f\n\x1bMERGE_ALIGNMENT_UNSPECIFIED\x10\x00\x12\x1c\n\x18MERGE_ALIGNMENT_PER_LINE\x10\x01\x12\x1a\n\x16MERGE_ALIGNMENT_SHARED\x10\x02*e\n\x0eMergedPosition\x12\x1f\n\x1bMERGED_POSITION_UNSPECIFIED\x10\x00\x12\x18\n\x14MERGED_POSITION_MEAN\x10\x01\x12\x18\n\x14MERGED_POSITION_KEPT\x10\x02*[\n\x0bLlmPosition\x12\x1c\n\x18LLM_POSITION_UNSPECIFIED\x10\x00\x12\x15\n\x11LLM_POSITION_GRID\x10\x01\x12\x17\n\x13LLM_POSITION_SOURCE\x10\x02*\x98\x01\n\x0cPruningScore\x12\x1d\n\x19PRUNING_SCORE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRUNING_SCORE_LOW_PASS\x10\x01\x12\x1b\n\x17PRUNING_SCORE_HIGH_PASS\x10\x02\x12\x16\n\x12PRUNING_SCORE_NORM\x10\x03\x12\x18\n\x14PRUNING_SCORE_RANDOM\x10\x04*{\n\x0cSpectrumAxis\x12\x1d\n\x19SPECTRUM_AXIS_UNSPECIFIED\x10\x00\x12\x18\n\x14SPECTRUM_AXIS_RASTER\x10\x01\x12\x16\n\x12SPECTRUM_AXIS_GRID\x10\x02\x12\x1a\n\x16SPECTRUM_AXIS_CHANNELS\x10\x03*p\n\x10SpectrumSampling\x12!\n\x1dSPECTRUM_SAMPLING_UNSPECIFIED\x10\x00\x12\x1c\n\x18SPECTRUM_SAMPLING_FILLED\x10\x01\x12\x1b\n\x17SPECTRUM_SAMPLING_INDEX\x10\x02*~\n\rScheduleShape\x12\x1e\n\x1aSCHEDULE_SHAPE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEDULE_SHAPE_LINEAR\x10\x01\x12\x19\n\x15SCHEDULE_SHAPE_COSINE\x10\x02\x12\x17\n\x13SCHEDULE_SHAPE_STEP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19luvc/v1/compression.proto\x12\x07luvc.v1\"\\\n\x0b\x43ompression\x12\x11\n\x07profile\x18\x01 \x01(\tH\x00\x12\x30\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.luvc.v1.CompressionSettingsH\x00\x42\x08\n\x06\x63hoice\"\x83\x01\n\x13\x43ompressionSettings\x12!\n\x03oim\x18\x01 \x01(\x0b\x32\x14.luvc.v1.OimSettings\x12!\n\x03spu\x18\x02 \x01(\x0b\x32\x14.luvc.v1.SpuSettings\x12&\n\x08\x64\x65tailed\x18\x03 \x01(\x0b\x32\x14.luvc.v1.SpuSettings\"\xf8\x02\n\x0bOimSettings\x12\x16\n\tkeep_rows\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x19\n\x0ckeep_columns\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x0e\n\x06\x62locks\x18\x03 \x03(\x02\x12$\n\x06metric\x18\x04 \x01(\x0e\x32\x14.luvc.v1.MergeMetric\x12\x13\n\x06window\x18\x05 \x01(\rH\x02\x88\x01\x01\x12*\n\talignment\x18\x06 \x01(\x0e\x32\x17.luvc.v1.MergeAlignment\x12)\n\x08position\x18\x07 \x01(\x0e\x32\x17.luvc.v1.MergedPosition\x12*\n\x0cllm_position\x18\x08 \x01(\x0e\x32\x14.luvc.v1.LlmPosition\x12#\n\x16proportional_attention\x18\t \x01(\x08H\x03\x88\x01\x01\x42\x0c\n\n_keep_rowsB\x0f\n\r_keep_columnsB\t\n\x07_windowB\x19\n\x17_proportional_attention\"\xc2\x01\n\x0cScheduleRamp\x12\r\n\x05start\x18\x01 \x01(\x02\x12\x10\n\x03\x65nd\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12%\n\x05shape\x18\x03 \x01(\x0e\x32\x16.luvc.v1.ScheduleShape\x12\x12\n\x05\x65very\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nfirst_keep\x18\x05 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05steps\x18\x06 \x01(\rH\x03\x88\x01\x01\x42\x06\n\x04_endB\x08\n\x06_everyB\r\n\x0b_first_keepB\x08\n\x06_steps\"\x1e\n\x0cScheduleKeep\x12\x0e\n\x06shares\x18\x01 \x03(\x02\"\xe5\x02\n\x0bSpuSettings\x12%\n\x04ramp\x18\x01 \x01(\x0b\x32\x15.luvc.v1.ScheduleRampH\x00\x12%\n\x04keep\x18\x02 \x01(\x0b\x32\x15.luvc.v1.ScheduleKeepH\x00\x12$\n\x05score\x18\x03 \x01(\x0e\x32\x15.luvc.v1.PruningScore\x12\x13\n\x06\x63utoff\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12#\n\x04\x61xis\x18\x05 \x01(\x0e\x32\x15.luvc.v1.SpectrumAxis\x12+\n\x08sampling\x18\x06 \x01(\x0e\x32\x19.luvc.v1.SpectrumSampling\x12\x16\n\tnormalize\x18\x07 \x01(\x08H\x02\x88\x01\x01\x12#\n\x16proportional_attention\x18\x08 \x01(\x08H\x03\x88\x01\x01\x42\n\n\x08scheduleB\t\n\x07_cutoffB\x0c\n\n_normalizeB\x19\n\x17_proportional_attention*[\n\x0bMergeMetric\x12\x1c\n\x18MERGE_METRIC_UNSPECIFIED\x10\x00\x12\x15\n\x11MERGE_METRIC_KEYS\x10\x01\x12\x17\n\x13MERGE_METRIC_HIDDEN\x10\x02*k\n\x0eMergeAlignment\x12\x1f\n\x1bMERGE_ALIGNMENT_UNSPECIFIED\x10\x00\x12\x1c\n\x18MERGE_ALIGNMENT_PER_LINE\x10\x01\x12\x1a\n\x16MERGE_ALIGNMENT_SHARED\x10\x02*e\n\x0eMergedPosition\x12\x1f\n\x1bMERGED_POSITION_UNSPECIFIED\x10\x00\x12\x18\n\x14MERGED_POSITION_MEAN\x10\x01\x12\x18\n\x14MERGED_POSITION_KEPT\x10\x02*[\n\x0bLlmPosition\x12\x1c\n\x18LLM_POSITION_UNSPECIFIED\x10\x00\x12\x15\n\x11LLM_POSITION_GRID\x10\x01\x12\x17\n\x13LLM_POSITION_SOURCE\x10\x02*\x98\x01\n\x0cPruningScore\x12\x1d\n\x19PRUNING_SCORE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRUNING_SCORE_LOW_PASS\x10\x01\x12\x1b\n\x17PRUNING_SCORE_HIGH_PASS\x10\x02\x12\x16\n\x12PRUNING_SCORE_NORM\x10\x03\x12\x18\n\x14PRUNING_SCORE_RANDOM\x10\x04*{\n\x0cSpectrumAxis\x12\x1d\n\x19SPECTRUM_AXIS_UNSPECIFIED\x10\x00\x12\x18\n\x14SPECTRUM_AXIS_RASTER\x10\x01\x12\x16\n\x12SPECTRUM_AXIS_GRID\x10\x02\x12\x1a\n\x16SPECTRUM_AXIS_CHANNELS\x10\x03*p\n\x10SpectrumSampling\x12!\n\x1dSPECTRUM_SAMPLING_UNSPECIFIED\x10\x00\x12\x1c\n\x18SPECTRUM_SAMPLING_FILLED\x10\x01\x12\x1b\n\x17SPECTRUM_SAMPLING_INDEX\x10\x02*~\n\rScheduleShape\x12\x1e\n\x1aSCHEDULE_SHAPE_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEDULE_SHAPE_LINEAR\x10\x01\x12\x19\n\x15SCHEDULE_SHAPE_COSINE\x10\x02\x12\x17\n\x13SCHEDULE_SHAPE_STEP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luvc.v1.compression_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MERGEMETRIC']._serialized_start=1204
-  _globals['_MERGEMETRIC']._serialized_end=1295
-  _globals['_MERGEALIGNMENT']._serialized_start=1297
-  _globals['_MERGEALIGNMENT']._serialized_end=1404
-  _globals['_MERGEDPOSITION']._serialized_start=1406
-  _globals['_MERGEDPOSITION']._serialized_end=1507
-  _globals['_LLMPOSITION']._serialized_start=1509
-  _globals['_LLMPOSITION']._serialized_end=1600
-  _globals['_PRUNINGSCORE']._serialized_start=1603
-  _globals['_PRUNINGSCORE']._serialized_end=1755
-  _globals['_SPECTRUMAXIS']._serialized_start=1757
-  _globals['_SPECTRUMAXIS']._serialized_end=1880
-  _globals['_SPECTRUMSAMPLING']._serialized_start=1882
-  _globals['_SPECTRUMSAMPLING']._serialized_end=1994
-  _globals['_SCHEDULESHAPE']._serialized_start=1996
-  _globals['_SCHEDULESHAPE']._serialized_end=2122
+  _globals['_MERGEMETRIC']._serialized_start=1234
+  _globals['_MERGEMETRIC']._serialized_end=1325
+  _globals['_MERGEALIGNMENT']._serialized_start=1327
+  _globals['_MERGEALIGNMENT']._serialized_end=1434
+  _globals['_MERGEDPOSITION']._serialized_start=1436
+  _globals['_MERGEDPOSITION']._serialized_end=1537
+  _globals['_LLMPOSITION']._serialized_start=1539
+  _globals['_LLMPOSITION']._serialized_end=1630
+  _globals['_PRUNINGSCORE']._serialized_start=1633
+  _globals['_PRUNINGSCORE']._serialized_end=1785
+  _globals['_SPECTRUMAXIS']._serialized_start=1787
+  _globals['_SPECTRUMAXIS']._serialized_end=1910
+  _globals['_SPECTRUMSAMPLING']._serialized_start=1912
+  _globals['_SPECTRUMSAMPLING']._serialized_end=2024
+  _globals['_SCHEDULESHAPE']._serialized_start=2026
+  _globals['_SCHEDULESHAPE']._serialized_end=2152
   _globals['_COMPRESSION']._serialized_start=38
   _globals['_COMPRESSION']._serialized_end=130
   _globals['_COMPRESSIONSETTINGS']._serialized_start=133
@@ -54,9 +54,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OIMSETTINGS']._serialized_start=267
   _globals['_OIMSETTINGS']._serialized_end=643
   _globals['_SCHEDULERAMP']._serialized_start=646
-  _globals['_SCHEDULERAMP']._serialized_end=810
-  _globals['_SCHEDULEKEEP']._serialized_start=812
-  _globals['_SCHEDULEKEEP']._serialized_end=842
-  _globals['_SPUSETTINGS']._serialized_start=845
-  _globals['_SPUSETTINGS']._serialized_end=1202
+  _globals['_SCHEDULERAMP']._serialized_end=840
+  _globals['_SCHEDULEKEEP']._serialized_start=842
+  _globals['_SCHEDULEKEEP']._serialized_end=872
+  _globals['_SPUSETTINGS']._serialized_start=875
+  _globals['_SPUSETTINGS']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

@@ -128,18 +128,20 @@ class OimSettings(_message.Message):
     def __init__(self, keep_rows: _Optional[float] = ..., keep_columns: _Optional[float] = ..., blocks: _Optional[_Iterable[float]] = ..., metric: _Optional[_Union[MergeMetric, str]] = ..., window: _Optional[int] = ..., alignment: _Optional[_Union[MergeAlignment, str]] = ..., position: _Optional[_Union[MergedPosition, str]] = ..., llm_position: _Optional[_Union[LlmPosition, str]] = ..., proportional_attention: _Optional[bool] = ...) -> None: ...
 
 class ScheduleRamp(_message.Message):
-    __slots__ = ("start", "end", "shape", "every", "first_keep")
+    __slots__ = ("start", "end", "shape", "every", "first_keep", "steps")
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     EVERY_FIELD_NUMBER: _ClassVar[int]
     FIRST_KEEP_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     start: float
     end: float
     shape: ScheduleShape
     every: int
     first_keep: float
-    def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ..., shape: _Optional[_Union[ScheduleShape, str]] = ..., every: _Optional[int] = ..., first_keep: _Optional[float] = ...) -> None: ...
+    steps: int
+    def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ..., shape: _Optional[_Union[ScheduleShape, str]] = ..., every: _Optional[int] = ..., first_keep: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class ScheduleKeep(_message.Message):
     __slots__ = ("shares",)

@@ -47,8 +47,7 @@ def run(
     clock: Clock = time.process_time,
 ) -> Run:
     """One answer of the engine, alone."""
-    # Exactness against other requests costs time where there are none: see Engine.
-    engine = Engine(language, exact=False)
+    engine = Engine(language)
     request = Request((Message("user", (shown, "?")),), Sampling(new), spu)
     with _timed_pruning(clock) as pruning:
         start = clock()

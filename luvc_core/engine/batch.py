@@ -14,12 +14,11 @@ def decode_together(sessions: Sequence[Session]) -> Tensor:
     """Logits for the next token of each answer, float32 [sessions, vocabulary]. None of them may be
     in its prefill still.
 
-    What one gets does not depend on the others: see `row_multiple` and `attend_each`.
+    What one gets does not depend on the others: see `row_count` and `attend_each`.
     """
     return decode_step(
         sessions[0].language,
         [session.last_token for session in sessions],
         torch.stack([session.next_position for session in sessions]),
         [session.caches for session in sessions],
-        sessions[0].row_multiple,
     )

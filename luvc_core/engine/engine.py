@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from luvc_core.chat import check_conversation
 from luvc_core.config import SpuSettings
-from luvc_core.engine.decode import row_multiple
 from luvc_core.engine.requests import Event, FinishReason, Request, Result
 from luvc_core.engine.session import Session
 from luvc_core.engine.thrift import pays
@@ -19,18 +18,13 @@ __all__ = ["Engine", "Event", "FinishReason", "Request", "Result", "Session"]
 class Engine:
     """Starts answers. Keeps nothing of any request.
 
-    exact: whether greedy tokens must not depend on what else is served, not even where two tokens
-    are as good as equal. On CPUs in float32 it makes a step of fewer than four requests as slow as
-    one of four.
-
     thrifty: whether SPU is left out of requests too small for it to pay, which then get the tokens
     that they get without it; their results say so.
     """
 
-    def __init__(self, language: LanguageHalf, exact: bool = True, thrifty: bool = False) -> None:
+    def __init__(self, language: LanguageHalf, thrifty: bool = False) -> None:
         self.language = language
         self._thrifty = thrifty
-        self._row_multiple = row_multiple(language.device, language.dtype) if exact else 1
 
     def start(self, request: Request, check: Callable[[], None] = lambda: None) -> Session:
         """Check and tokenise a request; nothing is computed yet. Any thread may call it.
@@ -55,4 +49,4 @@ class Engine:
         )
         if leave_out:
             request = replace(request, spu=None)
-        return Session(self.language, request, prompt, check, self._row_multiple, leave_out)
+        return Session(self.language, request, prompt, check, leave_out)

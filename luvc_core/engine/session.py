@@ -32,7 +32,6 @@ class Session:
         request: Request,
         prompt: Prompt,
         check: Callable[[], None],
-        row_multiple: int,
         pruning_left_out: bool = False,
     ) -> None:
         # Found here, a schedule for another depth is refused before anything is computed.
@@ -45,7 +44,6 @@ class Session:
         self._layer_counts: tuple[int, ...] = ()
         self._pruning_left_out = pruning_left_out
         self.check = check
-        self.row_multiple = row_multiple
         self.language = language
         self.began_at = 0.0
         self._prompt = prompt
@@ -92,7 +90,7 @@ class Session:
             if self.prefill is None:
                 position = self.next_position.unsqueeze(0)
                 last, caches = [self.last_token], [self.caches]
-                logits = decode_step(self.language, last, position, caches, self.row_multiple)
+                logits = decode_step(self.language, last, position, caches)
                 return self.take(logits[0])
             while (event := self.prefill_layer()) is None:
                 pass

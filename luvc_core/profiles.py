@@ -22,7 +22,7 @@ PROFILES: Mapping[str, Compression] = {
         # The first layer sees all, so that small pictures, which do not pay, can be left whole.
         Compression(
             "lossless",
-            spu=SpuSettings(Ramp(start=0.03, end=1.0, first_keep=0.45, steps=6)),
+            spu=SpuSettings(Ramp(start=0.03, end=1.0, first_keep=0.45, steps=4)),
             detailed=SpuSettings(Ramp(start=0.1, end=1.0)),
         ),
         # What goes before the first layer need not travel; what stays must last: see the log.

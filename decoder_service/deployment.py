@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 import grpc
-import torch
 from luvc import traces
 from luvc.traces import Span
 from luvc.v1 import decoder_pb2
@@ -32,6 +31,7 @@ from luvc_core.engine.scheduler import Limits
 from luvc_core.logs import of_request, request_id_of, set_up
 from luvc_core.models.registry import load_language
 from luvc_core.slots import Slots
+from luvc_core.threads import compute_on
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -48,11 +48,13 @@ class Decoder(Health):
         set_up(config.log_level, config.log_format, "%(levelname)s %(message)s")
         traces.set_up("luvc-decoder")
         self._config = config
-        self._edge_threads = ThreadPoolExecutor(2, "edge")
+        compute_on(1)
+        self._edge_threads = ThreadPoolExecutor(2, "edge", compute_on, (1,))
         self._slots = Slots(config.max_active, config.max_waiting)
         self._backlog = autoscaling.Backlog()
         self._engine = _load(config)
-        self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows))
+        cores = config.torch_threads or max(1, (os.cpu_count() or 1) // config.most_replicas)
+        self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows), cores)
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
         self._metrics = Metrics()
         sample_for_ever(self._metrics, self._load)
@@ -190,9 +192,6 @@ class _GivenUp(Exception):
 
 
 def _load(config: DecoderConfig) -> Engine:
-    threads = config.torch_threads or (os.cpu_count() or 1) // config.most_replicas
-    # Ray sets OMP_NUM_THREADS to the CPUs that it reserves, which torch would obey.
-    torch.set_num_threads(max(1, threads))
     language = load_language(config.model, config.device, config.dtype)
     return Engine(language, thrifty=config.pruning == "thrifty")
 

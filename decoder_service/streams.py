@@ -10,12 +10,15 @@ from luvc_core.engine.worker import Worker
 
 
 class Streams:
-    """One engine for all requests of a replica. Made and used on one event loop."""
+    """One engine for all requests of a replica. Made and used on one event loop.
 
-    def __init__(self, limits: Limits) -> None:
+    cores: of the CPU, which the model may use.
+    """
+
+    def __init__(self, limits: Limits, cores: int) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mailboxes: dict[Session, _Mailbox] = {}
-        self._worker = Worker(limits, self._report)
+        self._worker = Worker(limits, cores, self._report)
 
     @property
     def alive(self) -> bool:

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from luvc_core.models.registry import load_vision
 from luvc_core.profile_files import read_profiles
 from luvc_core.profiles import Profiles
 from luvc_core.store import open_store
+from luvc_core.threads import compute_on
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ async def serve(config: EncoderConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # A file that cannot be used is better known before the weights are loaded.
     profiles = load_profiles(config)
+    config = replace(config, torch_threads=config.torch_threads or torch.get_num_threads())
+    compute_on(1)
     encoder = await asyncio.to_thread(load, config)
     if stop.is_set():
         return
@@ -174,8 +178,6 @@ def load_profiles(config: EncoderConfig) -> Profiles:
 
 def load(config: EncoderConfig) -> Encoder:
     """The vision half of the configured model, with the configured limits."""
-    if config.torch_threads:
-        torch.set_num_threads(config.torch_threads)
     limits = MediaLimits(
         max_bytes=config.max_media_bytes,
         max_pixels=config.max_media_pixels,

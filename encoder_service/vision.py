@@ -3,11 +3,13 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TypeVar
+
+import torch
 
 from encoder_service.codec import MediaFile
 from encoder_service.config import EncoderConfig
@@ -18,6 +20,7 @@ from luvc_core.encode import Encoder
 from luvc_core.media.video import Kind
 from luvc_core.models.base import Patches
 from luvc_core.slots import Slots
+from luvc_core.threads import compute_on
 from luvc_core.tokens import VisionTokens
 
 T = TypeVar("T")
@@ -42,11 +45,17 @@ class Vision:
 
     def __init__(self, encoder: Encoder, config: EncoderConfig) -> None:
         self.encoder = encoder
-        self._media = ThreadPoolExecutor(config.media_threads, "media")
+        self._media = ThreadPoolExecutor(config.media_threads, "media", compute_on, (1,))
         # Matrices of one picture keep a CPU busy, so that a batch would gain nothing there; and in
         # float32 it would change last bits, as products of other sizes are summed in another order.
         usual = 1 if encoder.vision.device.type == "cpu" else _GPU_BATCH
-        self._tower = TowerQueue(encoder.encode, config.max_batch or usual)
+        cores = config.torch_threads or torch.get_num_threads()
+
+        def encode(patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
+            compute_on(cores)
+            return encoder.encode(patches, oim)
+
+        self._tower = TowerQueue(encode, config.max_batch or usual)
         self._clip_slots = Slots(config.max_active_clips, config.max_waiting)
         self._clip_timeout = config.clip_timeout
         # Of pictures and clips in the tower or waiting for it, as its family resized them.

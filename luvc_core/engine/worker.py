@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from luvc_core.engine.scheduler import Limits, Outcome, Scheduler
 from luvc_core.engine.session import Session
 from luvc_core.errors import LuvcError
+from luvc_core.threads import compute_on
 
 log = logging.getLogger(__name__)
 
@@ -15,11 +16,14 @@ log = logging.getLogger(__name__)
 class Worker:
     """Runs a scheduler's steps while there is work. Its methods may be called by any thread.
 
-    report: told on the worker's thread what each step brought. What happens to a session that was
-    cancelled is not told.
+    cores: of the CPU, which the model may use. report: told on the worker's thread what each step
+    brought. What happens to a session that was cancelled is not told.
     """
 
-    def __init__(self, limits: Limits, report: Callable[[Sequence[Outcome]], None]) -> None:
+    def __init__(
+        self, limits: Limits, cores: int, report: Callable[[Sequence[Outcome]], None]
+    ) -> None:
+        self._cores = cores
         self._scheduler = Scheduler(limits)
         self._report = report
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -79,6 +83,8 @@ class Worker:
                     if call is None:
                         return
                     call()
+                # Each time: some libraries keep one number for all threads, which others set.
+                compute_on(self._cores)
                 if outcomes := self._scheduler.step():
                     self._report(outcomes)
         except Exception:

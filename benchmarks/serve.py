@@ -3,9 +3,9 @@
 `make bench-serve`, or `python -m benchmarks.serve`. Questions about rendered pictures, documents
 and nothing but text come from 1, 8 and 32 clients at once, over gRPC, to the embedded checkpoint,
 and from 32 without compression; nothing is kept from earlier questions. Then questions about a
-megabyte of tokens, in turn to the services and to the same work in this process, for what the
-services add. All of it several rounds; ratios are medians over them. Writes `results/serve.json`
-and a plot.
+megabyte of tokens, in turn to the services and to the same work in this process, which has as many
+cores as each half, for what the services add. All of it several rounds; ratios are medians over
+them. Writes `results/serve.json` and a plot.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import torch
 from luvc import Client
 from luvc.launch import Stack
 from luvc.ports import free_port
@@ -135,15 +136,18 @@ def main() -> int:
     parser.add_argument("--profile", default=PROFILE, choices=[p for p in PROFILES if p != "off"])
     parser.add_argument("--out", default="serve", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     asked, large = questions(o.requests), megabyte_questions(o.large)
     alone, alone_large = Alone(MODEL, o.profile), Alone(MODEL, o.profile)
     expected = [alone.ask(question, o.new).text for question in asked]
-    pruned, plain = (
-        alone.in_flight(asked[1], profile(name), o.new, ROOM) for name in (o.profile, "off")
-    )
+    in_flight = {
+        kind: alone.in_flight(question, profile(o.profile), o.new, ROOM)
+        / alone.in_flight(question, profile("off"), o.new, ROOM)
+        for kind, question in (("scene", asked[0]), ("document", asked[1]))
+    }
     m = measure(asked, large, o.levels, o.rounds, o.new, alone_large, o.profile)
     added = overhead(m.served, m.alone)
-    found = ratios(m.rows, m.answers, expected, pruned / plain, added, o.profile)
+    found = ratios(m.rows, m.answers, expected, in_flight["scene"], added, o.profile)
     show(o.out, m.rows, found)
     top = max(o.levels)
     halved = _median_ratio(rates(m.rows, o.profile, top), rates(m.rows, "off", top))
@@ -154,6 +158,7 @@ def main() -> int:
         "profile": o.profile,
         "ratios": found,
         f"vs_off_{top}": halved,
+        "in_flight": in_flight,
         "overhead": breakdown(m.served, alone_large.stages),
         "memory_mib": m.memory_mib,
         "rows": [asdict(r) for r in m.rows],

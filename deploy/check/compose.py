@@ -12,6 +12,7 @@ from deploy.check.together import encoder_settings
 _VARIABLES = {
     "RAY_AUTH_MODE",
     "RAY_worker_niceness",
+    "GOMP_SPINCOUNT",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "GF_ANALYTICS_REPORTING_ENABLED",
     "GF_ANALYTICS_CHECK_FOR_UPDATES",

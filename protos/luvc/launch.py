@@ -26,6 +26,10 @@ class StartFailed(Exception):
 class Stack:
     """An encoder service and a local Ray with decoder replicas, as child processes.
 
+    Each half computes on half of the CPU cores, unless the environment says otherwise
+    (LUVC_ENCODER_TORCH_THREADS, LUVC_DECODER_TORCH_THREADS): on the same ones they would wait for
+    each other in every matrix product, and answer many at once ten times slower.
+
     profiles: a file of profiles for both. profile: where a request names none; empty leaves it to
     the encoder.
     """
@@ -125,9 +129,13 @@ class Stack:
             self.stop()
 
     def _spawn(self, module: str, *flags: str) -> None:
-        self._children[module] = Child(
-            [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning", *flags]
-        )
+        command = [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning"]
+        half = (os.cpu_count() or 1) // 2
+        cores = {
+            "LUVC_ENCODER_TORCH_THREADS": str(max(1, half)),
+            "LUVC_DECODER_TORCH_THREADS": str(max(1, half // self.decoder_replicas)),
+        }
+        self._children[module] = Child([*command, *flags], environ=cores | os.environ)
 
     def _profile_flags(self, *names: str) -> list[str]:
         """Those that are set."""

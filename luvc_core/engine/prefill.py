@@ -56,7 +56,13 @@ class Prefill:
         self._language = language
         self._prompt = prompt
         self._pruner = pruner_for(pruning, prompt.pictures, language.layer_count)
-        self._counts = layer_counts(prompt.pictures, pruning, language.layer_count)
+        per_picture = layer_counts(prompt.pictures, pruning, language.layer_count)
+        text = prompt.length - sum(p.token_count for p in prompt.pictures)
+        # Of each layer, how many tokens enter; at most, where a pruner decides.
+        self._rows = [
+            text + sum(counts[layer] for counts in per_picture)
+            for layer in range(language.layer_count)
+        ]
         self._next = 0
         self._left: list[Left] = []
         self._hidden = torch.empty(0)
@@ -68,20 +74,15 @@ class Prefill:
         """Whether all layers are computed."""
         return self._next == len(self.caches)
 
-    def rows_of(self, layer: int) -> int:
-        """How many tokens enter a layer; at most, where a pruner decides."""
-        text = self._prompt.length - sum(p.token_count for p in self._prompt.pictures)
-        return text + sum(counts[layer] for counts in self._counts)
-
     @property
     def next_rows(self) -> int:
         """How many tokens enter the layer that comes next, 0 at the end."""
-        return 0 if self.ended else self.rows_of(self._next)
+        return 0 if self.ended else self._rows[self._next]
 
     @property
     def rows_left(self) -> int:
         """The same summed over all layers still to come."""
-        return sum(map(self.rows_of, range(self._next, len(self.caches))))
+        return sum(self._rows[self._next :])
 
     def advance(self) -> None:
         """Compute the next layer."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 import grpc
 from luvc import traces
+from luvc.cores import core_count
 from luvc.traces import Span
 from luvc.v1 import decoder_pb2
 from ray.serve.grpc_util import RayServegRPCContext
@@ -53,7 +53,7 @@ class Decoder(Health):
         self._slots = Slots(config.max_active, config.max_waiting)
         self._backlog = autoscaling.Backlog()
         self._engine = _load(config)
-        cores = config.torch_threads or max(1, (os.cpu_count() or 1) // config.most_replicas)
+        cores = config.torch_threads or max(1, core_count() // config.most_replicas)
         self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows), cores)
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
         self._metrics = Metrics()

@@ -55,7 +55,7 @@ class EncoderConfig:
     )
     grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
     media_threads: int = flag(2, "threads that decode pictures")
-    torch_threads: int = flag(0, "CPU threads of the vision tower; 0 leaves it to torch")
+    torch_threads: int = flag(0, "CPU threads of the vision tower; 0 takes what cores there are")
     api_keys: str = flag("", "file of callers: a line each of a key's SHA-256, hex, and a tenant")
     tenant_active: int = flag(32, "most requests of one tenant at work at once")
     tenant_waiting: int = flag(64, "most requests of one tenant waiting; more are refused")

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import grpc
-import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from luvc.cores import core_count
 from luvc.v1 import encoder_pb2_grpc
 from prometheus_client import start_http_server
 
@@ -48,7 +48,7 @@ async def serve(config: EncoderConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # A file that cannot be used is better known before the weights are loaded.
     profiles = load_profiles(config)
-    config = replace(config, torch_threads=config.torch_threads or torch.get_num_threads())
+    config = replace(config, torch_threads=config.torch_threads or core_count())
     compute_on(1)
     encoder = await asyncio.to_thread(load, config)
     if stop.is_set():

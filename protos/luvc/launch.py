@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from luvc.child import Child
+from luvc.cores import core_count
 from luvc.ports import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
@@ -130,7 +131,7 @@ class Stack:
 
     def _spawn(self, module: str, *flags: str) -> None:
         command = [sys.executable, "-m", module, "--model", self.model, "--log-level", "warning"]
-        half = (os.cpu_count() or 1) // 2
+        half = core_count() // 2
         cores = {
             "LUVC_ENCODER_TORCH_THREADS": str(max(1, half)),
             "LUVC_DECODER_TORCH_THREADS": str(max(1, half // self.decoder_replicas)),

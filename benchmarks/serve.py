@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 from luvc import Client
+from luvc.cores import core_count
 from luvc.launch import Stack
 from luvc.ports import free_port
 
@@ -136,7 +137,7 @@ def main() -> int:
     parser.add_argument("--profile", default=PROFILE, choices=[p for p in PROFILES if p != "off"])
     parser.add_argument("--out", default="serve", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    torch.set_num_threads(max(1, core_count() // 2))
     asked, large = questions(o.requests), megabyte_questions(o.large)
     alone, alone_large = Alone(MODEL, o.profile), Alone(MODEL, o.profile)
     expected = [alone.ask(question, o.new).text for question in asked]

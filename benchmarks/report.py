@@ -65,13 +65,14 @@ def update(
     key: str,
     rows: Sequence[Mapping[str, Any]],
     machine: Mapping[str, object],
-    ratios: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, object]],
+    ratios: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, object]] | None = None,
 ) -> list[Mapping[str, Any]]:
     """`results/<name>.json` with these rows in place of all that have the same `key`, and the
-    ratios of all rows there are then. Returns those rows."""
+    ratios, if any, of all rows there are then. Returns those rows."""
     path = RESULTS / f"{name}.json"
     before = json.loads(path.read_text())["rows"] if path.is_file() else []
     new = {row[key] for row in rows}
     kept = [*(row for row in before if row[key] not in new), *rows]
-    write(name, {"machine": machine, "ratios": ratios(kept), "rows": kept})
+    found = {"ratios": ratios(kept)} if ratios else {}
+    write(name, {"machine": machine, **found, "rows": kept})
     return kept

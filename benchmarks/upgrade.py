@@ -29,6 +29,7 @@ from benchmarks.relay import Relay
 from benchmarks.running import HERE, Load, Service, Services, load
 from benchmarks.tasks.files import file_questions
 
+GOLDEN = HERE / "tests" / "golden"
 # Today's for both: other weights are another model, whose halves refuse each other.
 MODEL = HERE / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
 PATHS = {"encoder first": ("encoder", "decoder"), "decoder first": ("decoder", "encoder")}
@@ -52,21 +53,29 @@ class Step:
     seconds: float
 
 
-def newest_tag() -> str:
-    """The tag of the newest release; empty where there is none yet."""
-    command = ["git", "tag", "--list", "v*", "--sort=-v:refname"]
-    tags = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout
-    return next(iter(tags.split()), "")
+def newest_release() -> tuple[str, str]:
+    """Name and revision of the newest release: its tag or, in a clone without tags, the commit that
+    left its golden messages behind."""
+    if tags := _git("tag", "--list", "v*", "--sort=-v:refname").split():
+        return tags[0], tags[0]
+    folder = max(GOLDEN.iterdir(), key=lambda path: [int(n) for n in path.name.split(".")])
+    return f"v{folder.name}", _git("log", "-1", "--format=%H", "--", str(folder)).strip()
+
+
+def _git(*command: str) -> str:
+    return subprocess.run(
+        ["git", *command], cwd=HERE, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def check_out(revision: str) -> Path:
     """The files of a revision in a folder of their own, made once."""
-    command = ["git", "rev-parse", f"{revision}^{{commit}}"]
-    commit = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout
-    folder = HERE / "runs" / "releases" / commit.strip()
+    commit = _git("rev-parse", f"{revision}^{{commit}}").strip()
+    folder = HERE / "runs" / "releases" / commit
     if not folder.is_dir():
-        archive = subprocess.run(["git", "archive", commit.strip()], cwd=HERE, capture_output=True,
-                                 check=True).stdout  # fmt: skip
+        archive = subprocess.run(
+            ["git", "archive", commit], cwd=HERE, capture_output=True, check=True
+        ).stdout
         part = folder.with_suffix(".part")
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(part, filter="data")
@@ -200,17 +209,13 @@ _QUESTIONS = [q for kind in ("presence", "document") for q in file_questions(kin
 def main() -> int:
     """Run both ways, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--release", default="", help="tag or commit; default: the newest tag")
+    parser.add_argument("--release", default="", help="tag or commit; default: the newest release")
     parser.add_argument("--calm", type=float, default=15.0, help="seconds of load after a step")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds for a start")
     parser.add_argument("--out", default="upgrade", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
-    release = o.release or newest_tag()
-    if not release:
-        release = "HEAD"
-        print("no release is tagged yet: HEAD takes its place, so that both halves are the same",
-              file=sys.stderr)  # fmt: skip
-    names = {release: check_out(release), "today": HERE}
+    release, revision = (o.release, o.release) if o.release else newest_release()
+    names = {release: check_out(revision), "today": HERE}
     steps = [step for path in PATHS for step in go(path, names, o.patience, o.calm)]
     header = ("path", "step", "encoder", "decoder", "requests", "failed", "seconds")
     print(report.table(header, [tuple(asdict(step).values()) for step in steps]))

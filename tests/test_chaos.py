@@ -1,10 +1,14 @@
 """The quick part of `make bench-chaos`: every case once, smaller, with the real services."""
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.outcomes import Outcome, row, table
+from benchmarks import report
+from benchmarks.chaos import __main__ as command
+from benchmarks.chaos.outcomes import Outcome, Row, row, table
 from benchmarks.chaos.runs import QUICK_CASES, run
 from benchmarks.chaos.stage import QUICK
 
@@ -31,3 +35,20 @@ def test_a_row_says_what_is_wrong_with_it() -> None:
     assert found.faults == ["1 lost", "1 wrong", "too many", "1 INTERNAL", "1 NOT_FOUND"]
     assert "FAULT in c: too many" in table([found])
     assert row("c", outcomes[:1]).faults == []
+
+
+def test_a_case_run_again_takes_its_own_place_in_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def again(cases: object, size: object) -> list[Row]:
+        return [row("hostile requests", [], {"grown_mib": 1.0})]
+
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "run", again)
+    monkeypatch.setattr("sys.argv", ["chaos", "--only", "hostile"])
+    report.write("chaos", {"rows": [{"case": "crowd"}, {"case": "hostile requests"}]})
+    assert command.main() == 0
+    kept = json.loads((tmp_path / "chaos.json").read_text())["rows"]
+    assert [(r["case"], r.get("facts")) for r in kept] == [
+        ("crowd", None), ("hostile requests", {"grown_mib": 1.0}),
+    ]  # fmt: skip

@@ -157,7 +157,8 @@ async def _wire_row(stage: Stage, count: int) -> Row:
     async with stage.asking(stage.one) as asker:
         outcomes += await asker.all_of(stage.questions, concurrent=1)
     demands = {
-        "a traceback in a log": "Traceback" not in stage.one.log,
+        # At the start of a line: inputs hold the word, and errors quote them.
+        "a traceback in a log": "\nTraceback" not in stage.one.log,
         f"memory grew by {growth:.0f} MiB": growth < MOST_GROWTH_MIB,
     }
     return row("hostile requests", outcomes, {"grown_mib": round(growth, 1)}, demands)

@@ -9,11 +9,12 @@ from pathlib import Path
 from luvc import Client
 from luvc.ports import free_port
 
-from benchmarks import serve
 from benchmarks.chaos.processes import Half
+from benchmarks.serve_load import Question, ask, load
 from benchmarks.tasks.files import file_questions
 
 REPEATS = 0.8
+PROFILE = "lossless"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Traffic:
     ttft_p95: float
 
 
-def mixed(count: int, seed: int = 0) -> list[serve.Question]:
+def mixed(count: int, seed: int = 0) -> list[Question]:
     """The same questions each time; the first one about a picture is no repeat."""
     rng = random.Random(seed)
     new_count = max(1, round(count * (1 - REPEATS)))
-    new = iter(serve.Question(q.question, q.files) for q in file_questions("presence", new_count))
+    new = iter(Question(q.question, q.files) for q in file_questions("presence", new_count))
     is_new = [True] * (new_count - 1) + [False] * (count - new_count)
     rng.shuffle(is_new)
     asked = [next(new)]
@@ -42,7 +43,7 @@ def mixed(count: int, seed: int = 0) -> list[serve.Question]:
 
 
 def measure(
-    model: str, decoder: str, asked: Sequence[serve.Question], folder: Path, concurrent: int
+    model: str, decoder: str, asked: Sequence[Question], folder: Path, concurrent: int
 ) -> list[Traffic]:
     """Both settings, each with an encoder of its own, before one decoder."""
     found = []
@@ -54,8 +55,8 @@ def measure(
         try:
             front.start().wait_ready(600)
             with Client(front.endpoint) as client:
-                serve.ask(client, serve.Question("Ready?", ()), 2)
-                row, _ = serve.load(client, asked, concurrent, most=8)
+                ask(client, Question("Ready?", ()), PROFILE, most=2)
+                row, _ = load(client, asked, PROFILE, concurrent, most=8)
         finally:
             front.close()
         kept = {name: asdict(row)[name] for name in Traffic.__annotations__ if name != "store"}

@@ -37,7 +37,8 @@ class Relay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         host, _, port = target.rpartition(":")
-        with contextlib.suppress(OSError):
+        # The server's own callback would print the end of the block as an error.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
             self.open[target] += 1
             try:

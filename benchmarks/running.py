@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,13 +55,16 @@ class Services:
         self._logs = logs
         self._started: list[Service] = []
 
-    def start(self, half: str, root: Path, *flags: str, port: int = 0) -> Service:
-        """`python -m HALF_service` of a checkout; without a port, at a free one."""
+    def start(
+        self, half: str, root: Path, *flags: str, port: int = 0, environ: Mapping[str, str] = {}
+    ) -> Service:
+        """`python -m HALF_service` of a checkout; without a port, at a free one. environ: beside
+        what there is."""
         port = port or free_port()
         command = [sys.executable, "-m", f"{half}_service", f"--port={port}", *flags]
         path = os.pathsep.join((str(root), str(root / "protos")))
         log = self._logs / f"{len(self._started)}-{half}.log"
-        child = Child(command, log, {**os.environ, "PYTHONPATH": path}, root)
+        child = Child(command, log, {**os.environ, **environ, "PYTHONPATH": path}, root)
         self._started.append(Service(half, root, port, child))
         return self._started[-1]
 
@@ -71,6 +74,20 @@ class Services:
     def __exit__(self, *_: object) -> None:
         for service in reversed(self._started):
             service.stop()
+
+
+def replicas_of(decoder_pid: int) -> list[int]:
+    """Processes that Ray named replicas, of the session that a decoder's process leads."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+        except (OSError, IndexError):
+            continue
+        if session == decoder_pid and command.startswith(b"ray::ServeReplica"):
+            found.append(int(folder.name))
+    return found
 
 
 @dataclass

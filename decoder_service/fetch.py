@@ -16,6 +16,7 @@ from luvc_core.errors import InvalidInput, TokensLost
 from luvc_core.store import open_store
 from luvc_core.store.base import StoreFailed
 from luvc_core.store.blob import BadValue, checksum_of, from_blob
+from luvc_core.together import all_of
 from luvc_core.tokens import Identity, VisionTokens, check_identity
 
 Fetched = dict[int, VisionTokens]
@@ -61,19 +62,24 @@ class Fetcher:
     ) -> Fetched:
         """The tokens behind those messages that are references, by their place. span: of the
         request."""
-        fetched: Fetched = {}
-        for i, message in enumerate(messages):
-            if message.HasField("reference"):
+        places = [i for i, message in enumerate(messages) if message.HasField("reference")]
+        found = await all_of(
+            self._in_turn(messages[i].reference, f"vision_tokens[{i}].reference", deadline, span)
+            for i in places
+        )
+        return dict(zip(places, found, strict=True))
+
+    async def _in_turn(
+        self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline, span: Span
+    ) -> VisionTokens:
+        await deadline.wait_for(self._turns.acquire())
+        try:
+            with span.part("fetch") as part:
+                part.note(luvc__bytes=reference.byte_count)
                 limit = deadline.within(self._timeout, "fetching visual tokens")
-                field = f"vision_tokens[{i}].reference"
-                await limit.wait_for(self._turns.acquire())
-                try:
-                    with span.part("fetch") as part:
-                        part.note(luvc__bytes=message.reference.byte_count)
-                        fetched[i] = await self._fetch(message.reference, field, limit, part)
-                finally:
-                    self._turns.release()
-        return fetched
+                return await self._fetch(reference, field, limit, part)
+        finally:
+            self._turns.release()
 
     async def _fetch(
         self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline, span: Span

@@ -1,10 +1,8 @@
 """Media to visual tokens by way of the store: encoded once, asked about often."""
 
-import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from encoder_service.codec import MediaFile
 from encoder_service.config import EncoderConfig
@@ -16,9 +14,8 @@ from luvc_core.media.video import Kind, kind_of
 from luvc_core.store.base import Store
 from luvc_core.store.cache import Counts, Entry, TokenCache
 from luvc_core.store.keys import clip_key, picture_key
+from luvc_core.together import all_of
 from luvc_core.tokens import VisionTokens
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,12 @@ class TokenPlane:
         if not media:
             return Encoded((), None)
         ask = _Ask(oim, tenant, strict)
-        seen = await deadline.wait_for(_all(self._see(file, ask) for file in media))
+        seen = await deadline.wait_for(all_of(self._see(file, ask) for file in media))
         clip_count = sum(s.kind == "clip" for s in seen)
         self._encoder.limits.check_count(len(media), clip_count)
         alone = len(media) - clip_count == 1
         spans: list[Spans] = []
-        entries = await deadline.wait_for(_all(self._entry(s, alone, ask, spans) for s in seen))
+        entries = await deadline.wait_for(all_of(self._entry(s, alone, ask, spans) for s in seen))
         return Encoded(entries, max(spans, key=lambda s: s.total, default=None))
 
     async def _see(self, file: MediaFile, ask: "_Ask") -> _Seen:
@@ -155,13 +152,3 @@ def _look_at(file: MediaFile) -> tuple[str, Kind]:
     if file.digest and digest.digest() != file.digest:
         raise InvalidMedia(f"{file.field}.digest_sha256", "does not fit the data")
     return digest.hexdigest(), kind_of(file.data)
-
-
-async def _all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results; where one fails, the others are given up."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]

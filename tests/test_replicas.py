@@ -14,6 +14,7 @@ from luvc import Client
 from luvc.ports import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
+from benchmarks.running import replicas_of
 from tests.asking import LONG, PICTURES, TIMEOUT
 from tests.services import Service, decoder, encoder
 
@@ -23,17 +24,7 @@ QUICK_METRICS = {"RAY_metrics_report_interval_ms": "1000"}
 
 
 def replicas(service: Service) -> list[int]:
-    """Processes of the session that the decoder leads which Ray named replicas."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
-        except (OSError, IndexError):
-            continue
-        if session == service.child.pid and command.startswith(b"ray::ServeReplica"):
-            found.append(int(folder.name))
-    return found
+    return replicas_of(service.child.pid)
 
 
 def have_answered(port: int) -> int:

@@ -19,7 +19,8 @@ class LayerCache:
 
     def __init__(self, capacity: int = 0) -> None:
         self.length = 0
-        self.bias: Tensor | None = None
+        self._bias: Tensor | None = None
+        self._wide_bias: Tensor | None = None
         self._capacity = capacity
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
@@ -54,11 +55,22 @@ class LayerCache:
         return None if self._values is None else self._values[:, :, : self.length]
 
     @property
+    def bias(self) -> Tensor | None:
+        return self._bias
+
+    @bias.setter
+    def bias(self, bias: Tensor | None) -> None:
+        self._bias, self._wide_bias = bias, None
+
+    @property
     def full_bias(self) -> Tensor | None:
         """float32 [length], for all keys; None where there is none."""
-        if self.bias is None:
+        if self._bias is None:
             return None
-        return F.pad(self.bias, (0, self.length - len(self.bias)))
+        if self._wide_bias is None or len(self._wide_bias) < self.length:
+            room = max(self._capacity, self.length + _SMALLEST_ROOM)
+            self._wide_bias = F.pad(self._bias, (0, room - len(self._bias)))
+        return self._wide_bias[: self.length]
 
     @property
     def byte_count(self) -> int:
@@ -80,7 +92,7 @@ def _stored(buffer: Tensor, new: Tensor, start: int) -> Tensor:
         larger = buffer.new_empty(_with_room(buffer, end + max(_SMALLEST_ROOM, end // 4)))
         larger[:, :, :start] = buffer[:, :, :start]
         buffer = larger
-    buffer[:, :, start:end] = new
+    buffer.narrow(2, start, new.shape[2]).copy_(new)
     return buffer
 
 

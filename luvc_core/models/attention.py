@@ -81,29 +81,36 @@ def attend_each(
     """
     out = torch.zeros_like(queries)
     if queries.is_cuda and queries.dtype in (torch.float16, torch.bfloat16):
-        own = [_append(keys, values, row, cache) for row, cache in enumerate(caches)]
+        own = [
+            cache.append(*new) for *new, cache in zip(*_as_rows(keys, values), caches, strict=False)
+        ]
         biases = [cache.full_bias for cache in caches]
         out[: len(caches)] = _attend_packed(queries[: len(caches)], own, biases, scale)
         return out.flatten(1)
     groups = queries.view(len(queries), keys.shape[1], -1, queries.shape[2])
-    for row, cache in enumerate(caches):
-        own_keys, own_values = _append(keys, values, row, cache)
+    # One query to a key head is what the CPU's kernel does slowly in bfloat16: 2 to 4 times slower
+    # than in float32, conversion of all keys and values included.
+    alone = groups.shape[2] == 1 and queries.dtype == torch.bfloat16
+    dtype = torch.float32 if alone else queries.dtype
+    rows = zip(torch.split(groups.to(dtype), 1), *_as_rows(keys, values), caches, strict=False)
+    for row, (own, new_keys, new_values, cache) in enumerate(rows):
+        own_keys, own_values = cache.append(new_keys, new_values)
         # The query heads that share a key head are so many queries of it: nothing is repeated.
         bias = cache.full_bias
         attended = F.scaled_dot_product_attention(
-            groups[row : row + 1],
-            own_keys,
-            own_values,
-            attn_mask=None if bias is None else bias.to(queries.dtype)[None, None, None],
+            own,
+            own_keys.to(dtype),
+            own_values.to(dtype),
+            attn_mask=None if bias is None else bias.to(dtype)[None, None, None],
             scale=scale,
         )
         out[row] = attended.view(out.shape[1:])
     return out.flatten(1)
 
 
-def _append(keys: Tensor, values: Tensor, row: int, cache: LayerCache) -> tuple[Tensor, Tensor]:
-    """All keys and values of one request, [1, heads, length, head size]."""
-    return cache.append(keys[row][None, :, None], values[row][None, :, None])
+def _as_rows(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
+    """Of each, what a cache takes of one request, [1, heads, 1, head size]."""
+    return [torch.split(tensor.unsqueeze(2), 1) for tensor in tensors]
 
 
 def _attend_packed(

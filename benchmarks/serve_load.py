@@ -12,8 +12,8 @@ from luvc.v1 import usage_pb2
 from benchmarks.tasks.files import file_questions
 
 KINDS = ("presence", "document", "text", "colour", "chart")
-# Five pictures of 256 tokens of 192 numbers of 4 bytes: just below what travels inline.
-MEGABYTE_PICTURES = 5
+# Of 256 tokens of 192 numbers of 2 bytes.
+MEGABYTE_PICTURES = 10
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,7 @@ class Way:
 
 
 class Carrier:
-    """Chooses the way of each picture or clip, by what a request may carry and by what the decoder
-    can fetch."""
+    """Chooses the way of each picture or clip, by its size and by what the decoder can fetch."""
 
     # Where decoders reach this encoder; nothing is promised to them before it is known.
     endpoint: str = ""
@@ -76,25 +75,18 @@ class Carrier:
     async def load(
         self, entries: Sequence[Entry], way: Way, deadline: Deadline, held: ExitStack
     ) -> Load:
-        """The shortest way for each: the smallest go inside the request while there is room. What
-        the decoder is promised is kept until `held` closes."""
-        tokens = await all_of(self._thinned(entry, way, deadline) for entry in entries)
-        sizes = [_byte_count(own, way.in_int8) for own in tokens]
-        fitting, room = set[int](), self._inline_bytes
-        for i in sorted(range(len(sizes)), key=sizes.__getitem__):
-            room -= sizes[i]
-            if room >= 0:
-                fitting.add(i)
+        """The shortest way for each. What the decoder is promised is kept until `held` closes."""
 
-        async def send(i: int) -> tuple[tokens_pb2.VisionTokens, int]:
-            message, size = None, sizes[i]
-            if i not in fitting:
-                message = await self._reference(entries[i], tokens[i], way, deadline, held)
+        async def send(entry: Entry) -> tuple[tokens_pb2.VisionTokens, int]:
+            tokens, message = await self._thinned(entry, way, deadline), None
+            size = _byte_count(tokens, way.in_int8)
+            if size > self._inline_bytes:
+                message = await self._reference(entry, tokens, way, deadline, held)
                 if message and message.reference.source == tokens_pb2.TOKEN_SOURCE_STORE:
-                    size = _byte_count(entries[i].tokens, way.in_int8)
-            return message or await self._inline(tokens[i], way, deadline), size
+                    size = _byte_count(entry.tokens, way.in_int8)
+            return message or await self._inline(tokens, way, deadline), size
 
-        sent = await all_of(send(i) for i in range(len(entries)))
+        sent = await all_of(send(entry) for entry in entries)
         return Load([message for message, _ in sent], sum(size for _, size in sent))
 
     def pieces(self, handle: str) -> Iterator[encoder_pb2.FetchTokensResponse]:

@@ -40,7 +40,9 @@ class EncoderConfig:
     store_bytes: int = flag(512 * MIB, "most bytes that the store in memory holds")
     store_item_bytes: int = flag(128 * MIB, "most bytes of one picture or clip in a store")
     store_ttl: float = flag(3600.0, "time that Redis keeps tokens that nobody asks for")
-    inline_bytes: int = flag(64 * KIB, "most bytes of tokens inside a request; others are fetched")
+    inline_bytes: int = flag(
+        128 * KIB, "most bytes of a picture's tokens inside a request; larger ones are fetched"
+    )
     promise_bytes: int = flag(512 * MIB, "most bytes kept for decoders that fetch")
     advertise: str = flag("", "HOST:PORT that decoders fetch from; by default host and port")
     store_timeout: float = flag(0.5, "longest time for one call of Redis")

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-import os
+import json
 import sys
 import tempfile
 from dataclasses import asdict
@@ -23,15 +23,17 @@ PARTS = ("threshold", "repeats", "clips")
 def main() -> int:
     """Measure, print and write; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="others stay as they were measured"
+    )
     parser.add_argument("--turns", type=int, default=15, help="of a size; default: %(default)s")
     parser.add_argument("--requests", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--clips", type=int, default=200, help="a kind; default: %(default)s")
     parser.add_argument("--out", default="store", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
-    content: dict[str, Any] = {
-        "machine": report.machine() | {"load": round(os.getloadavg()[0], 1)}, "model": MODEL,
-    }  # fmt: skip
+    path = report.RESULTS / f"{o.out}.json"
+    content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    content |= {"machine": report.machine(), "model": MODEL}
     if set(o.parts) & {"threshold", "repeats"}:
         with tempfile.TemporaryDirectory(prefix="luvc-store-") as folder:
             content |= _with_services(o, Path(folder))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,18 @@ def test_a_case_run_again_takes_its_own_place_in_the_results(
     async def again(cases: object, size: object) -> list[Row]:
         return [row("hostile requests", [], {"grown_mib": 1.0})]
 
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- chaos:begin -->\n<!-- chaos:end -->\n")
     monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "README", readme)
     monkeypatch.setattr(command, "run", again)
     monkeypatch.setattr("sys.argv", ["chaos", "--only", "hostile"])
-    report.write("chaos", {"rows": [{"case": "crowd"}, {"case": "hostile requests"}]})
+    before = row("crowd", [Outcome("typed_error", "NOT_FOUND", 0.1)])
+    report.write("chaos", {"rows": [asdict(before), asdict(row("hostile requests", []))]})
     assert command.main() == 0
     kept = json.loads((tmp_path / "chaos.json").read_text())["rows"]
-    assert [(r["case"], r.get("facts")) for r in kept] == [
-        ("crowd", None), ("hostile requests", {"grown_mib": 1.0}),
+    assert [(r["case"], r["facts"]) for r in kept] == [
+        ("crowd", {}), ("hostile requests", {"grown_mib": 1.0}),
     ]  # fmt: skip
+    assert "2 cases, 1 requests: 0 answered, 1 ended with a typed error" in readme.read_text()
+    assert "| hostile requests | 0 | 0 | 0 |  | grown_mib 1 |" in readme.read_text()

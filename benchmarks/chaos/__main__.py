@@ -4,12 +4,18 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 from benchmarks import report
 from benchmarks.chaos.outcomes import table
+from benchmarks.chaos.readme import section
 from benchmarks.chaos.runs import CASES, QUICK_CASES, run
 from benchmarks.chaos.stage import QUICK, Size
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def main() -> int:
@@ -30,12 +36,14 @@ def main() -> int:
     rows = asyncio.run(run([cases[name] for name in o.only or cases if name in cases], size))
     print(table(rows))
     machine = report.machine() | {"load": round(os.getloadavg()[0], 1)}
-    content = [asdict(row) for row in rows]
+    content: list[Mapping[str, Any]] = [asdict(row) for row in rows]
     name = "chaos_quick" if o.quick else "chaos"
     if o.only:
-        report.update(name, "case", content, machine)
+        content = list(report.update(name, "case", content, machine))
     else:
         report.write(name, {"machine": machine, "rows": content})
+    if not o.quick:
+        report.between_marks(README, "chaos", section(content))
     return 1 if any(row.faults for row in rows) else 0
 
 

@@ -9,6 +9,7 @@ from benchmarks.store.threshold import WAYS, Point
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe and Ito's colours, which colour-blind people tell apart.
 _STYLES = {"inline": ("#0072B2", "o"), "encoder": ("#D55E00", "s"), "redis": ("#009E73", "^")}
@@ -25,7 +26,13 @@ def draw(points: Sequence[Point], threshold: int, path: Path) -> None:
         axes.axvline(threshold / 1024, linestyle=":", color="black", label="threshold")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xlabel("visual tokens of a request (KiB)")
+    sizes = sorted({p.byte_count // 1024 for p in points})
+    axes.set_xticks(sizes, [f"{k} KiB" if k < 1024 else f"{k // 1024} MiB" for k in sizes])
+    axes.tick_params(axis="x", rotation=45)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("visual tokens of a picture")
     axes.set_ylabel("until the replica holds them (ms, median)")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120, bbox_inches="tight")

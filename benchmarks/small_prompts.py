@@ -61,7 +61,7 @@ def measure(language: LanguageHalf, side: int, turns: int) -> dict[str, object]:
 def main() -> int:
     """Measure, print and write; returns the exit status."""
     torch.set_num_threads(1)
-    language = load_language(MODEL, "cpu", "float32")
+    language = load_language(MODEL, "cpu")
     rows = [measure(language, side, turns=21) for side in SIDES]
     print(report.table(list(rows[0]), [list(row.values()) for row in rows]))
     report.write("small_prompts", {"machine": report.machine(), "model": MODEL, "rows": rows})

@@ -10,7 +10,7 @@ from luvc_core.models.base import LanguageHalf, Prompt
 # time: for each picture that shrinks before a layer, and for each number that is scored then. The
 # similarities of those that leave to those that stay are such a product themselves.
 # Fitted to `python -m benchmarks.small_prompts` on a CPU, where it says right at every size.
-_PER_PRUNING = 40e6
+_PER_PRUNING = 100e6
 _PER_NUMBER = 180.0
 
 

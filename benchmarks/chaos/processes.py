@@ -34,7 +34,7 @@ class Half:
         log = self._folder / f"{self._name}-{self.endpoint.rpartition(':')[2]}"
         running = services.service(
             self._name, self.endpoint, Path(f"{log}-{len(self._services)}.log"), *self._flags,
-            environ={"RAY_DEDUP_LOGS": "0", "RAY_metrics_report_interval_ms": "1000"},
+            environ={"RAY_DEDUP_LOGS": "0", "RAY_metrics_report_interval_ms": "250"},
         )  # fmt: skip
         self._services.append(self._held.enter_context(running))
         return self

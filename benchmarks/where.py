@@ -84,7 +84,7 @@ def prefill_layers(
     """One prefill, and the work done, whose caches go on."""
     prompt = language.tokenize((Message("user", (shown, "?")),))
     work = Prefill(language, prompt, spu)
-    layers = []
+    layers: list[Layer] = []
     while not work.ended:
         index, tokens = len(layers), work.next_rows
         start = time.perf_counter()

@@ -10,7 +10,7 @@ from contextlib import suppress
 from luvc import LuvcError
 
 from benchmarks.chaos.load import Asker, Question
-from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
+from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
 from benchmarks.chaos.stage import Stage
 
 _FRONT = ("luvc_num_requests_running", "luvc_num_requests_waiting", "luvc_promised_bytes",
@@ -62,7 +62,7 @@ async def _leave(asker: Asker, question: Question, after: float) -> Outcome:
         async with asyncio.timeout(after + asker.patience):
             await stream.answer()
     except LuvcError as error:
-        ending = "typed_error" if error.code in TYPED else "lost"
+        ending: Ending = "typed_error" if error.code in TYPED else "lost"
         return Outcome(ending, error.code, time.monotonic() - start)
     except TimeoutError:
         return Outcome("hung", "none", time.monotonic() - start)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 from benchmarks.chaos.processes import Store
 from luvc_core.store.blob import BadValue, from_blob, to_blob
@@ -58,5 +59,5 @@ def _change(store: Store, change: Callable[[str, bytes], bytes]) -> None:
     for key in store.values:
         # One that is harmed already, or has just been dropped, is left alone.
         with suppress(BadValue):
-            if value := store.client.get(key):
+            if value := cast("bytes | None", store.client.get(key)):
                 store.client.set(key, change(key.removeprefix(PREFIX).decode(), value))

@@ -3,7 +3,7 @@ changed."""
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -111,7 +111,10 @@ def decoder_requests(
     whole.spu.ramp.start = 0.1
     whole.spu.ramp.end = 0.8
     plain = harmed(st.integers(0, 0).map([whole].__getitem__))
-    return plain | plain.map(with_right_checksum)  # type: ignore[return-value]
+    return cast(
+        "st.SearchStrategy[decoder_pb2.DecoderServiceGenerateRequest]",
+        plain | plain.map(with_right_checksum),
+    )
 
 
 def with_right_checksum(request: Message) -> Message:

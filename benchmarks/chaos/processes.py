@@ -7,6 +7,7 @@ import urllib.request
 from collections import defaultdict
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import cast
 
 import redis
 from luvc.ports import free_port
@@ -97,7 +98,8 @@ class Store:
     @property
     def values(self) -> list[bytes]:
         """Keys of what is kept, leases apart."""
-        return [key for key in self.client.keys("luvc:1:*") if b":lease:" not in key]
+        found = cast("list[bytes]", self.client.keys("luvc:1:*"))
+        return [key for key in found if b":lease:" not in key]
 
     @property
     def lease_count(self) -> int:

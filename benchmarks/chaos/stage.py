@@ -91,7 +91,7 @@ async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
             "--api-keys", str(keys), "--store", store.url, "--inline-bytes", "0", *flags,
         )  # fmt: skip
 
-    fronts = [encoder(*SMALL_QUEUES), encoder(*LARGE_QUEUES), encoder(*LARGE_QUEUES)]
+    small, one, two = fronts = [encoder(*q) for q in (SMALL_QUEUES, LARGE_QUEUES, LARGE_QUEUES)]
     halves = [decoder, *fronts]
     try:
         # Ray gives its own processes 30 s to come up: nothing else starts meanwhile.
@@ -100,7 +100,7 @@ async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
             front.start()
         for front in fronts:
             front.wait_ready(size.start_seconds)
-        stage = Stage(size, str(checkpoint), store, decoder, *fronts)
+        stage = Stage(size, str(checkpoint), store, decoder, small, one, two)
         async with stage.asking(stage.one, retries=8) as asker:
             stage.questions = await asker.learn(_questions())
         yield stage

@@ -10,7 +10,7 @@ from luvc.requests import Options
 from luvc.v1 import chat_pb2, encoder_pb2_grpc
 
 from benchmarks.chaos.load import Asker
-from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
+from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
 from benchmarks.chaos.stage import KEYS, Stage
 from tests.fixtures import encoded, noise_picture
 
@@ -66,5 +66,5 @@ async def _by_digest(stage: Stage, picture: bytes) -> Outcome:
             code = "OK"
         except grpc.aio.AioRpcError as error:
             code = error.code().name
-    typed = "typed_error" if code in TYPED else "lost"
+    typed: Ending = "typed_error" if code in TYPED else "lost"
     return Outcome("wrong" if code == "OK" else typed, code, time.monotonic() - start)

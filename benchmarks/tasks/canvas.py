@@ -81,6 +81,11 @@ class Canvas:
     def line(self, box: Box, fill: Color, width: int = 1) -> None:
         self.draw(lambda im: ImageDraw.Draw(im).line(box, fill, width))
 
+    def _print(
+        self, at: tuple[float, float], text: str, font: ImageFont.FreeTypeFont, fill: Color
+    ) -> None:
+        self.draw(lambda im: ImageDraw.Draw(im).text(at, text, fill, font))
+
     def column(self, x: float) -> float:
         """The patch column nearest to x, give or take `JITTER` px."""
         return round(x / ADVANCE) * ADVANCE + self.rng.uniform(-JITTER, JITTER)
@@ -97,7 +102,7 @@ class Canvas:
         _, top, _, bottom = font.getbbox("H")
         end = x + font.getlength(text)
         y = middle - (top + bottom) / 2
-        self.draw(lambda im: ImageDraw.Draw(im).text((x, y), text, fill, font))
+        self._print((x, y), text, font, fill)
         self.label_box((x, middle - 9, end, middle + 9), *atoms)
         return end
 
@@ -111,7 +116,7 @@ class Canvas:
         for place, char in enumerate(text):
             center = x + (place + 0.5) * ADVANCE
             at = (center - font.getlength(char) / 2, y)
-            self.draw(lambda im, at=at, c=char: ImageDraw.Draw(im).text(at, c, fill, font))
+            self._print(at, char, font, fill)
             self.label(center, middle, f"{place % 2}:{char}", f"#{place}", *atoms)
 
     def paint(self, background: Paint, seed: int) -> Image.Image:

@@ -48,7 +48,8 @@ def place(canvas: Canvas) -> list[Thing]:
     most = max(2, min(5, round(5 * width * height / 448**2)))
     colors = rng.sample(list(COLORS), rng.randint(2, 5))
     shapes = rng.sample(SHAPES, rng.randint(2, 5))
-    wanted, things = rng.randint(2 if most > 2 else 1, most), []
+    wanted = rng.randint(2 if most > 2 else 1, most)
+    things: list[Thing] = []
     largest = min(MAX_SIDE, 0.4 * min(width, height))
     for _ in range(wanted * 12):
         side = rng.uniform(MIN_SIDE, largest)
@@ -175,7 +176,7 @@ def _attribute(rng: random.Random, kind: str, thing: Thing, own: int) -> QA:
     named = thing.shape if kind == "color" else f"{thing.color} object"
     word = rng.choice(("color", "colour")) if kind == "color" else "shape"
     form = rng.choice(("What {} is the {}?", "What is the {} of the {}?"))
-    return QA("colour" if kind == "color" else "shape", form.format(word, named), thing[own])
+    return QA("colour" if kind == "color" else "shape", form.format(word, named), str(thing[own]))
 
 
 def _count(rng: random.Random, things: list[Thing]) -> QA:

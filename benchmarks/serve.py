@@ -66,7 +66,8 @@ def measure(
         for question in (*asked[: len(KINDS)], large[0]):
             ask(client, question, name, most)  # warm up
         for number in range(rounds):
-            for used, concurrent in loads:
+            # In turn from both ends: who comes last finds a machine that has worked longest.
+            for used, concurrent in loads[:: -1 if number % 2 else 1]:
                 row, answers = load(client, asked, used, concurrent, most)
                 found.rows.append(row)
                 found.answers.append((row, answers))

@@ -33,6 +33,7 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
             for row in rows
         ],
     )
+    says += " Ray's gauges, which tell `decoder_free_s`, are up to two seconds late."
     return f"{says}\n\n<details><summary>Every case</summary>\n\n{table}\n\n</details>"
 
 

@@ -25,7 +25,7 @@ COMPRESSIONS = (
     BUILT_IN.get("balanced"),
     Compression("a fifth travels", spu=SpuSettings(Ramp(0.0, 0.8, first_keep=0.2))),
     # Few enough that eight times fewer bytes need no eight bits.
-    Compression("an eighth travels", spu=SpuSettings(Ramp(0.0, 1.0, first_keep=0.115))),
+    Compression("less than an eighth travels", spu=SpuSettings(Ramp(0.0, 1.0, first_keep=0.115))),
     Compression("half of rows and columns", OimSettings(keep_rows=0.5, keep_columns=0.5), _SPU),
 )
 KINDS = ("movement", "order", "change")

@@ -72,11 +72,11 @@ class Fetcher:
     async def _in_turn(
         self, reference: tokens_pb2.TokenReference, field: str, deadline: Deadline, span: Span
     ) -> VisionTokens:
-        await deadline.wait_for(self._turns.acquire())
+        limit = deadline.within(self._timeout, "fetching visual tokens")
+        await limit.wait_for(self._turns.acquire())
         try:
             with span.part("fetch") as part:
                 part.note(luvc__bytes=reference.byte_count)
-                limit = deadline.within(self._timeout, "fetching visual tokens")
                 return await self._fetch(reference, field, limit, part)
         finally:
             self._turns.release()

@@ -10,6 +10,8 @@ import torch
 from benchmarks import report, tower, tower_runs, wire
 from benchmarks.flat import Recorder, displacement, merge_flat
 from benchmarks.random_towers import Geometry, build
+from benchmarks.scale.phases import Row as Phase
+from benchmarks.scale.phases import followed
 from benchmarks.seams import Merge, merging_by
 from benchmarks.store.repeats import REPEATS, mixed
 from benchmarks.store.threshold import Point, best_threshold
@@ -144,3 +146,16 @@ def test_four_of_five_requests_are_repeats() -> None:
     assert len(asked) == 20
     assert len({q.files for q in asked}) == round(20 * (1 - REPEATS))
     assert asked == mixed(20)
+
+
+def test_only_the_half_that_scales_may_come_and_go() -> None:
+    def rows(*counts: tuple[tuple[int, ...], tuple[int, ...]]) -> list[Phase]:
+        return [
+            Phase("replicas", "", clients, 1, 0, 1.0, encoders, replicas, ())
+            for clients, (encoders, replicas) in zip((1, 12, 1), counts, strict=True)
+        ]
+
+    assert followed(rows(((1,), (1,)), ((1,), (1, 2)), ((1,), (2, 1))))
+    assert not followed(rows(((1,), (1,)), ((1,), (1,)), ((1,), (1,))))
+    assert not followed(rows(((1,), (1,)), ((1, 2), (1, 2)), ((1,), (2, 1))))
+    assert not followed(rows(((1,), (1,)), ((1,), (1, 2)), ((1,), (2,))))

@@ -18,7 +18,7 @@ _FRONT = ("luvc_num_requests_running", "luvc_num_requests_waiting", "luvc_promis
 _BACK = ("ray_luvc_num_requests_running", "ray_luvc_num_requests_waiting",
          "ray_luvc_kv_cache_usage_ratio")  # fmt: skip
 MOST_SECONDS = 1.0
-# Replicas set gauges twice a second, and Ray hands them on once a second at best.
+# Replicas set gauges twice a second, and Ray's exporter is up to a second and a half behind.
 _BEHIND_SECONDS = 2.0
 
 

@@ -40,6 +40,9 @@ SHARES = {
     "media": 8, "encoder_request": 3, "decoder_request": 3, "encoder_bytes": 1, "decoder_bytes": 1,
     "settings": 1, "profiles": 1, "headers": 1, "blob": 1,
 }  # fmt: skip
+# Python's own, wherever it stands, and the word at the start of a line, as an input would forge it.
+# Elsewhere the word alone is an input that an error quotes.
+_TRACEBACK = ("Traceback (most recent call last)", "\nTraceback")
 _RAW = "/luvc.v1.EncoderService/Generate"
 
 
@@ -157,8 +160,7 @@ async def _wire_row(stage: Stage, count: int) -> Row:
     async with stage.asking(stage.one) as asker:
         outcomes += await asker.all_of(stage.questions, concurrent=1)
     demands = {
-        # At the start of a line: inputs hold the word, and errors quote them.
-        "a traceback in a log": "\nTraceback" not in stage.one.log,
+        "a traceback in a log": not any(mark in stage.one.log for mark in _TRACEBACK),
         f"memory grew by {growth:.0f} MiB": growth < MOST_GROWTH_MIB,
     }
     return row("hostile requests", outcomes, {"grown_mib": round(growth, 1)}, demands)

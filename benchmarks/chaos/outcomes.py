@@ -73,13 +73,14 @@ def table(rows: Sequence[Row]) -> str:
     """A line for each case, what was measured in it, and what went wrong."""
     header = ("case", "requests", "answered", "typed errors", "lost", "wrong", "hung", "codes")
     lines = [
-        (r.case, r.requests, r.answered, r.typed_errors, r.lost, r.wrong, r.hung, _listed(r.codes))
+        (r.case, r.requests, r.answered, r.typed_errors, r.lost, r.wrong, r.hung, listed(r.codes))
         for r in rows
     ]
-    notes = [f"{r.case}: {_listed(r.facts)}" for r in rows if r.facts]
+    notes = [f"{r.case}: {listed(r.facts)}" for r in rows if r.facts]
     notes += [f"FAULT in {r.case}: {fault}" for r in rows for fault in r.faults]
     return "\n".join([report.table(header, lines), "", *notes])
 
 
-def _listed(numbers: Mapping[str, float]) -> str:
+def listed(numbers: Mapping[str, float]) -> str:
+    """Names and numbers, with commas."""
     return ", ".join(f"{name} {number:g}" for name, number in numbers.items())

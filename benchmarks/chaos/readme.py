@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks import report
+from benchmarks.chaos.outcomes import listed
 
 ENDINGS = ("answered", "typed_errors", "lost", "wrong", "hung")
 
@@ -27,15 +28,11 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
                 str(row["requests"]),
                 str(row["answered"]),
                 str(row["typed_errors"]),
-                _listed({k: v for k, v in row["codes"].items() if k != "OK"}),
-                _listed(row["facts"]),
+                listed({k: v for k, v in row["codes"].items() if k != "OK"}),
+                listed(row["facts"]),
             )
             for row in rows
         ],
     )
     says += " Ray's gauges, which tell `decoder_free_s`, are up to two seconds late."
     return f"{says}\n\n<details><summary>Every case</summary>\n\n{table}\n\n</details>"
-
-
-def _listed(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in values.items())

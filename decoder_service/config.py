@@ -44,6 +44,9 @@ class DecoderConfig:
     kv_bytes: int = flag(4096 * MIB, "most keys and values that a replica's answers hold at once")
     prefill_rows: int = flag(8192, "tokens times layers of prompts between two steps of answers")
     max_waiting: int = flag(64, "most requests waiting in a replica; more are refused")
+    text_interval: float = flag(
+        0.02, "least time between two texts of an answer; what comes sooner travels with the next"
+    )
     store: str = flag("none", "where encoders keep visual tokens: redis://HOST:PORT or none")
     fetch_hosts: str = flag(
         "127.0.0.1,localhost", "hosts of encoders to fetch tokens from, with commas; * for any part"
@@ -77,6 +80,7 @@ class DecoderConfig:
                      "fetch_timeout"):  # fmt: skip
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")
+        check(0 <= self.text_interval <= 1, "text_interval", self.text_interval, "0 to 1")
         queued, usage = self.target_queued_tokens, self.target_kv_usage
         check(queued >= 1, "target_queued_tokens", queued, ">= 1")
         check(0 < usage <= 1, "target_kv_usage", usage, "(0, 1]")

@@ -54,7 +54,9 @@ class Decoder(Health):
         self._backlog = autoscaling.Backlog()
         self._engine = _load(config)
         cores = config.torch_threads or max(1, core_count() // config.most_replicas)
-        self._streams = Streams(Limits(config.kv_bytes, config.prefill_rows), cores)
+        self._streams = Streams(
+            Limits(config.kv_bytes, config.prefill_rows), cores, config.text_interval
+        )
         self._fetcher = Fetcher(config, self._engine.language.identity, self._edge_threads)
         self._metrics = Metrics()
         sample_for_ever(self._metrics, self._load)

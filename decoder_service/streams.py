@@ -1,7 +1,9 @@
 """Answers of the engine's thread, as streams of an event loop."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 
 from decoder_service.metrics import Load
 from luvc_core.engine.engine import Event, Session
@@ -12,12 +14,15 @@ from luvc_core.engine.worker import Worker
 class Streams:
     """One engine for all requests of a replica. Made and used on one event loop.
 
-    cores: of the CPU, which the model may use.
+    cores: of the CPU, which the model may use. text_interval: least time between two texts of an
+    answer, in seconds. Each costs the proxies and the encoder as much as a long one, and nobody
+    reads so fast.
     """
 
-    def __init__(self, limits: Limits, cores: int) -> None:
+    def __init__(self, limits: Limits, cores: int, text_interval: float) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mailboxes: dict[Session, _Mailbox] = {}
+        self._text_interval = text_interval
         self._worker = Worker(limits, cores, self._report)
 
     @property
@@ -35,15 +40,19 @@ class Streams:
     async def stream(self, session: Session) -> AsyncGenerator[Event]:
         """What the session's steps bring, until its result.
 
-        A slow reader finds several pieces as one. Leaving early ends the session within a step.
+        The first piece comes at once, and so does the end. A slow reader finds several pieces as
+        one. Leaving early ends the session within a step.
         Raises what ended it.
         """
         self._loop = asyncio.get_running_loop()
         mailbox = self._mailboxes[session] = _Mailbox()
         self._worker.submit(session)
+        not_before = 0.0
         try:
             while True:
-                event = await mailbox.take()
+                event = await mailbox.take(not_before)
+                if event.text:
+                    not_before = time.monotonic() + self._text_interval
                 yield event
                 if event.result:
                     return
@@ -67,6 +76,7 @@ class _Mailbox:
 
     def __init__(self) -> None:
         self._filled = asyncio.Event()
+        self._ended = asyncio.Event()
         self._event: Event | None = None
         self._error: Exception | None = None
 
@@ -76,10 +86,16 @@ class _Mailbox:
             before = self._event.text if self._event else ""
             self._event = Event(before + outcome.event.text, outcome.event.result)
         self._filled.set()
+        if self._error or (self._event and self._event.result):
+            self._ended.set()
 
-    async def take(self) -> Event:
-        """All there is, as soon as there is something."""
+    async def take(self, not_before: float) -> Event:
+        """All there is, as soon as there is something; in the middle of an answer not before a moment
+        of the monotonic clock."""
         await self._filled.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(not_before - time.monotonic()):
+                await self._ended.wait()
         self._filled.clear()
         if self._error:
             raise self._error

@@ -105,6 +105,11 @@ class Store:
     def lease_count(self) -> int:
         return len(self.client.keys("luvc:1:lease:*"))
 
+    @property
+    def expired_count(self) -> int:
+        """Keys that nobody dropped in time. Values live long: these are leases."""
+        return int(self.client.info("stats")["expired_keys"])
+
     def kill(self) -> None:
         self._server.terminate()
 

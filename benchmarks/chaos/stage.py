@@ -1,6 +1,7 @@
 """What the cases act on: a decoder of two replicas, three encoders, one Redis, some questions."""
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -20,12 +21,13 @@ KEYS = {"one": "key-of-one", "two": "key-of-two"}
 SMALL_QUEUES = ("--max-active", "8", "--max-waiting", "16")
 LARGE_QUEUES = ("--tenant-active", "128", "--tenant-waiting", "128")
 _SIDES = ((160, 120), (120, 160), (224, 224), (112, 336), (280, 140), (84, 84))
-_READY = re.compile(r"pid=(\d+).*the replica is ready")
+_RECORD = re.compile(r"pid=(\d+)\b.*?(\{.*\})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything. seconds: of a fault. patience: seconds for one answer."""
+    """How much of everything. seconds: of a fault. patience: seconds for one answer. free_seconds:
+    until nothing is left of callers that have gone."""
 
     crowd: int = 200
     load: int = 32
@@ -35,10 +37,24 @@ class Size:
     equal: int = 64
     hostile: int = 5000
     patience: float = 60.0
+    free_seconds: float = 1.0
     start_seconds: float = 600.0
 
 
-QUICK = Size(crowd=60, load=8, kills=1, seconds=0.5, cancels=20, equal=16, hostile=200)
+# A part of the tests, which run on machines of any speed: what comes free, not how soon.
+QUICK = Size(
+    crowd=60, load=8, kills=1, seconds=0.5, cancels=20, equal=16, hostile=200, free_seconds=30
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of a replica's log. time: when it was written, in seconds since 1970; Ray brings it to
+    the decoder's log later."""
+
+    pid: int
+    time: float
+    message: str
 
 
 @dataclass
@@ -58,8 +74,14 @@ class Stage:
     @property
     def replicas(self) -> list[int]:
         """Process ids of the decoder's replicas that are ready."""
-        pids = {int(pid) for pid in _READY.findall(self.decoder.log)} - self.killed
-        return sorted(pid for pid in pids if _is_alive(pid))
+        ready = {r.pid for r in self.records if r.message.startswith("the replica is ready")}
+        return sorted(pid for pid in ready - self.killed if _is_alive(pid))
+
+    @property
+    def records(self) -> list[Record]:
+        """What the replicas have logged, those of each in order."""
+        found = ((int(pid), json.loads(line)) for pid, line in _RECORD.findall(self.decoder.log))
+        return [Record(pid, line["time"], line["message"]) for pid, line in found]
 
     @asynccontextmanager
     async def asking(
@@ -83,6 +105,7 @@ async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
         "decoder", free_port(), folder, *model, "--http-port", str(free_port()),
         "--replicas", "2", "--replica-cpus", "0.5", "--ray-cpus", "2", "--grace", "5",
         "--store", store.url, "--max-active", "16", "--max-waiting", "32",
+        "--log-format", "json", "--log-level", "debug",
     )  # fmt: skip
 
     def encoder(*flags: str) -> Half:

@@ -79,6 +79,8 @@ class Worker:
         try:
             while True:
                 while self._scheduler.idle or not self._calls.empty():
+                    if self._calls.empty():
+                        log.debug("idle: no request holds keys and values")
                     call = self._calls.get()
                     if call is None:
                         return

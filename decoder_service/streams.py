@@ -90,8 +90,8 @@ class _Mailbox:
             self._ended.set()
 
     async def take(self, not_before: float) -> Event:
-        """All there is, as soon as there is something; in the middle of an answer not before a moment
-        of the monotonic clock."""
+        """All there is, as soon as there is something. not_before: a moment of the monotonic clock,
+        which only the end of an answer does not wait for."""
         await self._filled.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(not_before - time.monotonic()):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
 from luvc import Client, LuvcError
 from luvc.v1 import usage_pb2
@@ -38,12 +39,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Row:
-    """So many clients at once, in one round. Times in milliseconds."""
+    """So many clients at once, in one round. tokens: of an answer, the mean. Times in
+    milliseconds."""
 
     profile: str
     concurrent: int
     requests: int
     failures: int
+    tokens: float
     requests_per_s: float
     ttft_p50: float
     ttft_p95: float
@@ -102,8 +105,10 @@ def load(
     good = [a for a in answers if a.text is not None]
     firsts = [a.first for a in good]
     gaps = [gap for a in good for gap in a.gaps]
+    tokens = fmean([a.usage.completion_token_count for a in good if a.usage] or [0])
     row = Row(
-        profile, concurrent, len(answers), len(answers) - len(good), round(len(good) / seconds, 3),
+        profile, concurrent, len(answers), len(answers) - len(good), round(tokens, 1),
+        round(len(good) / seconds, 3),
         _ms(firsts, 0.5), _ms(firsts, 0.95), _ms(gaps, 0.5), _ms(gaps, 0.95),
     )  # fmt: skip
     return row, answers

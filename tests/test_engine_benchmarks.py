@@ -38,18 +38,25 @@ def test_the_ratios_of_the_services_are_those_of_the_rows() -> None:
     def answer(text: str | None, seconds: float = 1.0) -> Asked:
         return Asked(text, 0.1, (), seconds)
 
-    rows = [
-        Row(name, clients, 2, 0, rate, *[0.0] * 4)
-        for name, clients, rate in (("lossless", 1, 2.0), ("lossless", 32, 7.0), ("off", 32, 9.0),
-                                    ("lossless", 1, 1.0), ("lossless", 32, 4.0), ("off", 32, 2.0))
-    ]  # fmt: skip
-    answers = [(row, [answer("a"), answer("b")]) for row in rows]
-    answers[2] = (rows[2], [answer("without compression"), answer("b")])
-    found = serve.ratios(rows, answers, ["a", "b"], 2.5, 12.0)
-    assert found == {"throughput_32_vs_1": 3.75, "in_flight_ratio": 2.5,
-                     "service_overhead_ms": 12.0, "identical_tokens": True}  # fmt: skip
-    answers[4][1][1] = answer(None)
-    assert serve.ratios(rows, answers, ["a", "b"], 2.5, 12.0)["identical_tokens"] is False
+    def measured(*rates: float) -> serve.Found:
+        loads = (("lossless", 1), ("lossless", 32), ("off", 32)) * 2
+        rows = [
+            Row(name, clients, 2, 0, 32, rate, *[0.0] * 4)
+            for (name, clients), rate in zip(loads, rates, strict=True)
+        ]
+        answers = [(row, [answer("a"), answer("b")]) for row in rows]
+        answers[2] = (rows[2], [answer("without compression"), answer("b")])
+        return serve.Found(rows, answers, served=[answer("c", 1.5)], alone=[answer("c", 1.488)])
+
+    long, words = measured(2, 7, 9, 1, 4, 2), measured(2, 4, 4, 2, 4, 2)
+    texts = (["a", "b"], ["a", "b"])
+    assert serve.ratios(long, words, texts, 2.5) == {
+        "throughput_32_vs_1": 3.75, "throughput_32_vs_1_words": 2.0,
+        "vs_off_32": 1.389, "vs_off_32_words": 1.5, "in_flight_ratio": 2.5,
+        "service_overhead_ms": 12.0, "identical_tokens": True,
+    }  # fmt: skip
+    words.answers[4][1][1] = answer(None)
+    assert serve.ratios(long, words, texts, 2.5)["identical_tokens"] is False
 
 
 def test_what_services_add_is_told_stage_by_stage() -> None:

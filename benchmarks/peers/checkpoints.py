@@ -1,5 +1,5 @@
-"""Checkpoints that every system can load, in the hub's layout and in float32, which never end an
-answer: so all systems give as many tokens."""
+"""Checkpoints that every system can load, in the hub's layout, which never end an answer: so all
+systems give as many tokens."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 import luvc_core.checkpoints
@@ -38,12 +38,7 @@ HALF_BILLION: dict[str, dict[str, Any]] = {
 def embedded(folder: Path) -> Path:
     """The embedded checkpoint."""
     _copy(folder)
-    weights = load_file(EMBEDDED / "model.safetensors")
-    save_file(
-        {name: value.float() for name, value in weights.items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    shutil.copy(EMBEDDED / "model.safetensors", folder)
     _write_config(folder, json.loads((EMBEDDED / "config.json").read_text()))
     return folder
 
@@ -60,7 +55,7 @@ def half_billion(folder: Path, shape: Mapping[str, Mapping[str, Any]] = HALF_BIL
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     renamed = {_hub_name(name): value for name, value in state.items() if name != "lm_head.weight"}
     save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_config(folder, settings)
+    _write_config(folder, settings | {"dtype": "float32"})
     return folder
 
 
@@ -79,7 +74,6 @@ def _copy(folder: Path) -> None:
 
 def _write_config(folder: Path, config: dict[str, Any]) -> None:
     never = config["video_token_id"]
-    config["dtype"] = "float32"
     config["text_config"]["eos_token_id"] = never
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [never]}))

@@ -34,5 +34,5 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
             for row in rows
         ],
     )
-    says += " Ray's gauges, which tell `decoder_free_s`, are up to two seconds late."
+    says += " `decoder_free_s` is what the replicas' own records tell."
     return f"{says}\n\n<details><summary>Every case</summary>\n\n{table}\n\n</details>"

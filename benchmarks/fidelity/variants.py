@@ -129,7 +129,8 @@ ABLATIONS: Mapping[str, Ablation] = {
         "a cascade or one shot, and the cascade's shape",
         (
             *(of(shape, ramped, start=0.1, end=0.8, shape=shape) for shape in ("linear", "cosine")),
-            of("steps of 3", ramped, start=0.1, end=0.8, every=3),
+            of("a step each 3 layers", ramped, start=0.1, end=0.8, every=3),
+            of("4 steps", ramped, start=0.1, end=0.8, steps=4),
             of("one shot at 0.1", shot, start=0.1),
             of("one shot at 0.2", shot, start=0.2),
             METHODS["vtw"],

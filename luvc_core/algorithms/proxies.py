@@ -22,11 +22,11 @@ def proxied(hidden: Tensor, kept: Tensor, counts: Tensor) -> Tensor:
     hidden: [tokens, dim]. kept: int64, ascending, at least one. counts: float32 [tokens], how many
     tokens each stands for before. Those of tokens that are not kept stay as they were.
     """
-    unit = F.normalize(hidden, dim=1)
-    targets = unit[kept].T
+    # Of one token's cosines the greatest is wanted: its own length makes no difference.
+    targets = F.normalize(hidden[kept], dim=1).T
     counts = counts.clone()
     for rows in torch.split(_others(kept, len(hidden)), _ROWS):
-        nearest = (unit[rows] @ targets).argmax(dim=1)
+        nearest = (hidden[rows] @ targets).argmax(dim=1)
         counts.index_add_(0, kept[nearest], counts[rows])
     return counts
 

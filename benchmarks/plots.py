@@ -26,9 +26,11 @@ def bars(name: str, panels: Mapping[str, Mapping[str, float]]) -> None:
         labels = list(values)
         drawn = ax.barh(labels[::-1], [values[label] for label in labels[::-1]], color=_BLUE)
         ax.bar_label(drawn, fmt=_short, padding=3)
-        ax.margins(x=0.25)
+        ax.margins(x=0.3)
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
+        if ax is not axes[0][0] and labels == list(next(iter(panels.values()))):
+            ax.set_yticks([])
     figure.tight_layout()
     report.RESULTS.mkdir(exist_ok=True)
     figure.savefig(report.RESULTS / f"{name}.png", dpi=120)

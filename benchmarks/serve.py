@@ -152,7 +152,7 @@ def show(name: str, rows: Sequence[Row], found: Mapping[str, float | bool]) -> N
 
 
 def _label(row: Row) -> str:
-    return f"{row.tokens:.0f} tokens, {row.concurrent:2} clients, {row.profile}"
+    return f"{row.tokens:g} tokens, {row.concurrent:2} clients, {row.profile}"
 
 
 def main() -> int:

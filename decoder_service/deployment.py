@@ -142,7 +142,8 @@ class Decoder(Health):
             )
             how = "left"
             try:
-                async with aclosing(self._generate(session, arrival, deadline, span)) as responses:
+                pieces = self._generate(session, request.whole_answer, arrival, deadline, span)
+                async with aclosing(pieces) as responses:
                     async for response in responses:
                         waits.began()
                         yield response
@@ -160,24 +161,23 @@ class Decoder(Health):
                 )
 
     async def _generate(
-        self, session: Session, arrival: float, deadline: Deadline, span: Span
+        self, session: Session, whole: bool, arrival: float, deadline: Deadline, span: Span
     ) -> AsyncGenerator[Response]:
-        first_text, last = 0.0, 0.0
-        async with aclosing(self._streams.stream(session)) as events:
+        last = 0.0
+        async with aclosing(self._streams.stream(session, whole)) as events:
             while True:
                 event = await deadline.wait_for(anext(events))
                 if not event.text and not event.result:
                     continue
                 now = time.monotonic()
-                first_text = first_text or now - arrival
                 if last and event.text:
                     self._metrics.gap(now - last)
                 last = now
                 if not event.result:
                     yield Response(text=event.text)
                     continue
-                total = time.monotonic() - arrival
-                queued = session.began_at - arrival
+                queued, total = session.began_at - arrival, now - arrival
+                first_text = (session.first_text_at or now) - arrival
                 usage = codec.usage_to(event.result, queued, first_text, total)
                 self._metrics.answered(usage)
                 tell(span, session, event.result, arrival)

@@ -1,6 +1,7 @@
 """Answers of the engine's thread, as streams of an event loop."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
@@ -37,22 +38,23 @@ class Streams:
         usage = worker.kv_bytes_used / worker.kv_bytes
         return Load(worker.running_count, worker.waiting_count, usage)
 
-    async def stream(self, session: Session) -> AsyncGenerator[Event]:
+    async def stream(self, session: Session, whole: bool = False) -> AsyncGenerator[Event]:
         """What the session's steps bring, until its result.
 
         The first piece comes at once, and so does the end. A slow reader finds several pieces as
-        one. Leaving early ends the session within a step.
-        Raises what ended it.
+        one. whole: all text comes as one piece, with the result. Leaving early ends the session
+        within a step. Raises what ended it.
         """
         self._loop = asyncio.get_running_loop()
         mailbox = self._mailboxes[session] = _Mailbox()
         self._worker.submit(session)
-        not_before = 0.0
+        interval = math.inf if whole else self._text_interval
+        not_before = math.inf if whole else 0.0
         try:
             while True:
                 event = await mailbox.take(not_before)
                 if event.text:
-                    not_before = time.monotonic() + self._text_interval
+                    not_before = time.monotonic() + interval
                 yield event
                 if event.result:
                     return
@@ -93,8 +95,9 @@ class _Mailbox:
         """All there is, as soon as there is something. not_before: a moment of the monotonic clock,
         which only the end of an answer does not wait for."""
         await self._filled.wait()
+        wait = None if math.isinf(not_before) else not_before - time.monotonic()
         with suppress(TimeoutError):
-            async with asyncio.timeout(not_before - time.monotonic()):
+            async with asyncio.timeout(wait):
                 await self._ended.wait()
         self._filled.clear()
         if self._error:

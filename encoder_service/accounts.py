@@ -48,10 +48,13 @@ def usage_of(
     usage.profile = compression.name
     times = usage.times
     # Both clocks measure only spans of their own, so that they need not agree.
-    at_decoder = seconds_of(decoded.times.time_to_first_token)
+    first_text = seconds_of(decoded.times.time_to_first_token)
+    whole = answer.request.whole_answer
+    first_sent = seconds_of(decoded.times.total) if whole else first_text
+    transfer = max(0.0, answer.first - answer.called - first_sent)
     spans = {
-        "transfer": answer.first - answer.called - at_decoder,
-        "time_to_first_token": answer.first - answer.arrival,
+        "transfer": transfer,
+        "time_to_first_token": answer.called - answer.arrival + transfer + first_text,
         "total": time.monotonic() - answer.arrival,
     }
     if encoded.spans:

@@ -161,6 +161,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             sampling=answer.request.sampling,
             timeout=duration_of(deadline.left),
             request_id=answer.request_id,
+            whole_answer=answer.request.whole_answer,
         )
         spu = compression.spu_for(tokens.detail for tokens in encoded.tokens)
         codec.spu_to(call, spu)

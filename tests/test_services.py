@@ -84,6 +84,20 @@ def test_every_stage_is_timed(stack: Stack) -> None:
     assert times["decode"] <= times["total"]
 
 
+def test_a_whole_answer_comes_in_one_piece_and_says_when_it_began(stack: Stack) -> None:
+    request = ask(PICTURES[1], "Tell me everything.", max_tokens=100)
+    pieces = list(stack.front.Generate(request, timeout=TIMEOUT))
+    request.whole_answer = True
+    [whole] = stack.front.Generate(request, timeout=TIMEOUT)
+    assert len(pieces) > 1
+    assert whole.text == "".join(piece.text for piece in pieces)
+    assert whole.finish_reason == pieces[-1].finish_reason
+    times = {f.name: v.ToNanoseconds() for f, v in whole.usage.times.ListFields()}
+    # Its first text was made before the last, and did not travel for as long as it waited.
+    assert times["transfer"] + times["decode"] < times["total"]
+    assert times["time_to_first_token"] < times["total"] - times["decode"] / 2
+
+
 def test_text_alone_is_answered_without_visual_tokens(
     stack: Stack, vision: VisionHalf, language: LanguageHalf
 ) -> None:

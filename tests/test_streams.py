@@ -26,9 +26,9 @@ def _session(language: LanguageHalf, most_tokens: int) -> Session:
 
 
 def test_texts_that_come_soon_after_another_travel_with_the_next(language: LanguageHalf) -> None:
-    async def texts(text_interval: float) -> list[str]:
+    async def texts(text_interval: float, whole: bool = False) -> list[str]:
         streams = Streams(Limits(), 1, text_interval)
-        events = [event async for event in streams.stream(_session(language, 40))]
+        events = [event async for event in streams.stream(_session(language, 40), whole)]
         assert [bool(event.result) for event in events] == [False] * (len(events) - 1) + [True]
         return [event.text for event in events if event.text]
 
@@ -36,6 +36,7 @@ def test_texts_that_come_soon_after_another_travel_with_the_next(language: Langu
     # The first and the last are not held back.
     assert len(patient) == 2 < len(at_once)
     assert "".join(patient) == "".join(at_once)
+    assert asyncio.run(texts(0, whole=True)) == ["".join(at_once)]
 
 
 def test_who_leaves_between_two_texts_leaves_nothing(

@@ -165,6 +165,8 @@ def test_what_is_worth_sending_again() -> None:
     first_pause, second_pause, third = (
         attempts.pause_after(Unavailable("UNAVAILABLE", "")) for _ in range(3)
     )
+    assert not first.whole_answer
+    assert Attempts([], Options(), kept, whole=True).request().whole_answer
     assert first_pause == pytest.approx(0.1, rel=0.5)
     assert second_pause == pytest.approx(0.2, rel=0.5)
     assert third is None

@@ -23,7 +23,8 @@ class Session:
     `prefill_layer` until there is a token, then computes one more with each step of a batch.
 
     check: what ends the answer by raising. kv_byte_count: of keys and values at most. began_at:
-    when its first layer was computed, monotonic seconds, 0 until then.
+    when its first layer was computed, monotonic seconds, 0 until then. first_text_at: when there
+    was text, likewise.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Session:
         self.check = check
         self.language = language
         self.began_at = 0.0
+        self.first_text_at = 0.0
         self._prompt = prompt
         self._sampler = Sampler(request.sampling)
         self._text = Detokenizer(language.text_of, request.sampling.stop)
@@ -125,6 +127,12 @@ class Session:
         return self._take(self._sampler.draw(logits))
 
     def _take(self, token: int) -> Event:
+        event = self._event_of(token)
+        if event.text:
+            self.first_text_at = self.first_text_at or time.monotonic()
+        return event
+
+    def _event_of(self, token: int) -> Event:
         if token in self.language.stop_ids:
             return self._end(self._text.finish(), "stop")
         self._tokens.append(token)

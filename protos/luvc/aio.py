@@ -34,7 +34,7 @@ class AsyncClient:
         self._kept = KeptMedia()
 
     async def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
-        """The whole answer to a question about pictures and clips."""
+        """The whole answer to a question about pictures and clips, sent in one piece."""
         messages = question_about(question, media)
         return await self._start(messages, Options(**options), whole=True).answer()
 
@@ -49,10 +49,10 @@ class AsyncClient:
     def _start(
         self, messages: list[chat_pb2.ChatMessage], options: Options, whole: bool = False
     ) -> "AsyncAnswerStream":
-        attempts = Attempts(messages, options, self._kept)
+        attempts = Attempts(messages, options, self._kept, whole)
         metadata = (*self._metadata, *attempts.metadata)
         generate = partial(self._stub.Generate, metadata=metadata)
-        return AsyncAnswerStream(generate, attempts, whole)
+        return AsyncAnswerStream(generate, attempts)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -70,15 +70,9 @@ class AsyncClient:
 
 
 class AsyncAnswerStream:
-    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once.
+    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
 
-    whole: nobody reads the text before its end, so that it may begin anew after a failure.
-    """
-
-    def __init__(
-        self, generate: Callable[..., Any], attempts: Attempts, whole: bool = False
-    ) -> None:
-        self._whole = whole
+    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
         self._generate = generate
         self._attempts = attempts
         self._pieces: list[str] = []
@@ -124,7 +118,7 @@ class AsyncAnswerStream:
 
     async def _again_after(self, error: LuvcError) -> None:
         """Send once more, or raise the error."""
-        shown = self._pieces and not self._whole
+        shown = self._pieces and not self._attempts.whole
         pause = None if shown else self._attempts.pause_after(error)
         if pause is not None:
             with contextlib.suppress(TimeoutError):

@@ -49,11 +49,20 @@ class KeptMedia:
 
 
 class Attempts:
-    """The attempts at one question: what to send, within which time, and whether once more."""
+    """The attempts at one question: what to send, within which time, and whether once more.
+
+    whole: nobody reads the text before its end, so that it comes in one piece, and may begin anew
+    after a failure.
+    """
 
     def __init__(
-        self, messages: Sequence[chat_pb2.ChatMessage], options: Options, kept: KeptMedia
+        self,
+        messages: Sequence[chat_pb2.ChatMessage],
+        options: Options,
+        kept: KeptMedia,
+        whole: bool = False,
     ) -> None:
+        self.whole = whole
         self._messages = messages
         self._options = options
         self._kept = kept
@@ -78,7 +87,7 @@ class Attempts:
     def request(self) -> encoder_pb2.GenerateRequest:
         """What to send now."""
         messages = self._without_data() if self._by_digest else list(self._messages)
-        return self._options.request(messages, self.left, self._key)
+        return self._options.request(messages, self.left, self._key, self.whole)
 
     def pause_after(self, error: LuvcError) -> float | None:
         """Seconds to wait before sending again; None to give up. Not once text was seen."""

@@ -160,22 +160,23 @@ def ask(options: argparse.Namespace) -> int:
     try:
         access = access_of(options)
         with Client(options.endpoint, api_key=access.api_key, tls=access.tls) as client:
-            stream = client.stream(
-                options.question,
-                *options.files,
-                profile=options.profile,
-                max_tokens=options.max_tokens,
-                temperature=options.temperature,
-                top_p=options.top_p,
-                seed=options.seed,
-                stop=options.stop,
-                timeout=options.timeout,
-            )
-            if not options.json:
+            how = {
+                "profile": options.profile,
+                "max_tokens": options.max_tokens,
+                "temperature": options.temperature,
+                "top_p": options.top_p,
+                "seed": options.seed,
+                "stop": options.stop,
+                "timeout": options.timeout,
+            }
+            if options.json:
+                answer = client.ask(options.question, *options.files, **how)
+            else:
+                stream = client.stream(options.question, *options.files, **how)
                 for text in stream:
                     print(text, end="", flush=True)
                 print()
-            answer = stream.answer
+                answer = stream.answer
     except OSError as error:
         print(f"luvc: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2

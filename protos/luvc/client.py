@@ -43,7 +43,7 @@ class Client:
         self._kept = KeptMedia()
 
     def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
-        """The whole answer to a question about pictures and clips."""
+        """The whole answer to a question about pictures and clips, sent in one piece."""
         messages = question_about(question, media)
         return self._start(messages, Options(**options), whole=True).answer
 
@@ -58,10 +58,10 @@ class Client:
     def _start(
         self, messages: list[chat_pb2.ChatMessage], options: Options, whole: bool = False
     ) -> "AnswerStream":
-        attempts = Attempts(messages, options, self._kept)
+        attempts = Attempts(messages, options, self._kept, whole)
         metadata = (*self._metadata, *attempts.metadata)
         generate = partial(self._stub.Generate, metadata=metadata)
-        return AnswerStream(generate, attempts, whole)
+        return AnswerStream(generate, attempts)
 
     def close(self) -> None:
         self._channel.close()
@@ -79,15 +79,9 @@ class Client:
 
 
 class AnswerStream:
-    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once.
+    """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
 
-    whole: nobody reads the text before its end, so that it may begin anew after a failure.
-    """
-
-    def __init__(
-        self, generate: Callable[..., Any], attempts: Attempts, whole: bool = False
-    ) -> None:
-        self._whole = whole
+    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
         self._generate = generate
         self._attempts = attempts
         self._pieces: list[str] = []
@@ -127,7 +121,7 @@ class AnswerStream:
 
     def _again_after(self, error: LuvcError) -> None:
         """Send once more, or raise the error."""
-        shown = self._pieces and not self._whole
+        shown = self._pieces and not self._attempts.whole
         pause = None if shown else self._attempts.pause_after(error)
         if pause is None or self._cancelled.wait(pause):
             self._done = True

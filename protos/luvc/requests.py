@@ -111,8 +111,10 @@ class Options:
         messages: list[chat_pb2.ChatMessage],
         seconds: float | None = None,
         idempotency_key: str = "",
+        whole: bool = False,
     ) -> encoder_pb2.GenerateRequest:
-        """The request these options make of a conversation. seconds: in place of `timeout`."""
+        """The request these options make of a conversation. seconds: in place of `timeout`. whole:
+        the answer shall come in one piece."""
         timeout = duration_pb2.Duration()
         timeout.FromNanoseconds(int((self.timeout if seconds is None else seconds) * 1e9))
         return encoder_pb2.GenerateRequest(
@@ -129,4 +131,5 @@ class Options:
             idempotency_key=idempotency_key,
             degradation=_DEGRADATIONS[self.degradation],
             token_codec=_TOKEN_CODECS[self.token_codec],
+            whole_answer=whole,
         )

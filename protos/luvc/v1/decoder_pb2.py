@@ -29,7 +29,7 @@ from luvc.v1 import tokens_pb2 as luvc_dot_v1_dot_tokens__pb2
 from luvc.v1 import usage_pb2 as luvc_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15luvc/v1/decoder.proto\x12\x07luvc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12luvc/v1/chat.proto\x1a\x19luvc/v1/compression.proto\x1a\x14luvc/v1/tokens.proto\x1a\x13luvc/v1/usage.proto\"\xfd\x01\n\x1d\x44\x65\x63oderServiceGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.luvc.v1.ChatMessage\x12,\n\rvision_tokens\x18\x02 \x03(\x0b\x32\x15.luvc.v1.VisionTokens\x12#\n\x08sampling\x18\x03 \x01(\x0b\x32\x11.luvc.v1.Sampling\x12!\n\x03spu\x18\x04 \x01(\x0b\x32\x14.luvc.v1.SpuSettings\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"{\n\x1e\x44\x65\x63oderServiceGenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x15.luvc.v1.FinishReason\x12\x1d\n\x05usage\x18\x03 \x01(\x0b\x32\x0e.luvc.v1.Usage\"\x15\n\x13GetModelInfoRequest\"\xe2\x01\n\x14GetModelInfoResponse\x12(\n\x08identity\x18\x01 \x01(\x0b\x32\x16.luvc.v1.ModelIdentity\x12\x13\n\x0blayer_count\x18\x02 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12+\n\rtoken_sources\x18\x04 \x03(\x0e\x32\x14.luvc.v1.TokenSource\x12)\n\x0ctoken_codecs\x18\x05 \x03(\x0e\x32\x13.luvc.v1.TokenCodec\x12\x1b\n\x13takes_sparse_tokens\x18\x06 \x01(\x08\x32\xbc\x01\n\x0e\x44\x65\x63oderService\x12]\n\x08Generate\x12&.luvc.v1.DecoderServiceGenerateRequest\x1a\'.luvc.v1.DecoderServiceGenerateResponse0\x01\x12K\n\x0cGetModelInfo\x12\x1c.luvc.v1.GetModelInfoRequest\x1a\x1d.luvc.v1.GetModelInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15luvc/v1/decoder.proto\x12\x07luvc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12luvc/v1/chat.proto\x1a\x19luvc/v1/compression.proto\x1a\x14luvc/v1/tokens.proto\x1a\x13luvc/v1/usage.proto\"\x93\x02\n\x1d\x44\x65\x63oderServiceGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.luvc.v1.ChatMessage\x12,\n\rvision_tokens\x18\x02 \x03(\x0b\x32\x15.luvc.v1.VisionTokens\x12#\n\x08sampling\x18\x03 \x01(\x0b\x32\x11.luvc.v1.Sampling\x12!\n\x03spu\x18\x04 \x01(\x0b\x32\x14.luvc.v1.SpuSettings\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x14\n\x0cwhole_answer\x18\x07 \x01(\x08\"{\n\x1e\x44\x65\x63oderServiceGenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x15.luvc.v1.FinishReason\x12\x1d\n\x05usage\x18\x03 \x01(\x0b\x32\x0e.luvc.v1.Usage\"\x15\n\x13GetModelInfoRequest\"\xe2\x01\n\x14GetModelInfoResponse\x12(\n\x08identity\x18\x01 \x01(\x0b\x32\x16.luvc.v1.ModelIdentity\x12\x13\n\x0blayer_count\x18\x02 \x01(\r\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12+\n\rtoken_sources\x18\x04 \x03(\x0e\x32\x14.luvc.v1.TokenSource\x12)\n\x0ctoken_codecs\x18\x05 \x03(\x0e\x32\x13.luvc.v1.TokenCodec\x12\x1b\n\x13takes_sparse_tokens\x18\x06 \x01(\x08\x32\xbc\x01\n\x0e\x44\x65\x63oderService\x12]\n\x08Generate\x12&.luvc.v1.DecoderServiceGenerateRequest\x1a\'.luvc.v1.DecoderServiceGenerateResponse0\x01\x12K\n\x0cGetModelInfo\x12\x1c.luvc.v1.GetModelInfoRequest\x1a\x1d.luvc.v1.GetModelInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luvc.v1.decoder_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECODERSERVICEGENERATEREQUEST']._serialized_start=157
-  _globals['_DECODERSERVICEGENERATEREQUEST']._serialized_end=410
-  _globals['_DECODERSERVICEGENERATERESPONSE']._serialized_start=412
-  _globals['_DECODERSERVICEGENERATERESPONSE']._serialized_end=535
-  _globals['_GETMODELINFOREQUEST']._serialized_start=537
-  _globals['_GETMODELINFOREQUEST']._serialized_end=558
-  _globals['_GETMODELINFORESPONSE']._serialized_start=561
-  _globals['_GETMODELINFORESPONSE']._serialized_end=787
-  _globals['_DECODERSERVICE']._serialized_start=790
-  _globals['_DECODERSERVICE']._serialized_end=978
+  _globals['_DECODERSERVICEGENERATEREQUEST']._serialized_end=432
+  _globals['_DECODERSERVICEGENERATERESPONSE']._serialized_start=434
+  _globals['_DECODERSERVICEGENERATERESPONSE']._serialized_end=557
+  _globals['_GETMODELINFOREQUEST']._serialized_start=559
+  _globals['_GETMODELINFOREQUEST']._serialized_end=580
+  _globals['_GETMODELINFORESPONSE']._serialized_start=583
+  _globals['_GETMODELINFORESPONSE']._serialized_end=809
+  _globals['_DECODERSERVICE']._serialized_start=812
+  _globals['_DECODERSERVICE']._serialized_end=1000
 # @@protoc_insertion_point(module_scope)

@@ -14,20 +14,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DecoderServiceGenerateRequest(_message.Message):
-    __slots__ = ("messages", "vision_tokens", "sampling", "spu", "timeout", "request_id")
+    __slots__ = ("messages", "vision_tokens", "sampling", "spu", "timeout", "request_id", "whole_answer")
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     VISION_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     SPU_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_ANSWER_FIELD_NUMBER: _ClassVar[int]
     messages: _containers.RepeatedCompositeFieldContainer[_chat_pb2.ChatMessage]
     vision_tokens: _containers.RepeatedCompositeFieldContainer[_tokens_pb2.VisionTokens]
     sampling: _chat_pb2.Sampling
     spu: _compression_pb2.SpuSettings
     timeout: _duration_pb2.Duration
     request_id: str
-    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_pb2.ChatMessage, _Mapping]]] = ..., vision_tokens: _Optional[_Iterable[_Union[_tokens_pb2.VisionTokens, _Mapping]]] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., spu: _Optional[_Union[_compression_pb2.SpuSettings, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    whole_answer: bool
+    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_pb2.ChatMessage, _Mapping]]] = ..., vision_tokens: _Optional[_Iterable[_Union[_tokens_pb2.VisionTokens, _Mapping]]] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., spu: _Optional[_Union[_compression_pb2.SpuSettings, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., whole_answer: _Optional[bool] = ...) -> None: ...
 
 class DecoderServiceGenerateResponse(_message.Message):
     __slots__ = ("text", "finish_reason", "usage")

@@ -29,27 +29,27 @@ from luvc.v1 import tokens_pb2 as luvc_dot_v1_dot_tokens__pb2
 from luvc.v1 import usage_pb2 as luvc_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15luvc/v1/encoder.proto\x12\x07luvc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12luvc/v1/chat.proto\x1a\x19luvc/v1/compression.proto\x1a\x14luvc/v1/tokens.proto\x1a\x13luvc/v1/usage.proto\"\xb7\x02\n\x0fGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.luvc.v1.ChatMessage\x12#\n\x08sampling\x18\x02 \x01(\x0b\x32\x11.luvc.v1.Sampling\x12)\n\x0b\x63ompression\x18\x03 \x01(\x0b\x32\x14.luvc.v1.Compression\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12)\n\x0b\x64\x65gradation\x18\x07 \x01(\x0e\x32\x14.luvc.v1.Degradation\x12(\n\x0btoken_codec\x18\x08 \x01(\x0e\x32\x13.luvc.v1.TokenCodec\"m\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x15.luvc.v1.FinishReason\x12\x1d\n\x05usage\x18\x03 \x01(\x0b\x32\x0e.luvc.v1.Usage\"Y\n\rEncodeRequest\x12\x1d\n\x05media\x18\x01 \x03(\x0b\x32\x0e.luvc.v1.Media\x12)\n\x0b\x63ompression\x18\x02 \x01(\x0b\x32\x14.luvc.v1.Compression\">\n\x0e\x45ncodeResponse\x12,\n\rvision_tokens\x18\x01 \x03(\x0b\x32\x15.luvc.v1.VisionTokens\"$\n\x12\x46\x65tchTokensRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\"#\n\x13\x46\x65tchTokensResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*~\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45GRADATION_FAIL\x10\x01\x12\x1d\n\x19\x44\x45GRADATION_ENCODE_ANYWAY\x10\x02\x12\x1d\n\x19\x44\x45GRADATION_COMPRESS_MORE\x10\x03\x32\xda\x01\n\x0e\x45ncoderService\x12\x41\n\x08Generate\x12\x18.luvc.v1.GenerateRequest\x1a\x19.luvc.v1.GenerateResponse0\x01\x12\x39\n\x06\x45ncode\x12\x16.luvc.v1.EncodeRequest\x1a\x17.luvc.v1.EncodeResponse\x12J\n\x0b\x46\x65tchTokens\x12\x1b.luvc.v1.FetchTokensRequest\x1a\x1c.luvc.v1.FetchTokensResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15luvc/v1/encoder.proto\x12\x07luvc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x12luvc/v1/chat.proto\x1a\x19luvc/v1/compression.proto\x1a\x14luvc/v1/tokens.proto\x1a\x13luvc/v1/usage.proto\"\xcd\x02\n\x0fGenerateRequest\x12&\n\x08messages\x18\x01 \x03(\x0b\x32\x14.luvc.v1.ChatMessage\x12#\n\x08sampling\x18\x02 \x01(\x0b\x32\x11.luvc.v1.Sampling\x12)\n\x0b\x63ompression\x18\x03 \x01(\x0b\x32\x14.luvc.v1.Compression\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12)\n\x0b\x64\x65gradation\x18\x07 \x01(\x0e\x32\x14.luvc.v1.Degradation\x12(\n\x0btoken_codec\x18\x08 \x01(\x0e\x32\x13.luvc.v1.TokenCodec\x12\x14\n\x0cwhole_answer\x18\t \x01(\x08\"m\n\x10GenerateResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12,\n\rfinish_reason\x18\x02 \x01(\x0e\x32\x15.luvc.v1.FinishReason\x12\x1d\n\x05usage\x18\x03 \x01(\x0b\x32\x0e.luvc.v1.Usage\"Y\n\rEncodeRequest\x12\x1d\n\x05media\x18\x01 \x03(\x0b\x32\x0e.luvc.v1.Media\x12)\n\x0b\x63ompression\x18\x02 \x01(\x0b\x32\x14.luvc.v1.Compression\">\n\x0e\x45ncodeResponse\x12,\n\rvision_tokens\x18\x01 \x03(\x0b\x32\x15.luvc.v1.VisionTokens\"$\n\x12\x46\x65tchTokensRequest\x12\x0e\n\x06handle\x18\x01 \x01(\t\"#\n\x13\x46\x65tchTokensResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*~\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44\x45GRADATION_FAIL\x10\x01\x12\x1d\n\x19\x44\x45GRADATION_ENCODE_ANYWAY\x10\x02\x12\x1d\n\x19\x44\x45GRADATION_COMPRESS_MORE\x10\x03\x32\xda\x01\n\x0e\x45ncoderService\x12\x41\n\x08Generate\x12\x18.luvc.v1.GenerateRequest\x1a\x19.luvc.v1.GenerateResponse0\x01\x12\x39\n\x06\x45ncode\x12\x16.luvc.v1.EncodeRequest\x1a\x17.luvc.v1.EncodeResponse\x12J\n\x0b\x46\x65tchTokens\x12\x1b.luvc.v1.FetchTokensRequest\x1a\x1c.luvc.v1.FetchTokensResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luvc.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEGRADATION']._serialized_start=811
-  _globals['_DEGRADATION']._serialized_end=937
+  _globals['_DEGRADATION']._serialized_start=833
+  _globals['_DEGRADATION']._serialized_end=959
   _globals['_GENERATEREQUEST']._serialized_start=157
-  _globals['_GENERATEREQUEST']._serialized_end=468
-  _globals['_GENERATERESPONSE']._serialized_start=470
-  _globals['_GENERATERESPONSE']._serialized_end=579
-  _globals['_ENCODEREQUEST']._serialized_start=581
-  _globals['_ENCODEREQUEST']._serialized_end=670
-  _globals['_ENCODERESPONSE']._serialized_start=672
-  _globals['_ENCODERESPONSE']._serialized_end=734
-  _globals['_FETCHTOKENSREQUEST']._serialized_start=736
-  _globals['_FETCHTOKENSREQUEST']._serialized_end=772
-  _globals['_FETCHTOKENSRESPONSE']._serialized_start=774
-  _globals['_FETCHTOKENSRESPONSE']._serialized_end=809
-  _globals['_ENCODERSERVICE']._serialized_start=940
-  _globals['_ENCODERSERVICE']._serialized_end=1158
+  _globals['_GENERATEREQUEST']._serialized_end=490
+  _globals['_GENERATERESPONSE']._serialized_start=492
+  _globals['_GENERATERESPONSE']._serialized_end=601
+  _globals['_ENCODEREQUEST']._serialized_start=603
+  _globals['_ENCODEREQUEST']._serialized_end=692
+  _globals['_ENCODERESPONSE']._serialized_start=694
+  _globals['_ENCODERESPONSE']._serialized_end=756
+  _globals['_FETCHTOKENSREQUEST']._serialized_start=758
+  _globals['_FETCHTOKENSREQUEST']._serialized_end=794
+  _globals['_FETCHTOKENSRESPONSE']._serialized_start=796
+  _globals['_FETCHTOKENSRESPONSE']._serialized_end=831
+  _globals['_ENCODERSERVICE']._serialized_start=962
+  _globals['_ENCODERSERVICE']._serialized_end=1180
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ DEGRADATION_ENCODE_ANYWAY: Degradation
 DEGRADATION_COMPRESS_MORE: Degradation
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("messages", "sampling", "compression", "timeout", "request_id", "idempotency_key", "degradation", "token_codec")
+    __slots__ = ("messages", "sampling", "compression", "timeout", "request_id", "idempotency_key", "degradation", "token_codec", "whole_answer")
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     COMPRESSION_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class GenerateRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     DEGRADATION_FIELD_NUMBER: _ClassVar[int]
     TOKEN_CODEC_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_ANSWER_FIELD_NUMBER: _ClassVar[int]
     messages: _containers.RepeatedCompositeFieldContainer[_chat_pb2.ChatMessage]
     sampling: _chat_pb2.Sampling
     compression: _compression_pb2.Compression
@@ -43,7 +44,8 @@ class GenerateRequest(_message.Message):
     idempotency_key: str
     degradation: Degradation
     token_codec: _tokens_pb2.TokenCodec
-    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_pb2.ChatMessage, _Mapping]]] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., compression: _Optional[_Union[_compression_pb2.Compression, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., degradation: _Optional[_Union[Degradation, str]] = ..., token_codec: _Optional[_Union[_tokens_pb2.TokenCodec, str]] = ...) -> None: ...
+    whole_answer: bool
+    def __init__(self, messages: _Optional[_Iterable[_Union[_chat_pb2.ChatMessage, _Mapping]]] = ..., sampling: _Optional[_Union[_chat_pb2.Sampling, _Mapping]] = ..., compression: _Optional[_Union[_compression_pb2.Compression, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., degradation: _Optional[_Union[Degradation, str]] = ..., token_codec: _Optional[_Union[_tokens_pb2.TokenCodec, str]] = ..., whole_answer: _Optional[bool] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("text", "finish_reason", "usage")

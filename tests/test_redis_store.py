@@ -78,23 +78,28 @@ async def test_a_dead_owner_is_taken_over(store: RedisStore) -> None:
 
 
 async def test_whoever_leaves_while_claiming_leaves_no_lease(server: ValkeyServer) -> None:
-    class Slow(RedisStore):
-        """Its caller does not know yet that the lease is taken."""
+    class Far(RedisStore):
+        """What has been sent arrives, whoever has left meanwhile."""
 
         async def claim(self, key: str, owner: str) -> bool:
-            taken = await super().claim(key, owner)
-            claimed.set()
-            await asyncio.sleep(10)
-            return taken
+            async def arrive() -> bool:
+                await asyncio.sleep(0.1)
+                taken = await super(Far, self).claim(key, owner)
+                arrived.set()
+                return taken
 
-    claimed = asyncio.Event()
-    store = Slow(url(server), 10**6, ttl=60, timeout=5.0)
+            sent.set()
+            return await asyncio.shield(asyncio.create_task(arrive()))
+
+    sent, arrived = asyncio.Event(), asyncio.Event()
+    store = Far(url(server), 10**6, ttl=60, timeout=5.0)
     asking = asyncio.create_task(cache_over(store).get(KEY, Oven().make, Deadline.after(20)))
     async with asyncio.timeout(20):
-        await claimed.wait()
-    assert raw(server).keys("*lease*")
+        await sent.wait()
     asking.cancel()
     await asyncio.wait([asking], timeout=5)
+    async with asyncio.timeout(20):
+        await arrived.wait()
     async with asyncio.timeout(0.5):
         while raw(server).keys("*lease*"):
             await asyncio.sleep(0.01)

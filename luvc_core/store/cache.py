@@ -15,6 +15,7 @@ from luvc_core.errors import Unavailable
 from luvc_core.store.base import Store, StoreFailed
 from luvc_core.store.blob import BadValue, from_blob, to_blob
 from luvc_core.store.flights import Flights
+from luvc_core.together import to_its_end
 from luvc_core.tokens import Identity, VisionTokens
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class TokenCache:
     async def _look_until_claimed(self, store: Store, key: str, owner: str) -> Entry | None:
         """The value, ours or another encoder's; None once it is ours to make, lease in hand."""
         wait = _FIRST_LOOK_SECONDS
-        while not await store.claim(key, owner):
+        while not await to_its_end(store.claim(key, owner)):
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, _LAST_LOOK_SECONDS)
             if found := await self._look(store, key):
@@ -187,4 +188,4 @@ async def _leased(store: Store, key: str, owner: str) -> AsyncIterator[None]:
     finally:
         renewing.cancel()
         with suppress(StoreFailed):
-            await store.release(key, owner)
+            await to_its_end(store.release(key, owner))

@@ -168,6 +168,9 @@ class Decoder(Health):
             while True:
                 event = await deadline.wait_for(anext(events))
                 if not event.text and not event.result:
+                    if whole:
+                        # Says that it has begun, as a first text does.
+                        yield Response()
                     continue
                 now = time.monotonic()
                 if last and event.text:

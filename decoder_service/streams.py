@@ -42,8 +42,8 @@ class Streams:
         """What the session's steps bring, until its result.
 
         The first piece comes at once, and so does the end. A slow reader finds several pieces as
-        one. whole: all text comes as one piece, with the result. Leaving early ends the session
-        within a step. Raises what ended it.
+        one. whole: all text comes with the result, and before it an empty piece, when there is a
+        token. Leaving early ends the session within a step. Raises what ended it.
         """
         self._loop = asyncio.get_running_loop()
         mailbox = self._mailboxes[session] = _Mailbox()
@@ -51,6 +51,9 @@ class Streams:
         interval = math.inf if whole else self._text_interval
         not_before = math.inf if whole else 0.0
         try:
+            if whole:
+                await mailbox.filled()
+                yield Event("")
             while True:
                 event = await mailbox.take(not_before)
                 if event.text:
@@ -90,6 +93,10 @@ class _Mailbox:
         self._filled.set()
         if self._error or (self._event and self._event.result):
             self._ended.set()
+
+    async def filled(self) -> None:
+        """Return when there is something."""
+        await self._filled.wait()
 
     async def take(self, not_before: float) -> Event:
         """All there is, as soon as there is something. not_before: a moment of the monotonic clock,

@@ -169,6 +169,8 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         way = self._way(answer, spu)
         async with aclosing(self._decoded(answer, call, encoded, way)) as pieces:
             async for piece in pieces:
+                if not piece.text and not piece.HasField("usage"):
+                    continue
                 now = time.monotonic()
                 first = first or now
                 if last and piece.text:

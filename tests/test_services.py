@@ -92,6 +92,13 @@ def test_a_whole_answer_comes_in_one_piece_and_says_when_it_began(stack: Stack) 
     assert len(pieces) > 1
     assert whole.text == "".join(piece.text for piece in pieces)
     assert whole.finish_reason == pieces[-1].finish_reason
+    # Between the halves it is told when it begins, as then the encoder lets go of the tokens.
+    encode = encoder_pb2.EncodeRequest(media=[request.messages[0].parts[0].media])
+    asked = to_decoder(stack.front.Encode(encode, timeout=TIMEOUT).vision_tokens)
+    asked.whole_answer = True
+    begun, end = stack.back.Generate(asked, timeout=TIMEOUT)
+    assert (begun.text, begun.HasField("usage")) == ("", False)
+    assert end.HasField("usage")
     times = {f.name: v.ToNanoseconds() for f, v in whole.usage.times.ListFields()}
     # Its first text was made before the last, and did not travel for as long as it waited.
     assert times["transfer"] + times["decode"] < times["total"]

@@ -29,6 +29,7 @@ def test_texts_that_come_soon_after_another_travel_with_the_next(language: Langu
     async def texts(text_interval: float, whole: bool = False) -> list[str]:
         streams = Streams(Limits(), 1, text_interval)
         events = [event async for event in streams.stream(_session(language, 40), whole)]
+        assert not whole or [bool(event.text) for event in events] == [False, True]
         assert [bool(event.result) for event in events] == [False] * (len(events) - 1) + [True]
         return [event.text for event in events if event.text]
 

@@ -18,7 +18,8 @@ _FRONT = ("luvc_num_requests_running", "luvc_num_requests_waiting", "luvc_promis
           "luvc_tower_pixels")  # fmt: skip
 _BACK = ("ray_luvc_num_requests_running", "ray_luvc_num_requests_waiting",
          "ray_luvc_kv_cache_usage_ratio")  # fmt: skip
-_FAILURES = "luvc_store_failures_total"
+# Of any call to the store, giving leases back included.
+_FAILURE = "luvc_core.store.redis: the store at"
 # What replicas log as places, and as room for keys and values, come free.
 _ENDED = re.compile(r"request \S+ (left|answered) after")
 _IDLE = "idle: no request holds keys and values"
@@ -34,7 +35,7 @@ async def cancels(stage: Stage) -> list[Row]:
     ]
     # Some of it not in the store, so that leases and the tower are left in the middle, too.
     stage.store.client.flushall()
-    failures, expired = stage.one.scrape()[_FAILURES], stage.store.expired_count
+    failures, expired = stage.one.log.count(_FAILURE), stage.store.expired_count
     async with stage.asking(stage.one) as asker:
         leaving = [_leave(asker, question, moments.uniform(0, longest)) for question in asked]
         outcomes = await asyncio.gather(*leaving)
@@ -47,7 +48,7 @@ async def cancels(stage: Stage) -> list[Row]:
         # Whoever comes next finds everything free.
         outcomes += await _ask_every_replica(stage, asker)
     back = _freed(stage, left_at, free_at)
-    failed = stage.one.scrape()[_FAILURES] - failures
+    failed = stage.one.log.count(_FAILURE) - failures
     expired = stage.store.expired_count - expired
     facts = {
         "encoder_free_s": front, "leases_free_s": leases, "decoder_free_s": back,
@@ -58,7 +59,7 @@ async def cancels(stage: Stage) -> list[Row]:
         f"the encoder was busy for {front:g} s": front <= most,
         f"leases lasted {leases:g} s": leases <= most,
         # A store that is too slow to be told keeps a lease for its time.
-        f"{expired:g} leases were not given back": not expired or failed > 0,
+        f"{expired} leases were not given back": not expired or failed > 0,
         f"the decoder was busy for {back:g} s": back <= most,
     }
     return [row("callers leave", outcomes, facts, demands, ("CANCELLED", "RESOURCE_EXHAUSTED"))]

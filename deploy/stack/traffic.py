@@ -33,7 +33,7 @@ def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
             if over.is_set():
                 return
             try:
-                client.ask(
+                stream = client.stream(
                     "What colour?",
                     picture(number // 2),
                     max_tokens=_TOKENS,
@@ -41,6 +41,7 @@ def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
                     seed=number,
                     timeout=60,
                 )
+                _ = stream.answer
             except LuvcError as error:
                 failures.append(str(error))
             try:

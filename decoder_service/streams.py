@@ -48,7 +48,6 @@ class Streams:
         self._loop = asyncio.get_running_loop()
         mailbox = self._mailboxes[session] = _Mailbox()
         self._worker.submit(session)
-        interval = math.inf if whole else self._text_interval
         not_before = math.inf if whole else 0.0
         try:
             if whole:
@@ -57,7 +56,7 @@ class Streams:
             while True:
                 event = await mailbox.take(not_before)
                 if event.text:
-                    not_before = time.monotonic() + interval
+                    not_before = time.monotonic() + self._text_interval
                 yield event
                 if event.result:
                     return

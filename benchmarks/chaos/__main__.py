@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
 from benchmarks.chaos.outcomes import table
 from benchmarks.chaos.readme import section
 from benchmarks.chaos.runs import CASES, QUICK_CASES, run
 from benchmarks.chaos.stage import QUICK, Size
+from benchmarks.common import report
 
 README = Path(__file__).parents[2] / "README.md"
 

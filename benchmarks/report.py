@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 
+import benchmarks
+
 RESULTS = Path(__file__).parent / "results"
+# Pages of which some benchmarks write a section.
+DOCS = Path(benchmarks.__file__).parents[1] / "docs"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

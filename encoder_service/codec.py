@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass
 
 import torch
 from google.protobuf import duration_pb2, json_format
-from luvc.fields import fields_of, seconds_of
 from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, tokens_pb2
+from luvc.wire.fields import fields_of, seconds_of
 
-from luvc_core.chat import Message, Role, Sampling, check_conversation
-from luvc_core.config import Compression, SpuSettings
-from luvc_core.eight_bits import to_int8
+from luvc_core.chat import Message, Role, SamplingParams, check_conversation
+from luvc_core.compression.profiles import BUILT_IN, Profiles
+from luvc_core.compression.settings import Compression, SpuSettings
+from luvc_core.compression.settings_from_dict import compression_from_dict
 from luvc_core.errors import InvalidInput
-from luvc_core.parsing import compression_from_dict
-from luvc_core.profiles import BUILT_IN, Profiles
-from luvc_core.tokens import Identity, Piece, Separators, VisionTokens, tensor_bytes
+from luvc_core.visual_tokens.hashing import tensor_bytes
+from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.int8 import to_int8
+from luvc_core.visual_tokens.vision_tokens import Piece, Separators, VisionTokens
 
 ROLES: dict[int, Role] = {
     chat_pb2.ROLE_SYSTEM: "system",
@@ -92,7 +94,7 @@ def media_in(conversation: Conversation) -> list[MediaFile]:
 
 def check_sampling(sampling: chat_pb2.Sampling) -> None:
     """Raise InvalidSettings for values out of range, before any work is done."""
-    Sampling(**fields_of(sampling) | {"stop": tuple(sampling.stop)})
+    SamplingParams(**fields_of(sampling) | {"stop": tuple(sampling.stop)})
 
 
 def compression_from(

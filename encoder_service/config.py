@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from luvc_core.flags import check, flag
-from luvc_core.logs import LOG_FORMATS
-from luvc_core.profiles import BUILT_IN, DEFAULT_PROFILE
+from luvc_core.compression.profiles import BUILT_IN, DEFAULT_PROFILE
+from luvc_core.runtime.cli_config import check, flag
+from luvc_core.runtime.log_format import LOG_FORMATS
 from luvc_core.store import is_shared
 
 KIB, MIB = 1 << 10, 1 << 20

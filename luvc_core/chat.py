@@ -39,7 +39,7 @@ def check_conversation(messages: tuple[Message[MediaT], ...]) -> None:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How an answer is drawn. Fields as in luvc.v1.Sampling; `seed` None draws one."""
 
     max_tokens: int = 256

@@ -22,13 +22,13 @@
 from typing import ClassVar
 
 
-class LuvcError(Exception):
+class ServiceError(Exception):
     """Base of the tree. Its message is meant for the caller."""
 
     code: ClassVar[str] = "INTERNAL"
 
 
-class InvalidInput(LuvcError):
+class InvalidInput(ServiceError):
     """Input that can never succeed. `field` names the part of the request, `allowed` what fits."""
 
     code = "INVALID_ARGUMENT"
@@ -63,56 +63,56 @@ class PromptTooLong(InvalidInput):
         super().__init__("messages", f"the prompt has {length} tokens", f"at most {limit}")
 
 
-class IdentityMismatch(LuvcError):
+class IdentityMismatch(ServiceError):
     """Visual tokens made by another checkpoint or protocol. Names both identities."""
 
     code = "FAILED_PRECONDITION"
 
 
-class Unauthenticated(LuvcError):
+class Unauthenticated(ServiceError):
     """The call has no API key, or one that is not known."""
 
     code = "UNAUTHENTICATED"
 
 
-class CheckpointError(LuvcError):
+class CheckpointError(ServiceError):
     """A model name or folder that cannot be loaded: what is missing or does not fit."""
 
     code = "FAILED_PRECONDITION"
 
 
-class TokensExpired(LuvcError):
+class TokensExpired(ServiceError):
     """Media were named by their digest, and their tokens are not, or no longer, kept."""
 
     code = "NOT_FOUND"
 
 
-class TokensLost(LuvcError):
+class TokensLost(ServiceError):
     """Visual tokens that a reference stands for are gone, harmed, or out of reach."""
 
     code = "UNAVAILABLE"
 
 
-class Superseded(LuvcError):
+class Superseded(ServiceError):
     """A later attempt at the same request took over."""
 
     code = "ABORTED"
 
 
-class Overloaded(LuvcError):
+class Overloaded(ServiceError):
     """A bounded queue is full. retry_after: seconds after which trying again makes sense."""
 
     code = "RESOURCE_EXHAUSTED"
     retry_after: ClassVar[float] = 0.5
 
 
-class DeadlineExceeded(LuvcError):
+class DeadlineExceeded(ServiceError):
     """The time allowed for the request is over."""
 
     code = "DEADLINE_EXCEEDED"
 
 
-class Unavailable(LuvcError):
+class Unavailable(ServiceError):
     """The other half cannot be reached."""
 
     code = "UNAVAILABLE"

@@ -11,13 +11,13 @@ import pytest
 import torch
 from hypothesis import settings
 
-from luvc_core.config import OimSettings
+from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
-from luvc_core.tokens import VisionTokens
-from tests.families import KITS, Kit
-from tests.fixtures import noise_picture, write_checkpoint
-from tests.services import stack
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from tests.support.checkpoints import noise_picture, write_checkpoint
+from tests.support.families import KITS, Kit
+from tests.support.services import stack
 
 __all__ = ["stack"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import report
 from benchmarks.chaos.outcomes import listed
+from benchmarks.common import report
 
 ENDINGS = ("answered", "typed_errors", "lost", "wrong", "hung")
 

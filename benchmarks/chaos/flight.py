@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
 from benchmarks.chaos.processes import Half
 from benchmarks.chaos.stage import KEYS, Stage
-from tests.fixtures import encoded
+from tests.support.checkpoints import encoded
 
 _ENCODING = "luvc_core.store.cache: encoding"
 

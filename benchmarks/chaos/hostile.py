@@ -27,12 +27,12 @@ from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
 from benchmarks.chaos.processes import resident_mib
 from benchmarks.chaos.stage import KEYS, Stage
 from encoder_service.codec import tokens_to
-from luvc_core.config import OimSettings
+from luvc_core.compression.profile_files import to_toml
+from luvc_core.compression.profiles import BUILT_IN
+from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
-from luvc_core.profile_files import to_toml
-from luvc_core.profiles import BUILT_IN
-from luvc_core.store.blob import to_blob
-from tests.fixtures import noise_picture
+from luvc_core.visual_tokens.blob import to_blob
+from tests.support.checkpoints import noise_picture
 
 MOST_GROWTH_MIB = 50.0
 # Of 20 inputs, how many each edge gets.

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luvc import AsyncClient
-from luvc.ports import free_port
+from luvc.local_stack.free_port import free_port
 
 from benchmarks.chaos.load import Asker, Question
 from benchmarks.chaos.processes import Half, Store
-from tests.fixtures import encoded, noise_picture, write_checkpoint
+from tests.support.checkpoints import encoded, noise_picture, write_checkpoint
 
 KEYS = {"one": "key-of-one", "two": "key-of-two"}
 # The fronts share one store; only the small one refuses much.

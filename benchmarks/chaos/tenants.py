@@ -12,7 +12,7 @@ from luvc.v1 import chat_pb2, encoder_pb2_grpc
 from benchmarks.chaos.load import Asker
 from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
 from benchmarks.chaos.stage import KEYS, Stage
-from tests.fixtures import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_picture
 
 _PAIRS = 12
 

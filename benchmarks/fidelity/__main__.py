@@ -10,8 +10,8 @@ alone.
 import argparse
 import sys
 
-from benchmarks import report
-from benchmarks.checkpoint import EMBEDDED
+from benchmarks.common import report
+from benchmarks.common.checkpoint import EMBEDDED
 from benchmarks.fidelity import accuracy, curves, kept, summary
 from benchmarks.fidelity.harness import REDUCTIONS, Aim, aims_of, missing, run
 from benchmarks.fidelity.methods import METHODS, OWN

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from benchmarks import report
-from benchmarks.checkpoint import EMBEDDED
+from benchmarks.common import report
+from benchmarks.common.checkpoint import EMBEDDED
 from benchmarks.fidelity.harness import aims_of, missing, run
 from benchmarks.fidelity.methods import Method
 from benchmarks.fidelity.question import Question

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks.common import report
 from benchmarks.fidelity.rows import OFF
 from benchmarks.tasks.files import ALL_KINDS
-from luvc_core.models.resolve import embedded
+from luvc_core.models.checkpoint.resolve import embedded
 
 Rows = Sequence[Mapping[str, Any]]
 MARKS = "accuracy"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luvc_core.algorithms.ragged import LayerCache
+from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf, Rotary
-from luvc_core.models.text import TextHalf
+from luvc_core.models.text.decoder import TextHalf
 
 LayerCall = Callable[[int, Tensor, Rotary, LayerCache], Tensor]
 

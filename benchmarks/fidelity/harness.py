@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.fidelity.flops import prefill_flops
 from benchmarks.fidelity.matching import Unreachable
 from benchmarks.fidelity.methods import Method

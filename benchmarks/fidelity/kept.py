@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks.common import report
 
 Row = Mapping[str, Any]
 MARKS = "kept"

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
+from benchmarks.common.merge_1d import Recorder
+from benchmarks.common.merging_override import merging_by
 from benchmarks.fidelity.methods.luvc import matched_ramp
-from benchmarks.flat import Recorder
-from benchmarks.seams import merging_by
 from benchmarks.tasks import questions
 from benchmarks.tasks.files import png
-from luvc_core.algorithms.merging import merge_grid
-from luvc_core.config import OimSettings, SpuSettings
+from luvc_core.compression.algorithms.merging import merge_grid
+from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.prefill import pruner_for
-from luvc_core.engine.pruning import Left, Pruner
+from luvc_core.engine.pruner import Pruner, SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 Raster = NDArray[np.generic]
 KINDS = ("presence", "chart", "document")
@@ -42,7 +42,7 @@ class Tracer:
     places: list[Tensor]
 
     def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
     ) -> Sequence[Tensor | None]:
         kept = self.pruner.keep(layer, hidden, rotary, left)
         first = left[0].places

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.fidelity.attention import last_query_attention
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import StagedPruner
 from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
-from luvc_core.config import Ramp, SpuSettings
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.settings import Ramp, SpuSettings
+from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.scoring import picture_energy
 
 SCORES = ("high-pass energy", "low-pass energy", "attention of the last token")
 
@@ -43,7 +43,7 @@ class _Reader(StagedPruner):
         self.scores: dict[str, Tensor] = {}
 
     def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
     ) -> list[Tensor | None]:
         if layer == self._layer:
             own, spu = left[0], SpuSettings(Ramp())
@@ -55,7 +55,12 @@ class _Reader(StagedPruner):
         return [None] * len(left)
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         raise AssertionError("nothing is pruned")
 

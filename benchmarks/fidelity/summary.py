@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks import report
+from benchmarks.common import report
 from benchmarks.fidelity.harness import REDUCTIONS
 from benchmarks.fidelity.rows import OFF
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from luvc_core.flags import check, flag
-from luvc_core.profile_files import check_name
+from luvc_core.compression.profile_files import check_name
+from luvc_core.runtime.cli_config import check, flag
 
 
 @dataclass(frozen=True)

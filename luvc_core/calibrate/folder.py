@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from luvc_core.errors import InvalidInput
-from luvc_core.media.video import kind_of
+from luvc_core.media.decode_video import kind_of
 
 QUESTIONS = "questions.jsonl"
 LINE = '{"files": ["a.png"], "question": "...", "answer": "..."}'

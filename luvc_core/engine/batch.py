@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from luvc_core.engine.decode import decode_step
-from luvc_core.engine.session import Session
+from luvc_core.engine.generation import Generation
 
 
 @torch.inference_mode()
-def decode_together(sessions: Sequence[Session]) -> Tensor:
+def decode_together(sessions: Sequence[Generation]) -> Tensor:
     """Logits for the next token of each answer, float32 [sessions, vocabulary]. None of them may be
     in its prefill still.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from luvc_core.algorithms.ragged import LayerCache
+from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf
 
 _EXACT_ROWS = 4

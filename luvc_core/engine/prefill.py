@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from luvc_core.algorithms.ragged import LayerCache
-from luvc_core.config import SpuSettings
-from luvc_core.engine.pruning import Left, Pruner, Spu
+from luvc_core.compression.settings import SpuSettings
+from luvc_core.engine.pruner import Pruner, SpuPruner, SurvivingTokens
+from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf, Prompt
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 def layer_counts(
@@ -31,7 +31,7 @@ def pruner_for(
 ) -> Pruner | None:
     """Who prunes one request. Raises InvalidSettings for a schedule that is for another depth."""
     if isinstance(pruning, SpuSettings):
-        return Spu(pruning, pictures, layer_counts(pictures, pruning, layer_count))
+        return SpuPruner(pruning, pictures, layer_counts(pictures, pruning, layer_count))
     return pruning
 
 
@@ -64,7 +64,7 @@ class Prefill:
             for layer in range(language.layer_count)
         ]
         self._next = 0
-        self._left: list[Left] = []
+        self._left: list[SurvivingTokens] = []
         self._hidden = torch.empty(0)
         self._rotary = (self._hidden, self._hidden)
         self._bias: Tensor | None = None
@@ -134,13 +134,13 @@ def _embed(language: LanguageHalf, prompt: Prompt) -> Tensor:
     return hidden.index_copy(0, places, visual.to(language.device, language.dtype))
 
 
-def _all_of(prompt: Prompt, device: torch.device) -> list[Left]:
+def _all_of(prompt: Prompt, device: torch.device) -> list[SurvivingTokens]:
     """Every picture, before any pruning."""
     rows = [(prompt.segment == i).nonzero().squeeze(1) for i in range(len(prompt.pictures))]
-    return [Left(own.to(device), torch.arange(len(own), device=device)) for own in rows]
+    return [SurvivingTokens(own.to(device), torch.arange(len(own), device=device)) for own in rows]
 
 
-def _bias_of(left: Sequence[Left], length: int) -> Tensor | None:
+def _bias_of(left: Sequence[SurvivingTokens], length: int) -> Tensor | None:
     """float32 [length]: log of how many tokens each row of a sequence stands for; None where each
     stands for itself."""
     shared = [own for own in left if own.counts is not None and len(own.rows)]
@@ -153,7 +153,9 @@ def _bias_of(left: Sequence[Left], length: int) -> Tensor | None:
     return bias
 
 
-def _prune(left: list[Left], kept: Sequence[Tensor | None], length: int) -> Tensor | None:
+def _prune(
+    left: list[SurvivingTokens], kept: Sequence[Tensor | None], length: int
+) -> Tensor | None:
     """Shrink each picture to what is kept of it. Returns the rows of a sequence of `length` that
     stay, ascending, None if all do."""
     before = length

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from luvc_core.algorithms.schedules import layer_average
-from luvc_core.chat import Message, Sampling
-from luvc_core.config import SpuSettings
-from luvc_core.engine.pruning import Pruner
-from luvc_core.tokens import VisionTokens
+from luvc_core.chat import Message, SamplingParams
+from luvc_core.compression.algorithms.schedules import layer_average
+from luvc_core.compression.settings import SpuSettings
+from luvc_core.engine.pruner import Pruner
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 FinishReason = Literal["stop", "length"]
 
@@ -18,7 +18,7 @@ class Request:
     request alone in the place of SPU."""
 
     messages: tuple[Message[VisionTokens], ...]
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: SamplingParams = field(default_factory=SamplingParams)
     spu: SpuSettings | Pruner | None = None
 
     @property

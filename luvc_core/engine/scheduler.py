@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from luvc_core.engine.batch import decode_together
-from luvc_core.engine.kv import KvPool
+from luvc_core.engine.generation import Generation
 from luvc_core.engine.requests import Event
-from luvc_core.engine.session import Session
 from luvc_core.errors import InvalidInput
+from luvc_core.kv_cache.budget import KvBudget
 
 MIB = 1 << 20
 
@@ -33,7 +33,7 @@ class Limits:
 class Outcome:
     """What a step brought one answer: an event, or what ended it."""
 
-    session: Session
+    session: Generation
     event: Event | None = None
     error: Exception | None = None
 
@@ -45,11 +45,11 @@ class Scheduler:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.pool = KvPool(limits.kv_bytes)
+        self.pool = KvBudget(limits.kv_bytes)
         self._prefill_rows = limits.prefill_rows
-        self._waiting: deque[Session] = deque()
-        self._prefilling: list[Session] = []
-        self._running: list[Session] = []
+        self._waiting: deque[Generation] = deque()
+        self._prefilling: list[Generation] = []
+        self._running: list[Generation] = []
         # Rows that the oldest prefill had more than the shortest ones.
         self._ahead = 0
 
@@ -67,7 +67,7 @@ class Scheduler:
         """Requests that hold room for keys and values."""
         return len(self._prefilling) + len(self._running)
 
-    def submit(self, session: Session) -> None:
+    def submit(self, session: Generation) -> None:
         """Let a session wait for its turn: first come, first served.
 
         Raises InvalidInput where it needs more room than there is in all.
@@ -78,7 +78,7 @@ class Scheduler:
             raise InvalidInput("messages", problem, f"at most {room / MIB:.1f} MiB")
         self._waiting.append(session)
 
-    def cancel(self, session: Session) -> None:
+    def cancel(self, session: Generation) -> None:
         """End a session at once. Harmless when it has ended."""
         if session in self._waiting:
             self._waiting.remove(session)
@@ -125,7 +125,7 @@ class Scheduler:
                 self._running.append(session)
         return outcomes
 
-    def _next_prefill(self) -> Session:
+    def _next_prefill(self) -> Generation:
         """Half of the work goes to the oldest, half to the one with the least left to do: short
         prompts overtake long ones, and no long one waits for ever."""
         oldest, shortest = self._prefilling[0], min(self._prefilling, key=_rows_left)
@@ -135,7 +135,7 @@ class Scheduler:
         self._ahead += sign * _next_rows(chosen)
         return chosen
 
-    def _attempt(self, session: Session, work: Callable[[], Event | None]) -> Outcome:
+    def _attempt(self, session: Generation, work: Callable[[], Event | None]) -> Outcome:
         """What the work brings; a session that it ends gives its place back."""
         try:
             outcome = Outcome(session, work())
@@ -145,20 +145,20 @@ class Scheduler:
             self._leave(session)
         return outcome
 
-    def _failed(self, session: Session, error: Exception) -> Outcome:
+    def _failed(self, session: Generation, error: Exception) -> Outcome:
         self._leave(session)
         return Outcome(session, error=error)
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, session: Generation) -> None:
         group = self._running if session in self._running else self._prefilling
         group.remove(session)
         session.close()
         self.pool.release(session.kv_byte_count)
 
 
-def _rows_left(session: Session) -> int:
+def _rows_left(session: Generation) -> int:
     return session.prefill.rows_left if session.prefill else 0
 
 
-def _next_rows(session: Session) -> int:
+def _next_rows(session: Generation) -> int:
     return session.prefill.next_rows if session.prefill else 0

@@ -14,14 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.chat import Message
-from luvc_core.config import OimSettings
+from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.clips import Clip
-from luvc_core.media.sampling import FrameSampling
-from luvc_core.models.resolve import Checkpoint
-from luvc_core.tokens import ClipFrames, Grid, Identity, VisionTokens
+from luvc_core.kv_cache.layer_cache import LayerCache
+from luvc_core.media.frame_sampling import FrameSampling
+from luvc_core.media.video_request import Video
+from luvc_core.models.checkpoint.resolve import Checkpoint
+from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionTokens
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Patches:
 
     pixels: Tensor
     grid: Grid
-    clip: ClipFrames | None = field(default=None, kw_only=True)
+    clip: VideoFrames | None = field(default=None, kw_only=True)
     detail: float = field(default=0.0, kw_only=True)
 
 
@@ -68,7 +69,7 @@ class VisionHalf(ABC):
         alone: it is the only one of its conversation. Some families then see it in more detail.
         """
 
-    def preprocess_clip(self, clip: Clip) -> Patches:
+    def preprocess_clip(self, clip: Video) -> Patches:
         """The same for the frames of a clip. Only called where there is a `sampling`."""
         raise InvalidMedia("media", "a clip", "pictures, for this family")
 

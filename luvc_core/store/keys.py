@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from luvc_core.tokens import Identity
+from luvc_core.visual_tokens.identity import Identity
 
 
 @dataclass(frozen=True)

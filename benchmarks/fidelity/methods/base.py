@@ -13,14 +13,14 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from benchmarks.checkpoint import Pruning
+from benchmarks.common.checkpoint import Pruning
 from benchmarks.fidelity.attention import Seen, watched
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.question import Question
 from luvc_core.calibrate.asking import Answer
-from luvc_core.engine.pruning import Left
+from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Method(ABC):
@@ -55,7 +55,7 @@ class StagedPruner(ABC):
         self._counts = stages.counts(question.layer_count, question.token_count)
 
     def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
     ) -> list[Tensor | None]:
         sizes = [len(own.rows) for own in left]
         if self._counts[layer] >= sum(sizes):
@@ -69,7 +69,12 @@ class StagedPruner(ABC):
 
     @abstractmethod
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         """int64 [count], ascending: places among all that is left, one picture after another."""
 
@@ -89,6 +94,6 @@ class WatchingPruner(StagedPruner):
         return watched(self.language, self.seen)
 
 
-def rows_of(left: Sequence[Left]) -> Tensor:
+def rows_of(left: Sequence[SurvivingTokens]) -> Tensor:
     """int64 [tokens]: where in the sequence what is left of all pictures stands."""
     return torch.cat([own.rows for own in left])

@@ -14,10 +14,10 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, one_shot, scaled
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.spectrum import keep_top
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.algorithms.frequency_scores import keep_top
+from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 _RADIUS = 0.1
 
@@ -37,7 +37,12 @@ class _Pruner(WatchingPruner):
         self._pictures = question.plain
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         scores = [
             importance(sharpness(self.seen.hidden[own.rows], picture),

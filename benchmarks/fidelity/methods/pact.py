@@ -29,9 +29,9 @@ from benchmarks.fidelity.attention import (
 from benchmarks.fidelity.matching import Stages, one_shot, scaled
 from benchmarks.fidelity.methods.base import Method, StagedPruner, rows_of
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.ragged import LayerCache
-from luvc_core.algorithms.spectrum import keep_top
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.algorithms.frequency_scores import keep_top
+from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import Rotary
 
 _SHARE = 0.55
@@ -54,7 +54,12 @@ class _Pruner(StagedPruner):
         self._bias: Tensor | None = None
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         rows = rows_of(left)
         queries, keys = projected(self.language, layer, hidden)

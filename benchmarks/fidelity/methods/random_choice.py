@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.pruning import Left
+from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -26,7 +26,12 @@ class _Pruner(StagedPruner):
         self._generator = torch.Generator().manual_seed(question.index)
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         total = sum(len(own.rows) for own in left)
         order = torch.randperm(total, generator=self._generator)

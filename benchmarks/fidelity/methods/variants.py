@@ -11,13 +11,13 @@ from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.proxies import proxied
-from luvc_core.algorithms.spectrum import keep_top, low_pass
-from luvc_core.config import SpuSettings
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.algorithms.frequency_scores import keep_top, low_pass
+from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
+from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.settings import SpuSettings
+from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.scoring import picture_energy
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Variant(Method):
@@ -49,18 +49,23 @@ class _Pruner(StagedPruner):
         self._pictures = question.plain
 
     def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
+        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
     ) -> list[Tensor | None]:
         kept = super().keep(layer, hidden, rotary, left)
         for own, best in zip(left, kept, strict=True):
             if best is not None and len(best):
                 ones = torch.ones(len(own.rows), device=hidden.device)
                 counts = ones if own.counts is None else own.counts
-                own.counts = proxied(hidden[own.rows], best, counts)
+                own.counts = absorb_pruned_counts(hidden[own.rows], best, counts)
         return kept
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         parts = [
             self._scores(hidden[own.rows], own.places, picture)

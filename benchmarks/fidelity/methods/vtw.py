@@ -16,7 +16,7 @@ from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
 from luvc_core.chat import Message
 from luvc_core.engine.prefill import prefill
-from luvc_core.engine.pruning import Left
+from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
 
 SAMPLES = 20
@@ -52,7 +52,12 @@ class Withdrawal(StagedPruner):
         super().__init__(question, Stages((layer,), (0.0,)))
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        left: Sequence[SurvivingTokens],
+        count: int,
     ) -> Tensor:
         return torch.zeros(0, dtype=torch.int64, device=hidden.device)
 

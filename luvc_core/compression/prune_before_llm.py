@@ -1,0 +1,44 @@
+"""What of a picture need not travel, as SPU drops it before the first layer of the LLM.
+
+Before that layer nothing of the question has touched the visual tokens, so the encoder knows as
+well as the decoder which of them go.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from luvc_core.compression.algorithms import schedules
+from luvc_core.compression.algorithms.frequency_scores import keep_top
+from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
+from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.settings import SpuSettings
+from luvc_core.errors import InvalidInput
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+
+
+@torch.inference_mode()
+def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTokens:
+    """The same tokens, those marked that enter the first layer, and for how many each stands there.
+    Unchanged where all or none do."""
+    count = tokens.token_count
+    if spu is not None:
+        count = schedules.counts([spu.first_share], tokens.token_count)[0]
+    if spu is None or not 0 < count < tokens.token_count:
+        return tokens
+    places = torch.arange(tokens.token_count, device=tokens.embeddings.device)
+    kept = keep_top(picture_energy(tokens.embeddings, places, tokens.pieces, spu), count)
+    if not spu.proportional_attention:
+        return replace(tokens, kept=kept)
+    ones = torch.ones(len(places), device=kept.device)
+    counts = absorb_pruned_counts(tokens.embeddings, kept, ones)[kept].long()
+    return replace(tokens, kept=kept, kept_counts=counts)
+
+
+def check_kept(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
+    """Raise InvalidInput unless what arrived is what enters the first layer."""
+    if tokens.kept is not None and len(tokens.kept) != first_layer_count:
+        raise InvalidInput(
+            field, f"holds {len(tokens.kept)} visual tokens",
+            f"{first_layer_count}, as the schedule says of the first layer",
+        )  # fmt: skip

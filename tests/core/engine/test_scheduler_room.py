@@ -1,0 +1,68 @@
+"""Room for keys and values: who is let in, and what is held."""
+
+import pytest
+
+from luvc_core.chat import SamplingParams
+from luvc_core.compression.settings import Keep, SpuSettings
+from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.scheduler import Limits, Scheduler
+from luvc_core.errors import InvalidInput
+from luvc_core.models.base import LanguageHalf
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from tests.support.checkpoints import ask, two_pictures
+from tests.support.scheduling import KV, mixed_requests
+
+
+def test_requests_wait_for_room_and_come_in_order(
+    language: LanguageHalf, pictures: list[VisionTokens]
+) -> None:
+    engine = RequestProcessor(language)
+    request = Request(ask(pictures[0], "What?"), SamplingParams(max_tokens=6))
+    sessions = [engine.start(request) for _ in range(5)]
+    scheduler = Scheduler(Limits(2 * sessions[0].kv_byte_count))
+    for session in sessions:
+        scheduler.submit(session)
+    most, ended = 0, []
+    while not scheduler.idle:
+        ended += [o.session for o in scheduler.step() if o.event and o.event.result]
+        most = max(most, scheduler.in_flight_count)
+    assert most == 2
+    assert ended == sessions
+    assert scheduler.pool.peak == scheduler.pool.byte_count
+
+
+def test_pruning_lets_more_requests_in_flight(
+    language: LanguageHalf, pictures: list[VisionTokens]
+) -> None:
+    engine = RequestProcessor(language)
+    in_flight = []
+    for spu in (None, SpuSettings(Keep((1.0, 0.0, 0.0, 0.0, 0.0)))):
+        scheduler = Scheduler(Limits(KV // 2, prefill_rows=10**6))
+        for _ in range(40):
+            scheduler.submit(
+                engine.start(Request(two_pictures(pictures), SamplingParams(max_tokens=2), spu))
+            )
+        scheduler.step()
+        in_flight.append(scheduler.in_flight_count)
+    assert in_flight[1] > in_flight[0]
+
+
+def test_caches_hold_exactly_what_was_reserved(
+    language: LanguageHalf, pictures: list[VisionTokens]
+) -> None:
+    for request in mixed_requests(pictures):
+        session = RequestProcessor(language).start(request)
+        caches, held = session.caches, 0
+        while session.step() is not None:
+            held = sum(cache.held_byte_count for cache in caches)
+        assert 0 < held == session.kv_byte_count
+
+
+def test_a_request_that_never_fits_is_refused(
+    language: LanguageHalf, pictures: list[VisionTokens]
+) -> None:
+    session = RequestProcessor(language).start(Request(two_pictures(pictures)))
+    scheduler = Scheduler(Limits(session.kv_byte_count - 1))
+    with pytest.raises(InvalidInput, match=r"need .* MiB of keys and values; allowed: at most"):
+        scheduler.submit(session)
+    assert scheduler.idle

@@ -85,7 +85,7 @@ def tokens_from(
         identity=made_by,
         merge_sha256=message.merge_sha256,
         source_positions=message.source_positions,
-        clip=_clip_from(message, f"{field}.clip"),
+        video=_video_from(message, f"{field}.clip"),
         kept=kept,
         kept_counts=kept_counts,
     )
@@ -115,15 +115,15 @@ def counts_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) 
     return torch.tensor(counts)
 
 
-def _clip_from(message: tokens_pb2.VisionTokens, field: str) -> VideoFrames | None:
+def _video_from(message: tokens_pb2.VisionTokens, field: str) -> VideoFrames | None:
     if not message.HasField("clip"):
         return None
-    clip = VideoFrames(message.clip.count, message.clip.interval_seconds)
-    if clip.count < 1:
-        raise InvalidInput(f"{field}.count", f"got {clip.count}", ">= 1")
-    if not (math.isfinite(clip.interval) and clip.interval >= 0):
-        raise InvalidInput(f"{field}.interval_seconds", f"got {clip.interval}", ">= 0, finite")
-    return clip
+    video = VideoFrames(message.clip.count, message.clip.interval_seconds)
+    if video.count < 1:
+        raise InvalidInput(f"{field}.count", f"got {video.count}", ">= 1")
+    if not (math.isfinite(video.interval) and video.interval >= 0):
+        raise InvalidInput(f"{field}.interval_seconds", f"got {video.interval}", ">= 0, finite")
+    return video
 
 
 def _tensor_from(

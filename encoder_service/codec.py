@@ -162,9 +162,9 @@ def tokens_to(
         kept_places=kept,
         kept_counts=counts,
     )
-    if tokens.clip:
-        message.clip.count = tokens.clip.count
-        message.clip.interval_seconds = tokens.clip.interval
+    if tokens.video:
+        message.clip.count = tokens.video.count
+        message.clip.interval_seconds = tokens.video.interval
     _write_pieces(message, tokens.pieces)
     return message
 

@@ -182,11 +182,11 @@ def load(config: EncoderConfig) -> MediaEncoder:
         max_bytes=config.max_media_bytes,
         max_pixels=config.max_media_pixels,
         max_items=config.max_media,
-        max_clips=config.max_clips,
-        max_clip_bytes=config.max_clip_bytes,
-        max_clip_pixels=config.max_clip_pixels,
-        max_clip_seconds=config.max_clip_seconds,
-        max_clip_frames=config.max_clip_frames,
+        max_videos=config.max_videos,
+        max_video_bytes=config.max_video_bytes,
+        max_video_pixels=config.max_video_pixels,
+        max_video_seconds=config.max_video_seconds,
+        max_video_frames=config.max_video_frames,
         max_shown_frames=config.max_shown_frames,
     )
     return MediaEncoder(load_vision(config.model, config.device, config.dtype), limits)

@@ -28,7 +28,7 @@ class MediaEncoder:
         return Recipe(
             self.identity,
             str(self.vision.dtype),
-            (limits.max_shown_frames, limits.max_clip_kept_bytes),
+            (limits.max_shown_frames, limits.max_video_kept_bytes),
         )
 
     @property
@@ -47,14 +47,14 @@ class MediaEncoder:
         `field` names it in errors. alone: as in VisionHalf.preprocess. check: called between the
         frames of a clip, and may raise to end the work. Raises InvalidMedia.
         """
-        if kind_of(data) == "picture":
+        if kind_of(data) == "image":
             image = decode_image(data, field, self.limits)
             return replace(self.vision.preprocess(image, alone), detail=detail_of(image))
         if self.vision.sampling is None:
             allowed = f"pictures: {self.identity.family} takes no clips"
             raise InvalidMedia(field, "a clip", allowed)
         sampling = self.vision.sampling.at_most(self.limits.max_shown_frames)
-        return self.vision.preprocess_clip(decode_video(data, field, self.limits, sampling, check))
+        return self.vision.preprocess_video(decode_video(data, field, self.limits, sampling, check))
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         """Visual tokens of each picture or clip, in order. Not from two threads at once."""

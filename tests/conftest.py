@@ -15,7 +15,7 @@ from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import noise_picture, write_checkpoint
+from tests.support.checkpoints import noise_image, write_checkpoint
 from tests.support.families import KITS, Kit
 from tests.support.services import stack
 
@@ -69,7 +69,7 @@ def stock(family: Kit, checkpoint: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def pictures(vision: VisionHalf) -> list[VisionTokens]:
+def images(vision: VisionHalf) -> list[VisionTokens]:
     """Two, of different size, not merged."""
-    images = [noise_picture(112, 84, 1), noise_picture(60, 140, 2)]
+    images = [noise_image(112, 84, 1), noise_image(60, 140, 2)]
     return vision.encode([vision.preprocess(image) for image in images], OimSettings())

@@ -32,7 +32,7 @@ from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.blob import to_blob
-from tests.support.checkpoints import noise_picture
+from tests.support.checkpoints import noise_image
 
 MOST_GROWTH_MIB = 50.0
 # Of 20 inputs, how many each edge gets.
@@ -48,8 +48,8 @@ _RAW = "/luvc.v1.EncoderService/Generate"
 
 def strategies(vision: Any) -> dict[str, Any]:
     """What each edge is given, by the name of its function. vision: makes the tokens."""
-    picture = vision.preprocess(noise_picture(84, 56, 1))
-    (tokens,) = vision.encode([picture], OimSettings())
+    image = vision.preprocess(noise_image(84, 56, 1))
+    (tokens,) = vision.encode([image], OimSettings())
     to_decoder = hostile_requests.decoder_requests(tokens_to(tokens))
     asked = hostile_requests.encoder_requests()
     toml = to_toml([BUILT_IN.get("max")]).replace("[max", "[own").encode()

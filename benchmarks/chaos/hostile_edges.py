@@ -39,7 +39,7 @@ class Edges:
 
     def __init__(self, vision: VisionHalf, language: LanguageHalf) -> None:
         # Larger ones only take longer here; that they are refused by their header is the same.
-        limits = MediaLimits(max_pixels=1_000_000, max_clip_pixels=300_000, max_clip_frames=500)
+        limits = MediaLimits(max_pixels=1_000_000, max_video_pixels=300_000, max_video_frames=500)
         self._encoder = MediaEncoder(vision, limits)
         self._engine = RequestProcessor(language)
         self._tenants = Tenants({"0" * 64: "somebody"}, EncoderConfig())

@@ -72,14 +72,14 @@ class _Noise:
     def ids_of(
         self, messages: Sequence[Message[VisionTokens]]
     ) -> tuple[Tensor, Tensor, tuple[VisionTokens, ...]]:
-        pictures = tuple(p for m in messages for p in m.parts if isinstance(p, VisionTokens))
+        images = tuple(p for m in messages for p in m.parts if isinstance(p, VisionTokens))
         half = _TEXT_TOKENS // 2
         segment = torch.full((half,), -1)
-        for number, random_image_tokens in enumerate(pictures):
+        for number, random_image_tokens in enumerate(images):
             segment = torch.cat((segment, torch.full((random_image_tokens.token_count,), number)))
         segment = torch.cat((segment, torch.full((_TEXT_TOKENS - half,), -1)))
         noise = torch.Generator().manual_seed(0)
-        return torch.randint(self._vocabulary, segment.shape, generator=noise), segment, pictures
+        return torch.randint(self._vocabulary, segment.shape, generator=noise), segment, images
 
 
 def build(shape: Shape, dtype: torch.dtype, seed: int = 0) -> tuple[LanguageHalf, Any]:

@@ -1,7 +1,7 @@
 """Vision halves of any size at random weights, with no checkpoint behind them.
 
 The modules are those that the families load, the loops over them the product's own. Only
-`preprocess` and `preprocess_clip` do not work: there are no processors.
+`preprocess` and `preprocess_video` do not work: there are no processors.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from luvc_core.visual_tokens.vision_tokens import Grid
 
 PATCH = 14  # pixels, in every family
 _CPU = torch.device("cpu")
-_NO_CLIPS: Any = SimpleNamespace(sampling=None, even_sampling=lambda middle: None)
+_NO_VIDEOS: Any = SimpleNamespace(sampling=None, even_sampling=lambda middle: None)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _qwen2_vl(g: Geometry) -> tuple[VisionHalf, Patches]:
     )  # fmt: skip
     tower = _ready(Qwen2VisionTransformerPretrainedModel._from_config(config))
     pixels = torch.randn(g.frames * g.side**2, 3 * 2 * PATCH**2)
-    half = Qwen2VLVision(_identity(g), tower, None, _NO_CLIPS, _CPU)
+    half = Qwen2VLVision(_identity(g), tower, None, _NO_VIDEOS, _CPU)
     return half, Patches(pixels, Grid(g.frames, g.side, g.side))
 
 
@@ -85,7 +85,7 @@ def _internvl(g: Geometry) -> tuple[VisionHalf, Patches]:
     config = InternVLConfig(vision_config=vision, text_config=_text_settings(g))
     tower = _ready(InternVLVisionModel._from_config(config.vision_config))
     projector = _ready(InternVLMultiModalProjector(config))
-    half = InternVLVision(_identity(g), tower, projector, None, _NO_CLIPS)
+    half = InternVLVision(_identity(g), tower, projector, None, _NO_VIDEOS)
     return half, Patches(_tiles(g), Grid(g.frames, g.side, g.side))
 
 
@@ -101,7 +101,7 @@ def _llava_onevision(g: Geometry) -> tuple[VisionHalf, Patches]:
     projector = _ready(LlavaOnevisionMultiModalProjector(config))
     opened: Any = SimpleNamespace(config=config)
     newline: Any = SimpleNamespace(weight=torch.randn(g.hidden))
-    half = LlavaOnevisionVision(_identity(g), opened, tower, projector, newline, None, _NO_CLIPS)
+    half = LlavaOnevisionVision(_identity(g), opened, tower, projector, newline, None, _NO_VIDEOS)
     size = (g.side * PATCH, g.side * PATCH)
     return half, TiledPatches(_tiles(g), Grid(g.frames, g.side, g.side), None, size)
 

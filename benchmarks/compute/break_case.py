@@ -20,7 +20,7 @@ from benchmarks.common import report
 from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.common.merge_1d import Recorder, displacement, merge_flat
 from benchmarks.common.merging_override import Merge, merging_by
-from benchmarks.compute.break_case_picture import Panel, draw
+from benchmarks.compute.break_case_image import Panel, draw
 from benchmarks.tasks import KINDS, questions
 from benchmarks.tasks.files import file_questions, png
 from luvc_core.compression.algorithms.merging import merge_grid
@@ -89,7 +89,7 @@ def measure_kind(kind: str, n: int) -> list[Row]:
     return measure(Checkpoint.load(MODEL), kind, n)
 
 
-def picture(kind: str = "relation") -> dict[str, float]:
+def image(kind: str = "relation") -> dict[str, float]:
     """Draw where the patches of a held-out picture go. Returns their displacement, in tokens."""
     asker = Checkpoint.load(MODEL)
     image, _, _ = next(questions(kind, 1))
@@ -126,7 +126,7 @@ def main() -> int:
         "--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)"
     )
     options = parser.parse_args()
-    displaced = picture()
+    displaced = image()
     rows: list[Row] = []
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(measure_kind, kind, options.n) for kind in options.kinds]

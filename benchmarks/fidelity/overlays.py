@@ -1,4 +1,4 @@
-"""Compression drawn over pictures: merged grids, and who survives to which layer."""
+"""Compression drawn over images: merged grids, and who survives to which layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def survivors(
 
 
 def merged_grids(checkpoint: Checkpoint) -> Figure:
-    """A row for each picture: its cells, merged less and more. For towers that see a picture as one
+    """A row for each image: its cells, merged less and more. For towers that see a picture as one
     tile."""
     side = checkpoint.encoder.vision.layout.multiple  # type: ignore[attr-defined]
     figure, panels = plt.subplots(len(KINDS), len(KEEPS), figsize=(9, 9.6), layout="constrained")

@@ -13,7 +13,7 @@ from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import StagedPruner
 from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
-from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.scoring import image_energy
 from luvc_core.compression.settings import Ramp, SpuSettings
 from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
@@ -39,7 +39,7 @@ class _Reader(StagedPruner):
     def __init__(self, question: Question, layer: int) -> None:
         super().__init__(question, Stages((), ()))
         self._layer = layer
-        self._picture = question.plain[0]
+        self._image = question.plain[0]
         self.scores: dict[str, Tensor] = {}
 
     def keep(
@@ -47,9 +47,9 @@ class _Reader(StagedPruner):
     ) -> list[Tensor | None]:
         if layer == self._layer:
             own, spu = left[0], SpuSettings(Ramp())
-            visual, pieces = hidden[own.rows], self._picture.pieces
+            visual, pieces = hidden[own.rows], self._image.pieces
             for name, score in (("high-pass energy", spu), ("low-pass energy", _low_pass(spu))):
-                self.scores[name] = picture_energy(visual, own.places, pieces, score)
+                self.scores[name] = image_energy(visual, own.places, pieces, score)
             attention = last_query_attention(self.language, layer, hidden, rotary)
             self.scores["attention of the last token"] = attention[own.rows]
         return [None] * len(left)

@@ -56,14 +56,14 @@ def main() -> int:
     parser.add_argument("--profile", default="lossless", help="default: %(default)s")
     options = parser.parse_args()
     model = MODELS[options.family]
-    pictures = Path(tempfile.mkdtemp(prefix="luvc-demo-"))
+    images = Path(tempfile.mkdtemp(prefix="luvc-demo-"))
     stack = Stack(model, port=free_port(), decoder_port=free_port())
     print(f"Starting the encoder service and Ray with the decoder service ({model}) ...")
     started = time.monotonic()
     try:
         with stack.running(start_timeout=180), Client(stack.endpoint) as client:
-            print(f"Ready after {time.monotonic() - started:.0f} s. Files: {pictures}\n")
-            asked = list(_ask_all(client, options.profile, pictures))
+            print(f"Ready after {time.monotonic() - started:.0f} s. Files: {images}\n")
+            asked = list(_ask_all(client, options.profile, images))
     except (StartFailed, LuvcError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from benchmarks.tasks.files import file_questions
 
 KINDS = ("presence", "document", "text", "colour", "chart")
 # Of 256 tokens of 192 numbers of 2 bytes.
-MEGABYTE_PICTURES = 10
+MEGABYTE_IMAGES = 10
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def questions(count: int) -> list[Question]:
 
 def megabyte_questions(count: int) -> list[Question]:
     """Each about several pictures, whose tokens are a megabyte together."""
-    asked = list(file_questions("presence", count * MEGABYTE_PICTURES))
+    asked = list(file_questions("presence", count * MEGABYTE_IMAGES))
     groups = [asked[i::count] for i in range(count)]
     return [Question(own[0].question, tuple(q.files[0] for q in own)) for own in groups]
 

@@ -71,8 +71,8 @@ class Row:
 def tokens_of(video: Video, oim: OimSettings) -> VisionTokens:
     """What the family's own `encode` gives for a video of noise, as bfloat16."""
     half, patches = build(video.tower)
-    clip = Patches(patches.pixels, patches.grid, clip=VideoFrames(video.frames, 0.5))
-    (tokens,) = half.encode([clip], oim)
+    noise = Patches(patches.pixels, patches.grid, video=VideoFrames(video.frames, 0.5))
+    (tokens,) = half.encode([noise], oim)
     return replace(tokens, embeddings=tokens.embeddings.to(torch.bfloat16))
 
 

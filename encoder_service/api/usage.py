@@ -40,7 +40,7 @@ def usage_of(
     usage.merged_visual_token_count = sum(t.token_count for t in encoded.tokens)
     usage.wire_byte_count = answer.wire_bytes
     usage.uncompressed_byte_count = sum(t.uncompressed_byte_count for t in encoded.tokens)
-    usage.frame_count = sum(t.clip.count for t in encoded.tokens if t.clip)
+    usage.frame_count = sum(t.video.count for t in encoded.tokens if t.video)
     usage.reused_media_count = encoded.reused_count
     usage.media_kept = encoded.kept
     usage.fetched_media_count = answer.fetched_count

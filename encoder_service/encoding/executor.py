@@ -56,8 +56,8 @@ class EncodingExecutor:
             return encoder.encode(patches, oim)
 
         self._tower = TowerBatcher(encode, config.max_batch or usual)
-        self._clip_slots = AdmissionLimiter(config.max_active_clips, config.max_waiting)
-        self._clip_timeout = config.clip_timeout
+        self._video_slots = AdmissionLimiter(config.max_active_videos, config.max_waiting)
+        self._video_timeout = config.video_timeout
         # Of pictures and clips in the tower or waiting for it, as its family resized them.
         self.pixels = 0
 
@@ -66,9 +66,9 @@ class EncodingExecutor:
     ) -> tuple[VisionTokens, EncodingTimes]:
         """One picture or clip. alone: the only picture of its conversation. Raises InvalidMedia."""
         async with AsyncExitStack() as held:
-            if kind == "clip":
+            if kind == "video":
                 # The frames of a clip take as much memory as a hundred pictures.
-                await held.enter_async_context(self._clip_slots.take(deadline))
+                await held.enter_async_context(self._video_slots.take(deadline))
             start = time.monotonic()
             patches = await self._prepare(file, alone, deadline)
             prepared = time.monotonic()
@@ -86,7 +86,7 @@ class EncodingExecutor:
         given_up = threading.Event()
 
         def prepare() -> Patches:
-            limit = deadline.within(self._clip_timeout, f"decoding {file.field}")
+            limit = deadline.within(self._video_timeout, f"decoding {file.field}")
 
             def check() -> None:
                 limit.check()

@@ -14,7 +14,7 @@ from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.base import Store
 from luvc_core.store.cache import Counts, Entry, TokenCache
-from luvc_core.store.keys import clip_key, picture_key
+from luvc_core.store.keys import image_key, video_key
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
@@ -101,9 +101,9 @@ class EncodingPipeline:
             return Encoded((), None)
         ask = _Ask(oim, tenant, strict)
         seen = await deadline.wait_for(gather_or_cancel(self._see(file, ask) for file in media))
-        clip_count = sum(s.kind == "clip" for s in seen)
-        self._encoder.limits.check_count(len(media), clip_count)
-        alone = len(media) - clip_count == 1
+        video_count = sum(s.kind == "video" for s in seen)
+        self._encoder.limits.check_count(len(media), video_count)
+        alone = len(media) - video_count == 1
         spans: list[EncodingTimes] = []
         entries = await deadline.wait_for(
             gather_or_cancel(self._entry(s, alone, ask, spans) for s in seen)
@@ -115,9 +115,9 @@ class EncodingPipeline:
             sha256, kind = await self._vision.aside(_look_at, file)
             return _Seen(file, sha256, kind)
         sha256 = file.digest.hex()
-        key = clip_key(self._encoder.recipe, sha256, ask.oim.sha256, ask.tenant)
+        key = video_key(self._encoder.recipe, sha256, ask.oim.sha256, ask.tenant)
         entry = await self._cache.find(key, ask.strict)
-        return _Seen(file, sha256, "clip" if entry else None, entry)
+        return _Seen(file, sha256, "video" if entry else None, entry)
 
     async def _entry(
         self, seen: _Seen, alone: bool, ask: "_Ask", spans: list[EncodingTimes]
@@ -125,11 +125,11 @@ class EncodingPipeline:
         if seen.entry:
             return seen.entry
         recipe, file, merge = self._encoder.recipe, seen.file, ask.oim.sha256
-        if seen.kind == "clip":
-            key = clip_key(recipe, seen.sha256, merge, ask.tenant)
+        if seen.kind == "video":
+            key = video_key(recipe, seen.sha256, merge, ask.tenant)
         else:
             larger = alone and self._encoder.vision.shows_alone_larger
-            key = picture_key(recipe, seen.sha256, merge, ask.tenant, larger)
+            key = image_key(recipe, seen.sha256, merge, ask.tenant, larger)
         if seen.kind is None:
             if entry := await self._cache.find(key, ask.strict):
                 return entry

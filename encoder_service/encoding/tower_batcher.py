@@ -33,7 +33,7 @@ class _Job:
         """Whether both may share a batch. A clip is a batch of frames by itself."""
         one, two = self.patches, other.patches
         same = one.grid == two.grid and one.pixels.shape == two.pixels.shape
-        return same and one.clip is None and two.clip is None and self.oim == other.oim
+        return same and one.video is None and two.video is None and self.oim == other.oim
 
 
 class TowerBatcher:

@@ -48,10 +48,10 @@ def calibrate(config: CalibrateConfig) -> int:
     best = search.run()
     tried = [plain, *search.trials]
     title = f"{config.model}: {len(questions)} questions"
-    curve.draw(tried, best, target, title, config.picture_path)
+    curve.draw(tried, best, target, title, config.plot_path)
     said = report.verdict(best, target, len(search.trials))
     print(report.table(tried, best))
-    print(f"\n{said}\ncurve: {config.picture_path}")
+    print(f"\n{said}\ncurve: {config.plot_path}")
     if not best.passed:
         return 1
     _write(config, best, len(questions))

@@ -11,7 +11,7 @@ import torch
 from luvc_core.compression.algorithms import schedules
 from luvc_core.compression.algorithms.frequency_scores import keep_top
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.scoring import image_energy
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.errors import InvalidInput
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
@@ -27,7 +27,7 @@ def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTok
     if spu is None or not 0 < count < tokens.token_count:
         return tokens
     places = torch.arange(tokens.token_count, device=tokens.embeddings.device)
-    kept = keep_top(picture_energy(tokens.embeddings, places, tokens.pieces, spu), count)
+    kept = keep_top(image_energy(tokens.embeddings, places, tokens.pieces, spu), count)
     if not spu.proportional_attention:
         return replace(tokens, kept=kept)
     ones = torch.ones(len(places), device=kept.device)

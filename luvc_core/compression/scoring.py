@@ -11,7 +11,7 @@ from luvc_core.compression.settings import SpuSettings
 from luvc_core.visual_tokens.vision_tokens import Piece
 
 
-def picture_energy(
+def image_energy(
     hidden: Tensor, places: Tensor, pieces: Sequence[Piece], spu: SpuSettings
 ) -> Tensor:
     """float32 [tokens], to be compared over the whole picture.

@@ -36,11 +36,11 @@ class Generation:
         pruning_left_out: bool = False,
     ) -> None:
         # Found here, a schedule for another depth is refused before anything is computed.
-        per_picture = layer_counts(prompt.pictures, request.spu, language.layer_count)
-        for picture, counts in zip(prompt.pictures, per_picture, strict=True):
-            check_kept(picture, counts[0], "vision_tokens.kept_places")
+        per_image = layer_counts(prompt.images, request.spu, language.layer_count)
+        for image, counts in zip(prompt.images, per_image, strict=True):
+            check_kept(image, counts[0], "vision_tokens.kept_places")
         planned = [
-            sum(counts[layer] for counts in per_picture) for layer in range(language.layer_count)
+            sum(counts[layer] for counts in per_image) for layer in range(language.layer_count)
         ]
         self._layer_counts: tuple[int, ...] = ()
         self._pruning_left_out = pruning_left_out
@@ -62,7 +62,7 @@ class Generation:
 
     @property
     def _text_count(self) -> int:
-        return self._prompt.length - sum(p.token_count for p in self._prompt.pictures)
+        return self._prompt.length - sum(p.token_count for p in self._prompt.images)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -152,12 +152,12 @@ class Generation:
 
     def _end(self, text: str, reason: FinishReason) -> Event:
         now = time.monotonic()
-        pictures = self._prompt.pictures
+        images = self._prompt.images
         result = Result(
             finish_reason=reason,
             prompt_token_count=self._text_count,
             completion_token_count=len(self._tokens),
-            source_visual_token_count=sum(p.source_token_count for p in pictures),
+            source_visual_token_count=sum(p.source_token_count for p in images),
             merged_visual_token_count=self._prompt.length - self._text_count,
             layer_visual_token_counts=self._layer_counts,
             cache_byte_count=sum(cache.byte_count for cache in self.caches),

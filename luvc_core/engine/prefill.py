@@ -13,25 +13,25 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 def layer_counts(
-    pictures: Sequence[VisionTokens], pruning: SpuSettings | Pruner | None, layer_count: int
+    images: Sequence[VisionTokens], pruning: SpuSettings | Pruner | None, layer_count: int
 ) -> list[tuple[int, ...]]:
     """For each picture, how many of its tokens enter each layer; at most, where a pruner decides.
 
     The schedule holds for each picture, not for each of its tiles: a tile that shows more may keep
     more. Separators count as tokens of their picture.
     """
-    sizes = [picture.token_count for picture in pictures]
+    sizes = [image.token_count for image in images]
     if isinstance(pruning, SpuSettings):
         return [pruning.layer_counts(layer_count, size) for size in sizes]
     return [(size,) * layer_count for size in sizes]
 
 
 def pruner_for(
-    pruning: SpuSettings | Pruner | None, pictures: Sequence[VisionTokens], layer_count: int
+    pruning: SpuSettings | Pruner | None, images: Sequence[VisionTokens], layer_count: int
 ) -> Pruner | None:
     """Who prunes one request. Raises InvalidSettings for a schedule that is for another depth."""
     if isinstance(pruning, SpuSettings):
-        return SpuPruner(pruning, pictures, layer_counts(pictures, pruning, layer_count))
+        return SpuPruner(pruning, images, layer_counts(images, pruning, layer_count))
     return pruning
 
 
@@ -55,12 +55,12 @@ class Prefill:
         self.caches = [LayerCache(room) for room in capacities or [0] * language.layer_count]
         self._language = language
         self._prompt = prompt
-        self._pruner = pruner_for(pruning, prompt.pictures, language.layer_count)
-        per_picture = layer_counts(prompt.pictures, pruning, language.layer_count)
-        text = prompt.length - sum(p.token_count for p in prompt.pictures)
+        self._pruner = pruner_for(pruning, prompt.images, language.layer_count)
+        per_image = layer_counts(prompt.images, pruning, language.layer_count)
+        text = prompt.length - sum(p.token_count for p in prompt.images)
         # Of each layer, how many tokens enter; at most, where a pruner decides.
         self._rows = [
-            text + sum(counts[layer] for counts in per_picture)
+            text + sum(counts[layer] for counts in per_image)
             for layer in range(language.layer_count)
         ]
         self._next = 0
@@ -127,16 +127,16 @@ def prefill(
 def _embed(language: LanguageHalf, prompt: Prompt) -> Tensor:
     """[length, hidden]: word embeddings, with the visual tokens in their places."""
     hidden = language.embed(prompt.ids.to(language.device))
-    if not prompt.pictures:
+    if not prompt.images:
         return hidden
-    visual = torch.cat([picture.embeddings for picture in prompt.pictures])
+    visual = torch.cat([image.embeddings for image in prompt.images])
     places = prompt.visual.nonzero().squeeze(1).to(language.device)
     return hidden.index_copy(0, places, visual.to(language.device, language.dtype))
 
 
 def _all_of(prompt: Prompt, device: torch.device) -> list[SurvivingTokens]:
     """Every picture, before any pruning."""
-    rows = [(prompt.segment == i).nonzero().squeeze(1) for i in range(len(prompt.pictures))]
+    rows = [(prompt.segment == i).nonzero().squeeze(1) for i in range(len(prompt.images))]
     return [SurvivingTokens(own.to(device), torch.arange(len(own), device=device)) for own in rows]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from luvc_core.compression.algorithms.frequency_scores import keep_top
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.scoring import image_energy
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
@@ -56,29 +56,29 @@ class SpuPruner:
     def __init__(
         self,
         spu: SpuSettings,
-        pictures: Sequence[VisionTokens],
+        images: Sequence[VisionTokens],
         counts: Sequence[Sequence[int]],
     ) -> None:
         self._spu = spu
-        self._pictures = pictures
+        self._images = images
         self._counts = counts
 
     def keep(
         self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
     ) -> list[Tensor | None]:
         kept: list[Tensor | None] = []
-        for own, counts, picture in zip(left, self._counts, self._pictures, strict=True):
+        for own, counts, image in zip(left, self._counts, self._images, strict=True):
             count = counts[layer]
-            if layer == 0 and picture.kept is not None:
-                kept.append(picture.kept.to(hidden.device))
-                own.counts = _counts_of(picture, hidden.device)
+            if layer == 0 and image.kept is not None:
+                kept.append(image.kept.to(hidden.device))
+                own.counts = _counts_of(image, hidden.device)
             elif count >= len(own.rows):
                 kept.append(None)
             elif count == 0:
                 kept.append(own.rows[:0])
             else:
                 rows = hidden[own.rows]
-                best = keep_top(picture_energy(rows, own.places, picture.pieces, self._spu), count)
+                best = keep_top(image_energy(rows, own.places, image.pieces, self._spu), count)
                 if self._spu.proportional_attention:
                     ones = torch.ones(len(rows), device=rows.device)
                     own.counts = absorb_pruned_counts(
@@ -88,10 +88,10 @@ class SpuPruner:
         return kept
 
 
-def _counts_of(picture: VisionTokens, device: torch.device) -> Tensor | None:
+def _counts_of(image: VisionTokens, device: torch.device) -> Tensor | None:
     """Of all tokens of a picture, where the sender dropped some: float32 [tokens]."""
-    if picture.kept is None or picture.kept_counts is None:
+    if image.kept is None or image.kept_counts is None:
         return None
-    counts = torch.ones(picture.token_count)
-    counts[picture.kept] = picture.kept_counts.float()
+    counts = torch.ones(image.token_count)
+    counts[image.kept] = image.kept_counts.float()
     return counts.to(device)

@@ -25,15 +25,15 @@ def pruning_pays_off(language: LanguageHalf, prompt: Prompt, spu: SpuSettings) -
     Raises InvalidSettings for a schedule that is for another depth.
     """
     saved = taken = 0.0
-    per_picture = layer_counts(prompt.pictures, spu, language.layer_count)
+    per_image = layer_counts(prompt.images, spu, language.layer_count)
     if spu.first_share < 1:
         return True
-    for picture, counts in zip(prompt.pictures, per_picture, strict=True):
-        saved += sum(picture.token_count - count for count in counts) * language.row_flops
-        for before, after in pairwise((picture.token_count, *counts)):
+    for image, counts in zip(prompt.images, per_image, strict=True):
+        saved += sum(image.token_count - count for count in counts) * language.row_flops
+        for before, after in pairwise((image.token_count, *counts)):
             if after < before:
                 # Where all leave nothing is scored; else the holes of those gone count, too.
-                scored = picture.token_count if after else 0
+                scored = image.token_count if after else 0
                 taken += _PER_PRUNING + _PER_NUMBER * scored * language.identity.hidden_size
                 if spu.proportional_attention:
                     compared = 2 * (before - after) * after

@@ -34,8 +34,8 @@ class RequestProcessor:
         """
         check_conversation(request.messages)
         prompt = self.language.tokenize(request.messages)
-        for picture in prompt.pictures:
-            check_identity(picture.identity, self.language.identity)
+        for image in prompt.images:
+            check_identity(image.identity, self.language.identity)
         longest = self.language.context_length - 1
         if prompt.length > longest:
             raise PromptTooLong(prompt.length, longest)
@@ -44,7 +44,7 @@ class RequestProcessor:
         leave_out = (
             self._thrifty
             and isinstance(spu, SpuSettings)
-            and bool(prompt.pictures)
+            and bool(prompt.images)
             and not pruning_pays_off(self.language, prompt, spu)
         )
         if leave_out:

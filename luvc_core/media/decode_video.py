@@ -8,16 +8,16 @@ from luvc_core.media.animated_images import decode_animated_image, is_animation
 from luvc_core.media.containers import demuxer_for
 from luvc_core.media.ffmpeg_video import decode_ffmpeg_video
 from luvc_core.media.frame_sampling import FrameSampling
-from luvc_core.media.images import CLIP_TYPES, MediaLimits
+from luvc_core.media.images import VIDEO_TYPES, MediaLimits
 from luvc_core.media.video_request import Video, VideoRequest
 
-Kind = Literal["picture", "clip"]
+Kind = Literal["image", "video"]
 
 
 def kind_of(data: bytes) -> Kind:
     """What a media file is, by its content. What nobody knows is a picture, for decode_image to
     refuse by name; so is a GIF that does not move."""
-    return "clip" if demuxer_for(data) or is_animation(data) else "picture"
+    return "video" if demuxer_for(data) or is_animation(data) else "image"
 
 
 def decode_video(
@@ -31,16 +31,16 @@ def decode_video(
 
     `check` is called at least once a frame and may raise to end the work, as Deadline.check does.
     Time otherwise goes with the frames of the file, memory with the chosen ones, which are made
-    smaller at once where all of them would not fit in `limits.max_clip_kept_bytes`. Raises
+    smaller at once where all of them would not fit in `limits.max_video_kept_bytes`. Raises
     InvalidMedia for anything that is no whole clip within the limits.
     """
     if not data:
-        raise InvalidMedia(field, "0 bytes", CLIP_TYPES)
-    if len(data) > limits.max_clip_bytes:
-        raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_clip_bytes} bytes")
+        raise InvalidMedia(field, "0 bytes", VIDEO_TYPES)
+    if len(data) > limits.max_video_bytes:
+        raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_video_bytes} bytes")
     request = VideoRequest(data, field, limits, sampling, check)
     if demuxer_for(data):
         return decode_ffmpeg_video(request)
     if is_animation(data):
         return decode_animated_image(request)
-    raise InvalidMedia(field, "no clip", CLIP_TYPES)
+    raise InvalidMedia(field, "no clip", VIDEO_TYPES)

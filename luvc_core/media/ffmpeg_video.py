@@ -83,7 +83,7 @@ def _open(request: VideoRequest) -> InputContainer:
 
 def _backstop(request: VideoRequest) -> dict[str, str]:
     """Bounds frames of which FFmpeg learns the size while decoding, padding included."""
-    return {"max_pixels": str(4 * request.limits.max_clip_pixels)}
+    return {"max_pixels": str(4 * request.limits.max_video_pixels)}
 
 
 def _stream_of(container: InputContainer, request: VideoRequest) -> VideoStream:
@@ -97,7 +97,7 @@ def _stream_of(container: InputContainer, request: VideoRequest) -> VideoStream:
     if codec not in _CODECS:
         raise InvalidMedia(request.field, f"pictures coded as {codec}", ", ".join(_CODECS))
     if stream.width == 0 or stream.height == 0:
-        allowed = f"at most {request.limits.max_clip_pixels} pixels"
+        allowed = f"at most {request.limits.max_video_pixels} pixels"
         raise InvalidMedia(request.field, "frames of no size or of far too many pixels", allowed)
     request.check_frame((stream.width, stream.height))
     second = float(stream.time_base or 0)

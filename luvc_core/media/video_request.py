@@ -33,7 +33,7 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A file to decode as a clip: `field` names it in errors, `check` raises to stop the work."""
+    """A file to decode as a video: `field` names it in errors, `check` raises to stop the work."""
 
     data: bytes
     field: str
@@ -43,28 +43,28 @@ class VideoRequest:
 
     def check_frame(self, sides: tuple[int, int]) -> None:
         """Before any pixel of such a frame is decoded. Raises InvalidMedia."""
-        check_size(sides, self.field, self.limits, self.limits.max_clip_pixels)
+        check_size(sides, self.field, self.limits, self.limits.max_video_pixels)
 
     def check_length(self, frame_count: int, seconds: float) -> None:
         """For the lengths a header claims and for those counted. Raises InvalidMedia."""
-        if frame_count > self.limits.max_clip_frames:
-            allowed = f"at most {self.limits.max_clip_frames} frames"
+        if frame_count > self.limits.max_video_frames:
+            allowed = f"at most {self.limits.max_video_frames} frames"
             raise InvalidMedia(self.field, f"{frame_count} frames", allowed)
-        if not seconds <= self.limits.max_clip_seconds:
-            allowed = f"at most {self.limits.max_clip_seconds} s"
+        if not seconds <= self.limits.max_video_seconds:
+            allowed = f"at most {self.limits.max_video_seconds} s"
             raise InvalidMedia(self.field, f"a clip of {seconds:.3g} s", allowed)
 
     def check_work(self, frame_count: int, sides: tuple[int, int]) -> None:
         """Before so many frames of these sides are decoded. Raises InvalidMedia."""
         work = 3 * frame_count * sides[0] * sides[1]
-        if work > self.limits.max_clip_decoded_bytes:
+        if work > self.limits.max_video_decoded_bytes:
             problem = f"{frame_count} frames of {sides[0]}x{sides[1]} pixels, {work} bytes decoded"
-            allowed = f"at most {self.limits.max_clip_decoded_bytes} bytes"
+            allowed = f"at most {self.limits.max_video_decoded_bytes} bytes"
             raise InvalidMedia(self.field, problem, allowed)
 
     def keeper(self, count: int) -> Callable[[Image.Image], Image.Image]:
         """Makes each of `count` frames as small as they must be to fit in memory together."""
-        most = self.limits.max_clip_kept_bytes / (3 * count)
+        most = self.limits.max_video_kept_bytes / (3 * count)
 
         def keep(image: Image.Image) -> Image.Image:
             if image.width * image.height <= most:

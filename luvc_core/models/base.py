@@ -31,20 +31,20 @@ class Patches:
     width], in the family's own order. A family may add what else it has to know of it.
 
     grid: of the patches, tiles counting as frames. The projector may reduce it to a smaller one.
-    clip: None for a picture. detail: of the picture, as media.detail has it; 0 for a clip.
+    video: None for a picture. detail: of the picture, as media.detail has it; 0 for a clip.
     """
 
     pixels: Tensor
     grid: Grid
-    clip: VideoFrames | None = field(default=None, kw_only=True)
+    video: VideoFrames | None = field(default=None, kw_only=True)
     detail: float = field(default=0.0, kw_only=True)
 
 
 class VisionHalf(ABC):
     """Vision tower and projector. Loads no tensor of the language model.
 
-    `preprocess` and `preprocess_clip` are pure and safe to call from several threads. `encode` uses
-    the device: one call at a time.
+    `preprocess` and `preprocess_video` are pure and safe to call from several threads. `encode`
+    uses the device: one call at a time.
 
     sampling: which frames of a clip the family looks at, None where it takes pictures only.
     shows_alone_larger: whether `alone` makes a difference to what a picture becomes.
@@ -69,7 +69,7 @@ class VisionHalf(ABC):
         alone: it is the only one of its conversation. Some families then see it in more detail.
         """
 
-    def preprocess_clip(self, clip: Video) -> Patches:
+    def preprocess_video(self, video: Video) -> Patches:
         """The same for the frames of a clip. Only called where there is a `sampling`."""
         raise InvalidMedia("media", "a clip", "pictures, for this family")
 
@@ -90,14 +90,14 @@ class Prompt:
     picture or clip a place belongs to, -1 for text; a clip may stand in several runs with text
     between them. positions: float32 [length, axes], the rotary
     position of each place (axes is 1, or 3 for M-RoPE). next_position: where the first generated
-    token stands, on all axes. pictures: in the order of their segments. All on the CPU.
+    token stands, on all axes. images: in the order of their segments. All on the CPU.
     """
 
     ids: Tensor
     segment: Tensor
     positions: Tensor
     next_position: float
-    pictures: tuple[VisionTokens, ...]
+    images: tuple[VisionTokens, ...]
 
     @property
     def length(self) -> int:
@@ -111,7 +111,7 @@ class Prompt:
 
 def runs_of(segment: Tensor) -> list[tuple[int, int]]:
     """Neighbouring places of one medium, or of text: (medium or -1, how many), in order."""
-    return [(picture, len(list(run))) for picture, run in groupby(segment.tolist())]
+    return [(image, len(list(run))) for image, run in groupby(segment.tolist())]
 
 
 Rotary = tuple[Tensor, Tensor]

@@ -43,7 +43,7 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
         "pieces": [asdict(piece) for piece in tokens.pieces],
         "merge_sha256": tokens.merge_sha256,
         "source_positions": tokens.source_positions,
-        "clip": asdict(tokens.clip) if tokens.clip else None,
+        "clip": asdict(tokens.video) if tokens.video else None,
         "detail": tokens.detail,
     }
     tensors = {
@@ -96,7 +96,7 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             identity=Identity(**about["identity"]),
             merge_sha256=about["merge_sha256"],
             source_positions=about["source_positions"],
-            clip=VideoFrames(**about["clip"]) if about["clip"] else None,
+            video=VideoFrames(**about["clip"]) if about["clip"] else None,
             kept=kept,
             kept_counts=kept_counts,
             # Blobs of earlier releases do not say.

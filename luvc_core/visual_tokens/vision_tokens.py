@@ -71,15 +71,15 @@ class VideoFrames:
 
 @dataclass(frozen=True)
 class VisionTokens:
-    """The projected visual tokens of one picture or clip: its pieces in order, each in raster
+    """The projected visual tokens of one picture or video: its pieces in order, each in raster
     order.
 
     embeddings: [tokens, hidden], what the LLM sees in place of the picture, separators included.
     positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
     fractional. The column of a separator is one past the last. sizes: float32 [tokens], how many
     source tokens each stands for; sums to the source grids, since that of a separator is 0.
-    source_positions: the LLM must use `positions` rather than the merged grid's own. clip: None for
-    a picture. kept: int64, ascending, the tokens that the LLM is to see, None for all; rows of the
+    source_positions: the LLM must use `positions` rather than the merged grid's own. video: None
+    for a picture. kept: int64, ascending, the tokens that the LLM is to see, None for all; rows of the
     others need not hold anything, and do not travel. kept_counts: int64 [kept], for how many of all
     tokens each of them stands in the LLM's attention; None for one each. detail: of the picture,
     as media.detail has it; for encoders, whose profiles may depend on it; does not travel.
@@ -92,7 +92,7 @@ class VisionTokens:
     identity: Identity
     merge_sha256: str
     source_positions: bool = False
-    clip: VideoFrames | None = None
+    video: VideoFrames | None = None
     kept: Tensor | None = None
     kept_counts: Tensor | None = None
     detail: float = 0.0

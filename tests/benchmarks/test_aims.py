@@ -38,7 +38,7 @@ def test_a_question_that_names_its_object_is_not_by_event() -> None:
         assert Aims.by_event(QA("movement", text, "left"), none, 4) is None
 
 
-def test_what_is_gone_is_told_by_all_of_both_pictures() -> None:
+def test_what_is_gone_is_told_by_all_of_both_images() -> None:
     table = build_table(build_tokenizer(QWEN.marks), HIDDEN)
     hot = torch.zeros(2, 5, len(table.names))
     hot[0, [1, 3], table.names.index("object")] = 1

@@ -19,7 +19,7 @@ from luvc_core.engine.request_processor import RequestProcessor
 from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf, Rotary, VisionHalf
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 from tests.support.video_files import film, moving_square
 
 FAMILIES = pytest.mark.parametrize(
@@ -31,8 +31,8 @@ LAYERS = 5
 @pytest.fixture(scope="session")
 def question(vision: VisionHalf, language: LanguageHalf) -> Question:
     checkpoint = Checkpoint("random", MediaEncoder(vision), RequestProcessor(language))
-    picture = encoded(noise_picture(140, 140, 3))
-    return Question(checkpoint, Asked((picture,), "What is it?", "?"), "presence", 1)
+    image = encoded(noise_image(140, 140, 3))
+    return Question(checkpoint, Asked((image,), "What is it?", "?"), "presence", 1)
 
 
 def entering(question: Question, pruner: Any) -> list[tuple[Tensor, Rotary]]:
@@ -182,7 +182,7 @@ def test_tome_leaves_the_number_of_tokens_of_a_smaller_grid(question: Question) 
 
 
 @FAMILIES
-def test_downsampling_sees_a_smaller_picture(question: Question, vision: VisionHalf) -> None:
+def test_downsampling_sees_a_smaller_image(question: Question, vision: VisionHalf) -> None:
     before = [t.embeddings.clone() for t in question.plain]
     (small,) = METHODS["downsampling"].visual(question, 0.4)
     assert 0 < small.token_count < question.token_count
@@ -192,11 +192,11 @@ def test_downsampling_sees_a_smaller_picture(question: Question, vision: VisionH
 
 @FAMILIES
 @pytest.mark.parametrize("name", ["pooling", "tome-1d", "pact", "luvc"])
-def test_clips_are_compressed_too(name: str, question: Question) -> None:
+def test_videos_are_compressed_too(name: str, question: Question) -> None:
     asked = Asked((film(moving_square(8)),), "What moves?", "?")
-    clip = Question(question.checkpoint, asked, "movement", 0)
-    result = METHODS[name].answer(clip, 0.5).result
-    assert result.layer_averaged_visual_token_count < 0.75 * clip.token_count
+    video = Question(question.checkpoint, asked, "movement", 0)
+    result = METHODS[name].answer(video, 0.5).result
+    assert result.layer_averaged_visual_token_count < 0.75 * video.token_count
 
 
 def test_layers_by_can_be_nested_and_leaves_nothing(question: Question) -> None:

@@ -10,7 +10,7 @@ from luvc_core.compression.settings import OimSettings
 from luvc_core.engine.request_processor import Request, RequestProcessor
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_language, load_vision
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 
 SMALL = {
     "text_config": checkpoints.HALF_BILLION["text_config"]
@@ -33,8 +33,8 @@ def test_a_checkpoint_answers_with_as_many_tokens_as_it_is_asked_for(
         load(str(folder), "cpu", "float32") for load in (load_vision, load_language)
     )
     encoder = MediaEncoder(vision)
-    picture = encoder.prepare(encoded(noise_picture(112, 112)), "")
-    shown = encoder.encode([picture], OimSettings())
+    image = encoder.prepare(encoded(noise_image(112, 112)), "")
+    shown = encoder.encode([image], OimSettings())
     asked = Request(
         (Message("user", (*shown, "Is there a circle?")),), SamplingParams(max_tokens=12)
     )

@@ -80,7 +80,7 @@ def test_skipping_the_drawing_changes_nothing_else(task: str) -> None:
 
 @pytest.mark.parametrize("task", SERIES)
 @pytest.mark.parametrize("size", [224, 448, (448, 224), (224, 336), (224, 112)])
-def test_labels_lie_on_the_grid_and_pictures_have_the_size(
+def test_labels_lie_on_the_grid_and_images_have_the_size(
     task: str, size: int | tuple[int, int]
 ) -> None:
     for seed in range(2):
@@ -146,10 +146,10 @@ def test_what_changes_is_as_said() -> None:
             assert qa.answer == ("yes" if wanted(qa.question) == {old[own]} else "no")
 
 
-def test_one_picture_has_more_than_the_other() -> None:
-    for pictures, qa in asked("more"):
+def test_one_image_has_more_than_the_other() -> None:
+    for images, qa in asked("more"):
         names = wanted(qa.question)
-        one, two = (sum(names <= set(name) for name in p.values()) for p in pictures)
+        one, two = (sum(names <= set(name) for name in p.values()) for p in images)
         if "both" in qa.question:
             assert qa.answer == ("yes" if one and two else "no")
         elif "fewer" in qa.question:
@@ -161,7 +161,7 @@ def test_one_picture_has_more_than_the_other() -> None:
             assert "more" in qa.question or not (one and two)
 
 
-def test_pictures_differ_as_said() -> None:
+def test_images_differ_as_said() -> None:
     for (first, second), qa in asked("difference"):
         before, after = set(first.values()), set(second.values())
         lost, found = before - after, after - before

@@ -44,7 +44,7 @@ def test_splits_share_no_seed() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("size", [448, 224, (448, 224), (224, 336)])
-def test_labels_lie_on_the_grid_and_pictures_have_the_size(
+def test_labels_lie_on_the_grid_and_images_have_the_size(
     task: str, size: int | tuple[int, int]
 ) -> None:
     sample = make_sample(task, 3, size)

@@ -14,10 +14,10 @@ from benchmarks.tasks.files import mp4, png
 from benchmarks.tasks.words import COLORS, SHAPES
 from benchmarks.train.decoder import Losses
 from benchmarks.train.export import export
+from benchmarks.train.images import FILED, LEARNT_LAST, Trainee
 from benchmarks.train.labels import new_student
 from benchmarks.train.mean import mean_of
 from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, fresh_model
-from benchmarks.train.pictures import FILED, LEARNT_LAST, Trainee
 from benchmarks.train.tokenizer import build_tokenizer
 from benchmarks.train.views import PADDING
 from benchmarks.train.vision import TOWERS, Looks, look_gap, start_from_qwen2_vl

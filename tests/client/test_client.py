@@ -27,7 +27,7 @@ def test_importing_the_client_loads_none_of_the_model_stack() -> None:
     assert not heavy & set(loaded)
 
 
-def test_media_from_a_path_bytes_and_a_picture(tmp_path: Path) -> None:
+def test_media_from_a_path_bytes_and_a_image(tmp_path: Path) -> None:
     image = Image.new("RGB", (40, 30), "red")
     path = tmp_path / "red.png"
     image.save(path)
@@ -38,7 +38,7 @@ def test_media_from_a_path_bytes_and_a_picture(tmp_path: Path) -> None:
     assert sent.tobytes() == image.tobytes()
 
 
-def test_pictures_come_before_the_question() -> None:
+def test_images_come_before_the_question() -> None:
     (message,) = question_about("what?", [b"1", b"2"])
     assert [p.WhichOneof("part") for p in message.parts] == ["media", "media", "text"]
 

@@ -17,7 +17,7 @@ from luvc import AsyncClient, Client, InvalidArgument
 from luvc.local_stack.child_process import Child
 from luvc.local_stack.free_port import free_port
 
-from tests.support.asking import PICTURES
+from tests.support.asking import IMAGES
 from tests.support.video_files import film, moving_square
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -53,9 +53,9 @@ def endpoints(checkpoint: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "noise.png"
-    path.write_bytes(PICTURES[2])
+    path.write_bytes(IMAGES[2])
     return path
 
 
@@ -66,8 +66,8 @@ def luvc_ask(endpoint: str, *arguments: str | Path) -> "subprocess.CompletedProc
     )  # fmt: skip
 
 
-def test_ask_prints_one_json_object(endpoints: tuple[str, str], picture: Path) -> None:
-    done = luvc_ask(endpoints[0], picture, "What is it?", "--json")
+def test_ask_prints_one_json_object(endpoints: tuple[str, str], image: Path) -> None:
+    done = luvc_ask(endpoints[0], image, "What is it?", "--json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert isinstance(printed["answer"], str)
@@ -77,14 +77,14 @@ def test_ask_prints_one_json_object(endpoints: tuple[str, str], picture: Path) -
     assert printed["usage"]["times_ms"]["total"] > 0
 
 
-def test_ask_streams_text_and_sums_up_for_people(endpoints: tuple[str, str], picture: Path) -> None:
-    plain = luvc_ask(endpoints[0], picture, "What is it?")
-    as_json = luvc_ask(endpoints[0], picture, "What is it?", "--json")
+def test_ask_streams_text_and_sums_up_for_people(endpoints: tuple[str, str], image: Path) -> None:
+    plain = luvc_ask(endpoints[0], image, "What is it?")
+    as_json = luvc_ask(endpoints[0], image, "What is it?", "--json")
     assert plain.stdout.rstrip("\n") == json.loads(as_json.stdout)["answer"].rstrip("\n")
     assert "visual tokens: 36 in the picture" in plain.stderr
 
 
-def test_ask_takes_a_clip(endpoints: tuple[str, str], tmp_path: Path) -> None:
+def test_ask_takes_a_video(endpoints: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(film(moving_square(24)))
     plain = luvc_ask(endpoints[0], path, "What moves?")
@@ -94,8 +94,8 @@ def test_ask_takes_a_clip(endpoints: tuple[str, str], tmp_path: Path) -> None:
     assert json.loads(as_json.stdout)["usage"]["frame_count"] == 6
 
 
-def test_ask_says_what_is_wrong(endpoints: tuple[str, str], picture: Path) -> None:
-    done = luvc_ask(endpoints[0], picture, "What is it?", "--profile", "none")
+def test_ask_says_what_is_wrong(endpoints: tuple[str, str], image: Path) -> None:
+    done = luvc_ask(endpoints[0], image, "What is it?", "--profile", "none")
     assert done.returncode == 1
     assert done.stdout == ""
     assert "INVALID_ARGUMENT" in done.stderr
@@ -105,19 +105,19 @@ def test_ask_says_what_is_wrong(endpoints: tuple[str, str], picture: Path) -> No
 
 async def test_both_clients_stream_the_same_answer(endpoints: tuple[str, str]) -> None:
     with Client(endpoints[0]) as client:
-        stream = client.stream("Why?", PICTURES[0], max_tokens=8)
+        stream = client.stream("Why?", IMAGES[0], max_tokens=8)
         text = "".join(stream)
         assert stream.answer.text == text
         with pytest.raises(InvalidArgument, match="max_tokens"):
             client.ask("Why?", max_tokens=0)
     async with AsyncClient(endpoints[0]) as client:
-        answer = await client.ask("Why?", PICTURES[0], max_tokens=8)
+        answer = await client.ask("Why?", IMAGES[0], max_tokens=8)
     assert answer.text == text
 
 
 def test_replicas_share_the_work_and_answer_alike(endpoints: tuple[str, str]) -> None:
     def ask(number: int) -> str:
-        return client.ask("Who?", PICTURES[number % 4], max_tokens=8).text
+        return client.ask("Who?", IMAGES[number % 4], max_tokens=8).text
 
     with Client(endpoints[0]) as client, ThreadPoolExecutor(16) as pool:
         alone = [ask(number) for number in range(4)]

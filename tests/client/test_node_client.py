@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common.report import DOCS
-from tests.support.asking import PICTURES
+from tests.support.asking import IMAGES
 from tests.support.services import Stack
 
 SOURCE = DOCS / "examples" / "node"
@@ -29,10 +29,10 @@ def node_modules() -> None:
 
 
 @pytest.mark.usefixtures("node_modules")
-def test_node_gets_a_streamed_answer_about_a_picture(stack: Stack, tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(PICTURES[0])
-    command = ["node", "ask.js", stack.encoder.endpoint, str(picture), "What is it?"]
+def test_node_gets_a_streamed_answer_about_a_image(stack: Stack, tmp_path: Path) -> None:
+    image = tmp_path / "picture.png"
+    image.write_bytes(IMAGES[0])
+    command = ["node", "ask.js", stack.encoder.endpoint, str(image), "What is it?"]
     said = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=90)
     assert said.returncode == 0, said.stderr
     *pieces, last = map(json.loads, said.stdout.splitlines())
@@ -44,9 +44,9 @@ def test_node_gets_a_streamed_answer_about_a_picture(stack: Stack, tmp_path: Pat
 
 @pytest.mark.usefixtures("node_modules")
 def test_node_is_told_what_is_wrong(stack: Stack, tmp_path: Path) -> None:
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(b"no picture")
-    command = ["node", "ask.js", stack.encoder.endpoint, str(picture), "What is it?"]
+    image = tmp_path / "picture.png"
+    image.write_bytes(b"no picture")
+    command = ["node", "ask.js", stack.encoder.endpoint, str(image), "What is it?"]
     said = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, timeout=90)
     assert said.returncode == 1
     assert said.stderr.startswith("INVALID_ARGUMENT: messages[0].parts[0]")

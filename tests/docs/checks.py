@@ -146,8 +146,16 @@ def metrics(page: Page) -> Iterator[str]:
                 yield f"no metric {name}"
 
 
+def classes(page: Page) -> Iterator[str]:
+    """And messages, by their names in code: `VisionTokens`, `Media.digest_sha256`."""
+    for line in _CODE.findall(page.prose):
+        found = re.fullmatch(r"((?:[A-Z][a-z0-9]+){2,})(?:[.(].*)?", line)
+        if found and not re.search(rf"\b{found[1]}\b", source()):
+            yield f"no class {found[1]}"
+
+
 CHECKS: tuple[Callable[[Page], Iterator[str]], ...] = (
-    links, paths, targets, modules, commands, flags, metrics,
+    links, paths, targets, modules, commands, flags, metrics, classes,
 )  # fmt: skip
 
 
@@ -182,6 +190,14 @@ def flags_in_source(module: str) -> frozenset[str]:
     text = "\n".join(file.read_text() for file in files)
     names = re.findall(r'"(?:--)?([a-z][a-z-]*)"', text)
     return frozenset(f"--{name}" for name in names) | {"--help"}
+
+
+@cache
+def source() -> str:
+    """All code and protos of the product."""
+    folders = ("protos/luvc", "luvc_core", "encoder_service", "decoder_service")
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*")]
+    return "\n".join(p.read_text() for p in files if p.suffix in (".py", ".proto"))
 
 
 @cache

@@ -41,6 +41,7 @@ def test_what_a_page_names_exists(path: Path) -> None:
         ("`--nothing`", "nobody has --nothing"),
         ("`LUVC_DECODER_PROUNING`", "no LUVC_DECODER_PROUNING"),
         ("`luvc_nothing_total`", "no metric luvc_nothing_total"),
+        ("`TokenPlane` keeps", "no class TokenPlane"),
     ],
 )
 def test_what_does_not_exist_is_found(text: str, problem: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common.report import DOCS
-from tests.support.asking import PICTURES
+from tests.support.asking import IMAGES
 from tests.support.services import Stack
 from tests.support.video_files import animation, moving_square
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     """Two images and a clip."""
-    contents = {"a.png": PICTURES[0], "b.jpg": PICTURES[1]}
+    contents = {"a.png": IMAGES[0], "b.jpg": IMAGES[1]}
     contents["clip.gif"] = animation(moving_square(4), "GIF")
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)

@@ -23,7 +23,7 @@ from luvc_core.models.base import VisionHalf
 from luvc_core.runtime.deadline import Deadline
 from tests.end_to_end.test_references import refusal
 from tests.end_to_end.test_turns import by_digest
-from tests.support.asking import PICTURES, TIMEOUT, ask
+from tests.support.asking import IMAGES, TIMEOUT, ask
 from tests.support.in_process_halves import decoder, encoder
 
 
@@ -76,14 +76,14 @@ async def test_no_key_no_answer_and_tenants_never_meet(
             assert (code, details.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
         with pytest.raises(Unauthenticated):
             await nobody.ask("x")
-        first = await one.ask("What?", PICTURES[0], max_tokens=2)
+        first = await one.ask("What?", IMAGES[0], max_tokens=2)
         assert (first.usage.media_kept, first.usage.fetched_media_count) == (True, 1)
-        assert (await one.ask("What?", PICTURES[0], max_tokens=2)).usage.reused_media_count == 1
+        assert (await one.ask("What?", IMAGES[0], max_tokens=2)).usage.reused_media_count == 1
         # By digest: as if nobody had ever sent it. By its data: encoded again.
-        digest = by_digest(ask(PICTURES[0], "x"))
+        digest = by_digest(ask(IMAGES[0], "x"))
         code, _, _ = await refusal(front.Generate(digest, metadata=metadata("k2")))
         assert code is grpc.StatusCode.NOT_FOUND
-        other = await two.ask("What?", PICTURES[0], max_tokens=2)
+        other = await two.ask("What?", IMAGES[0], max_tokens=2)
         assert (other.text, other.usage.reused_media_count) == (first.text, 0)
 
 
@@ -145,7 +145,7 @@ async def test_only_certified_callers_ask_and_fetch(
     ):
         tls = Tls(authority.pem, *authority.issue())
         async with AsyncClient(endpoint, tls=tls) as client:
-            usage = (await client.ask("What?", PICTURES[0], max_tokens=2)).usage
+            usage = (await client.ask("What?", IMAGES[0], max_tokens=2)).usage
             assert usage.fetched_media_count == 1
         for anonymous in (Tls(authority.pem), None):
             async with AsyncClient(endpoint, tls=anonymous) as client:

@@ -21,7 +21,7 @@ from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support import in_process_halves
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 
 OFF, HALF = OimSettings(), OimSettings(keep_rows=0.5, keep_columns=0.5)
 
@@ -49,7 +49,7 @@ async def test_what_came_meanwhile_and_fits_goes_in_together(
     gate: Gate, vision: VisionHalf
 ) -> None:
     queue = TowerBatcher(gate.encode, most=3)
-    large, small = (vision.preprocess(noise_picture(side, side)) for side in (112, 56))
+    large, small = (vision.preprocess(noise_image(side, side)) for side in (112, 56))
     asked = [(large, OFF), (large, OFF), (small, OFF), (large, OFF), (large, HALF), (large, OFF),
              (large, OFF)]  # fmt: skip
     jobs = [asyncio.create_task(queue.encode(*one)) for one in asked]
@@ -68,7 +68,7 @@ async def test_what_came_meanwhile_and_fits_goes_in_together(
 
 async def test_who_left_is_never_started(gate: Gate, vision: VisionHalf) -> None:
     queue = TowerBatcher(gate.encode, most=3)
-    patches = vision.preprocess(noise_picture(56, 56))
+    patches = vision.preprocess(noise_image(56, 56))
     jobs = [asyncio.create_task(queue.encode(patches, OFF)) for _ in range(4)]
     await asyncio.sleep(0)
     jobs[2].cancel()
@@ -77,13 +77,18 @@ async def test_who_left_is_never_started(gate: Gate, vision: VisionHalf) -> None
     async with asyncio.timeout(60):
         found = await asyncio.gather(*jobs, return_exceptions=True)
     assert gate.batches == [1, 2]
-    assert [type(one).__name__ for one in found] == ["Done", "Done", "CancelledError", "Done"]
+    assert [type(one).__name__ for one in found] == [
+        "TowerResult",
+        "TowerResult",
+        "CancelledError",
+        "TowerResult",
+    ]
     queue.close()
 
 
 async def test_an_error_ends_its_batch_and_no_other(vision: VisionHalf) -> None:
     queue = TowerBatcher(vision.encode, most=3)
-    patches = vision.preprocess(noise_picture(56, 56))
+    patches = vision.preprocess(noise_image(56, 56))
     bad = OimSettings(keep_rows=0.3, blocks=(0.0, 0.01))
     async with asyncio.timeout(60):
         found = await asyncio.gather(
@@ -93,11 +98,11 @@ async def test_an_error_ends_its_batch_and_no_other(vision: VisionHalf) -> None:
     queue.close()
 
 
-async def test_clips_go_in_alone(gate: Gate, vision: VisionHalf) -> None:
+async def test_videos_go_in_alone(gate: Gate, vision: VisionHalf) -> None:
     queue = TowerBatcher(gate.encode, most=3)
-    frame = vision.preprocess(noise_picture(56, 56))
-    clip = dataclasses.replace(frame, clip=object())
-    jobs = [asyncio.create_task(queue.encode(one, OFF)) for one in (frame, clip, clip)]
+    frame = vision.preprocess(noise_image(56, 56))
+    video = dataclasses.replace(frame, video=object())
+    jobs = [asyncio.create_task(queue.encode(one, OFF)) for one in (frame, video, video)]
     await asyncio.sleep(0)
     gate.open.set()
     async with asyncio.timeout(60):
@@ -110,13 +115,13 @@ async def test_on_a_cpu_every_byte_is_as_alone_by_default(vision: VisionHalf) ->
     """Twelve pictures at once, of two sizes, as the service's own settings have it."""
     work = EncodingExecutor(MediaEncoder(vision), EncoderConfig())
     files = [
-        codec.MediaFile(encoded(noise_picture(side, side, seed)), "media")
+        codec.MediaFile(encoded(noise_image(side, side, seed)), "media")
         for seed in range(6)
         for side in (112, 56)
     ]
     deadline = Deadline.after(60)
     found = await asyncio.gather(
-        *(work.encode(file, "picture", True, OFF, deadline) for file in files)
+        *(work.encode(file, "image", True, OFF, deadline) for file in files)
     )
     work.close()
     for file, (tokens, spans) in zip(files, found, strict=True):
@@ -129,13 +134,13 @@ async def test_requests_get_the_answers_that_they_get_alone(
     checkpoint: Path, vision: VisionHalf
 ) -> None:
     """Through both halves in batches, pictures of two sizes at once, then one after the other."""
-    pictures = [encoded(noise_picture(side, side, seed)) for seed in range(4) for side in (112, 56)]
+    images = [encoded(noise_image(side, side, seed)) for seed in range(4) for side in (112, 56)]
     async with (
         in_process_halves.decoder(checkpoint) as (endpoint, _),
         in_process_halves.encoder(vision, endpoint, store="none", max_batch=4) as (front, _),
         AsyncClient(front) as client,
         asyncio.timeout(120),
     ):
-        together = await asyncio.gather(*(client.ask("Why?", p, max_tokens=6) for p in pictures))
-        alone = [await client.ask("Why?", p, max_tokens=6) for p in pictures]
+        together = await asyncio.gather(*(client.ask("Why?", p, max_tokens=6) for p in images))
+        alone = [await client.ask("Why?", p, max_tokens=6) for p in images]
     assert [a.text for a in together] == [a.text for a in alone]

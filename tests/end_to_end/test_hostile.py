@@ -17,7 +17,7 @@ from benchmarks.chaos import hostile, hostile_inputs
 from benchmarks.chaos.hostile_edges import Edges, outcome
 from benchmarks.chaos.outcomes import TYPED
 from luvc_core.models.base import LanguageHalf, VisionHalf
-from tests.support.asking import PICTURES, TIMEOUT, ask
+from tests.support.asking import IMAGES, TIMEOUT, ask
 from tests.support.in_process_halves import decoder, encoder, pieces_of
 
 CORPUS = sorted(p for p in (Path(__file__).parents[1] / "corpus").iterdir() if "-" in p.name)
@@ -81,7 +81,7 @@ async def test_over_grpc_nothing_is_lost_and_the_log_stays_clean(
         ended = [await hostile.send(channel, data, TIMEOUT) for data in sent]
         assert {o.code for o in ended} <= {*TYPED, "OK"}
         assert "hung" not in {o.ending for o in ended}
-        pieces = await pieces_of(front.Generate(ask(PICTURES[0], "x"), timeout=TIMEOUT))
+        pieces = await pieces_of(front.Generate(ask(IMAGES[0], "x"), timeout=TIMEOUT))
         assert pieces[-1].usage.completion_token_count > 0
     assert not [record for record in caplog.records if record.exc_info]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -21,7 +21,7 @@ from luvc_core.models.base import VisionHalf
 from luvc_core.models.registry import load_vision
 from tests.end_to_end.test_references import refusal
 from tests.support import in_process_halves, services
-from tests.support.asking import LONG, PICTURES, TIMEOUT, ask, failure, timed, to_decoder
+from tests.support.asking import IMAGES, LONG, TIMEOUT, ask, failure, timed, to_decoder
 from tests.support.checkpoints import write_checkpoint
 from tests.support.services import Stack
 
@@ -65,7 +65,7 @@ async def test_without_a_decoder_calls_are_unavailable_in_time(vision: VisionHal
     nobody = f"127.0.0.1:{free_port()}"
     async with in_process_halves.encoder(vision, nobody) as (_, front):
         # Before the deadline, which would end it otherwise.
-        request = timed(ask(PICTURES[0], "x"), "lonely", 4)
+        request = timed(ask(IMAGES[0], "x"), "lonely", 4)
         start = time.monotonic()
         code, message, _ = await refusal(front.Generate(request, timeout=TIMEOUT))
         assert time.monotonic() - start < 4
@@ -82,12 +82,12 @@ async def test_halves_of_different_checkpoints_refuse_each_other(
     save_file(weights | {name: weights[name] + 1}, other / "model.safetensors")
     vision = load_vision(str(other), "cpu", "float32")
     async with in_process_halves.encoder(vision, stack.decoder.endpoint) as (_, front):
-        code, message, details = await refusal(front.Generate(ask(PICTURES[0], "x")))
+        code, message, details = await refusal(front.Generate(ask(IMAGES[0], "x")))
         assert (code, details.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "IDENTITY_MISMATCH")
         assert "qwen2_vl/another" in message
         assert "qwen2_vl/random-qwen2_vl" in message
         # The decoder says the same by itself.
-        media = [chat_pb2.Media(data=PICTURES[0])]
+        media = [chat_pb2.Media(data=IMAGES[0])]
         tokens = (await front.Encode(encoder_pb2.EncodeRequest(media=media))).vision_tokens
     code, _, _ = failure(lambda: list(stack.back.Generate(to_decoder(tokens))))
     assert code is grpc.StatusCode.FAILED_PRECONDITION

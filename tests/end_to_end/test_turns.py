@@ -15,8 +15,8 @@ from luvc.v1 import chat_pb2, encoder_pb2, usage_pb2
 
 from luvc_core.models.base import VisionHalf
 from tests.end_to_end.test_references import refusal
-from tests.support.asking import LONG, PICTURES, TIMEOUT, ask, named
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.asking import IMAGES, LONG, TIMEOUT, ask, named
+from tests.support.checkpoints import encoded, noise_image
 from tests.support.in_process_halves import decoder, encoder, pieces_of
 from tests.support.video_files import FRAMES, film
 
@@ -37,7 +37,7 @@ async def answer(front: Any, request: Any) -> tuple[str, usage_pb2.Usage]:
 
 
 async def test_a_second_question_needs_no_pixels(vision: VisionHalf, checkpoint: Path) -> None:
-    request = ask(PICTURES[0], film(FRAMES[:3]), "What is it?", settings=named("balanced"))
+    request = ask(IMAGES[0], film(FRAMES[:3]), "What is it?", settings=named("balanced"))
     async with decoder(checkpoint) as (back, _), encoder(vision, back) as (_, front):
         text, usage = await answer(front, request)
         assert (usage.reused_media_count, usage.media_kept) == (0, True)
@@ -52,7 +52,7 @@ async def test_a_second_question_needs_no_pixels(vision: VisionHalf, checkpoint:
 
 
 async def test_what_is_not_kept_is_named(vision: VisionHalf, checkpoint: Path) -> None:
-    short = by_digest(ask(PICTURES[1], "What is it?"))
+    short = by_digest(ask(IMAGES[1], "What is it?"))
     async with (
         decoder(checkpoint) as (back, _),
         encoder(vision, back) as (_, front),
@@ -60,11 +60,11 @@ async def test_what_is_not_kept_is_named(vision: VisionHalf, checkpoint: Path) -
     ):
         code, text, details = await refusal(front.Generate(short))
         assert (code, details.reason) == (grpc.StatusCode.NOT_FOUND, "TOKENS_EXPIRED")
-        assert hashlib.sha256(PICTURES[1]).hexdigest() in text
+        assert hashlib.sha256(IMAGES[1]).hexdigest() in text
         # Kept with other settings is not kept.
-        await answer(front, ask(PICTURES[1], "What is it?", settings=named("luvc-paper")))
+        await answer(front, ask(IMAGES[1], "What is it?", settings=named("luvc-paper")))
         assert (await refusal(front.Generate(short)))[0] is grpc.StatusCode.NOT_FOUND
-        _, usage = await answer(forgetful, ask(PICTURES[1], "What is it?"))
+        _, usage = await answer(forgetful, ask(IMAGES[1], "What is it?"))
         assert not usage.media_kept
         assert (await refusal(forgetful.Generate(short)))[0] is grpc.StatusCode.NOT_FOUND
 
@@ -73,7 +73,7 @@ async def test_what_is_not_kept_is_named(vision: VisionHalf, checkpoint: Path) -
 async def test_a_wrong_digest_is_refused(
     vision: VisionHalf, checkpoint: Path, digest: bytes
 ) -> None:
-    request = ask(PICTURES[0], "x")
+    request = ask(IMAGES[0], "x")
     request.messages[0].parts[0].media.digest_sha256 = digest
     async with decoder(checkpoint) as (back, _), encoder(vision, back) as (_, front):
         code, _, details = await refusal(front.Generate(request))
@@ -86,21 +86,21 @@ async def test_the_client_sends_media_once_and_again_when_they_are_gone(
 ) -> None:
     # Room for the tokens of one picture.
     room = 8_000
-    pictures = [encoded(noise_picture(112, 112, seed)) for seed in (1, 2)]
+    images = [encoded(noise_image(112, 112, seed)) for seed in (1, 2)]
     async with (
         decoder(checkpoint) as (back, _),
         encoder(vision, back, store_bytes=room) as (endpoint, _),
         AsyncClient(endpoint) as client,
     ):
-        first = await client.ask("What?", pictures[0], max_tokens=4)
+        first = await client.ask("What?", images[0], max_tokens=4)
         assert first.usage.media_kept
-        again = await client.ask("What?", pictures[0], max_tokens=4)
+        again = await client.ask("What?", images[0], max_tokens=4)
         assert again.usage.reused_media_count == 1
-        assert client._kept.all_known([hashlib.sha256(pictures[0]).digest()])
+        assert client._kept.all_known([hashlib.sha256(images[0]).digest()])
         for _ in range(3):
-            for picture in pictures:
-                got = await client.ask("What?", picture, max_tokens=4)
-                assert got.text == first.text or picture is pictures[1]
+            for image in images:
+                got = await client.ask("What?", image, max_tokens=4)
+                assert got.text == first.text or image is images[1]
         assert got.usage.reused_media_count == 0
 
 
@@ -129,7 +129,7 @@ async def test_full_means_refused_with_a_hint_and_compressed_where_that_is_allow
     ):
         call = front.Generate(LONG, timeout=TIMEOUT)
         await call.read()
-        waiting = ask(PICTURES[0], "What?", settings=named("off"))
+        waiting = ask(IMAGES[0], "What?", settings=named("off"))
         waiting.degradation = encoder_pb2.DEGRADATION_COMPRESS_MORE
         compressed = front.Generate(waiting, timeout=TIMEOUT)
         code, _, details = await refused_when_full(front)

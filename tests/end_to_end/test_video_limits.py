@@ -15,25 +15,25 @@ from luvc_core.models.base import VisionHalf
 from luvc_core.runtime.cli_config import config_from
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
-from tests.support.families import CLIP_FAMILIES, KITS, Kit
+from tests.support.families import KITS, VIDEO_FAMILIES, Kit
 from tests.support.video_files import FIELD, FRAMES, animation, film
 from tests.wire.test_vision_tokens import IDENTITY, received, sent, tokens
 
 GIF = animation(FRAMES)
 
 
-def test_a_clip_arrives_as_one() -> None:
+def test_a_video_arrives_as_one() -> None:
     made = tokens()
-    assert received(sent(made)).clip is None
+    assert received(sent(made)).video is None
     frames = VideoFrames(7, 0.25)
-    assert received(sent(dataclasses.replace(made, clip=frames))).clip == frames
+    assert received(sent(dataclasses.replace(made, video=frames))).video == frames
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [("count", 0), ("interval_seconds", math.nan), ("interval_seconds", -1.0)],
 )
-def test_a_wrong_field_of_a_clip_is_named(name: str, value: float) -> None:
+def test_a_wrong_field_of_a_video_is_named(name: str, value: float) -> None:
     message = sent(tokens())
     message.clip.count, message.clip.interval_seconds = 4, 0.5
     setattr(message.clip, name, value)
@@ -42,12 +42,12 @@ def test_a_wrong_field_of_a_clip_is_named(name: str, value: float) -> None:
     assert caught.value.field == f"vision_tokens[0].clip.{name}"
 
 
-@CLIP_FAMILIES
+@VIDEO_FAMILIES
 def test_no_family_looks_at_more_frames_than_allowed(vision: VisionHalf) -> None:
     for most in (2, 3):
         patches = MediaEncoder(vision, MediaLimits(max_shown_frames=most)).prepare(GIF, FIELD)
-        assert patches.clip is not None
-        assert patches.clip.count == (2 if vision.identity.family.startswith("qwen") else most)
+        assert patches.video is not None
+        assert patches.video.count == (2 if vision.identity.family.startswith("qwen") else most)
 
 
 def test_rules_choose_no_more_than_they_are_told() -> None:
@@ -60,9 +60,9 @@ def test_rules_choose_no_more_than_they_are_told() -> None:
 
 def test_decoding_ends_with_its_deadline(vision: VisionHalf) -> None:
     late = Deadline.after(60).within(0, f"decoding {FIELD}")
-    for clip in (GIF, film(FRAMES)):
+    for video in (GIF, film(FRAMES)):
         with pytest.raises(DeadlineExceeded, match=r"0 s allowed for decoding messages\[0\]"):
-            MediaEncoder(vision).prepare(clip, FIELD, check=late.check)
+            MediaEncoder(vision).prepare(video, FIELD, check=late.check)
 
 
 def test_the_earlier_deadline_wins() -> None:
@@ -72,14 +72,14 @@ def test_the_earlier_deadline_wins() -> None:
 
 
 @pytest.mark.parametrize("family", ["llava"], indirect=True, scope="session")
-def test_a_family_of_pictures_refuses_clips_by_name(vision: VisionHalf, family: Kit) -> None:
+def test_a_family_of_images_refuses_videos_by_name(vision: VisionHalf, family: Kit) -> None:
     with pytest.raises(InvalidMedia, match=f"a clip; allowed: pictures: {family.name} takes no"):
         MediaEncoder(vision).prepare(GIF, FIELD)
 
 
-def test_families_take_the_clips_that_they_declare() -> None:
+def test_families_take_the_videos_that_they_declare() -> None:
     assert {name: "video" in kit.layout.takes for name, kit in KITS.items()} == {
-        name: kit.clip_preprocessing is not None for name, kit in KITS.items()
+        name: kit.video_preprocessing is not None for name, kit in KITS.items()
     }
 
 

@@ -7,8 +7,8 @@ from luvc.v1 import chat_pb2, encoder_pb2
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from tests.end_to_end.test_services import in_process
-from tests.support.asking import PICTURES, TIMEOUT, ask, failure, named, to_decoder
-from tests.support.checkpoints import noise_picture
+from tests.support.asking import IMAGES, TIMEOUT, ask, failure, named, to_decoder
+from tests.support.checkpoints import noise_image
 from tests.support.services import Stack
 from tests.support.video_files import (
     FILMS,
@@ -32,52 +32,52 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["off", "max", "luvc-paper"])
-def test_an_answer_about_a_clip_is_that_of_the_engine(
+def test_an_answer_about_a_video_is_that_of_the_engine(
     kind: str, name: str, stack: Stack, vision: VisionHalf, language: LanguageHalf
 ) -> None:
-    clip, question = KINDS[kind], "What moves?"
-    expected, result, (tokens,) = in_process(vision, language, question, [clip], name)
-    pieces = list(stack.front.Generate(ask(clip, question, settings=named(name)), timeout=TIMEOUT))
+    video, question = KINDS[kind], "What moves?"
+    expected, result, (tokens,) = in_process(vision, language, question, [video], name)
+    pieces = list(stack.front.Generate(ask(video, question, settings=named(name)), timeout=TIMEOUT))
     assert "".join(p.text for p in pieces) == expected
     usage = pieces[-1].usage
-    assert tokens.clip is not None
+    assert tokens.video is not None
     # Two frames a second of 3 s, or of a GIF's 2.88.
-    assert usage.frame_count == tokens.clip.count == (6 if kind in ("mp4", "webm") else 4)
+    assert usage.frame_count == tokens.video.count == (6 if kind in ("mp4", "webm") else 4)
     assert usage.source_visual_token_count == tokens.source_token_count
     assert usage.merged_visual_token_count == tokens.token_count
     assert list(usage.layer_visual_token_counts) == list(result.layer_visual_token_counts)
 
 
-def test_pictures_and_clips_stand_among_text(
+def test_images_and_videos_stand_among_text(
     stack: Stack, vision: VisionHalf, language: LanguageHalf
 ) -> None:
-    media = [PICTURES[0], KINDS["mp4"], PICTURES[1]]
+    media = [IMAGES[0], KINDS["mp4"], IMAGES[1]]
     expected, _, tokens = in_process(vision, language, "Which?", media, "lossless")
     pieces = list(stack.front.Generate(ask(*media, "Which?"), timeout=TIMEOUT))
     assert "".join(p.text for p in pieces) == expected
-    assert [t.clip is not None for t in tokens] == [False, True, False]
+    assert [t.video is not None for t in tokens] == [False, True, False]
     assert pieces[-1].usage.frame_count == 6
 
 
-def test_encoded_clips_say_so_and_the_decoder_takes_them(stack: Stack, vision: VisionHalf) -> None:
-    media = [chat_pb2.Media(data=data) for data in (PICTURES[0], KINDS["mp4"])]
+def test_encoded_videos_say_so_and_the_decoder_takes_them(stack: Stack, vision: VisionHalf) -> None:
+    media = [chat_pb2.Media(data=data) for data in (IMAGES[0], KINDS["mp4"])]
     response = stack.front.Encode(encoder_pb2.EncodeRequest(media=media), timeout=TIMEOUT)
-    picture, clip = response.vision_tokens
-    assert not picture.HasField("clip")
-    assert (clip.clip.count, clip.clip.interval_seconds) == (6, 0.5)
-    assert clip.grid.frames == 3
-    assert clip.grid == clip.source_grid
+    image, video = response.vision_tokens
+    assert not image.HasField("clip")
+    assert (video.clip.count, video.clip.interval_seconds) == (6, 0.5)
+    assert video.grid.frames == 3
+    assert video.grid == video.source_grid
     patches = MediaEncoder(vision).prepare(KINDS["mp4"], "")
-    assert clip.grid.rows == patches.grid.rows // 2
-    pieces = list(stack.back.Generate(to_decoder([clip]), timeout=TIMEOUT))
-    assert pieces[-1].usage.merged_visual_token_count == len(clip.sizes.data) // 4
+    assert video.grid.rows == patches.grid.rows // 2
+    pieces = list(stack.back.Generate(to_decoder([video]), timeout=TIMEOUT))
+    assert pieces[-1].usage.merged_visual_token_count == len(video.sizes.data) // 4
 
 
 BAD = {
     "truncated": (KINDS["mp4"][:-300], "300 bytes are missing"),
     "no frames": (no_frames(), "no frames"),
     "too long": (film(FRAMES[:2], times=[0, 7_200_000]), "at most 600 s"),
-    "too many bytes": (animation([noise_picture(280, 280, i) for i in range(8)]), "at most 100000"),
+    "too many bytes": (animation([noise_image(280, 280, i) for i in range(8)]), "at most 100000"),
     "too many pixels": (animation(moving_square(3, 400, 300)), "at most 100000 pixels"),
     "audio": (audio_only(), "a clip with a picture track"),
     "not a clip": (b"RIFF\0\0\0\0AVI LIST", "for clips MP4, WebM"),
@@ -85,7 +85,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_clips_are_refused_by_name(name: str, stack: Stack) -> None:
+def test_bad_videos_are_refused_by_name(name: str, stack: Stack) -> None:
     data, allowed = BAD[name]
     code, text, details = failure(
         lambda: list(stack.front.Generate(ask("Look: ", data, "?"), timeout=TIMEOUT))
@@ -96,10 +96,10 @@ def test_bad_clips_are_refused_by_name(name: str, stack: Stack) -> None:
     assert details.violations[0].field == "messages[0].parts[1].media"
 
 
-def test_too_many_clips_are_refused(stack: Stack) -> None:
-    clips = [KINDS["gif"]] * 3
+def test_too_many_videos_are_refused(stack: Stack) -> None:
+    videos = [KINDS["gif"]] * 3
     code, text, _ = failure(
-        lambda: list(stack.front.Generate(ask(*clips, "Which?"), timeout=TIMEOUT))
+        lambda: list(stack.front.Generate(ask(*videos, "Which?"), timeout=TIMEOUT))
     )
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert text == "messages: 3 clips; allowed: at most 2"

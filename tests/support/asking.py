@@ -8,10 +8,10 @@ from google.protobuf import duration_pb2
 from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, encoder_pb2
 from luvc.wire.status import Details, from_metadata
 
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 
 TIMEOUT = 60.0
-PICTURES = [encoded(noise_picture(w, h, seed), kind) for w, h, seed, kind in (
+IMAGES = [encoded(noise_image(w, h, seed), kind) for w, h, seed, kind in (
     (160, 120, 1, "PNG"), (120, 160, 2, "JPEG"), (224, 224, 3, "WEBP"), (112, 336, 4, "PNG"),
 )]  # fmt: skip
 

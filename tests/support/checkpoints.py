@@ -48,8 +48,8 @@ def write_checkpoint(
     config = model.config.to_dict()
     _write_json(folder / "config.json", kit.hub_config(config) if naming == "hub" else config)
     _write_json(folder / "preprocessor_config.json", kit.preprocessing)
-    if kit.clip_preprocessing:
-        _write_json(folder / "video_preprocessor_config.json", kit.clip_preprocessing)
+    if kit.video_preprocessing:
+        _write_json(folder / "video_preprocessor_config.json", kit.video_preprocessing)
     ids = {"eos_token_id": [token_id("<|im_end|>"), token_id("<|endoftext|>")]}
     _write_json(folder / "generation_config.json", ids)
     write_tokenizer(folder, kit.begin)
@@ -140,7 +140,7 @@ def write_weights(folder: Path, state: Mapping[str, torch.Tensor], shards: int =
     _write_json(folder / "model.safetensors.index.json", {"weight_map": places})
 
 
-def noise_picture(width: int, height: int, seed: int = 0) -> Image.Image:
+def noise_image(width: int, height: int, seed: int = 0) -> Image.Image:
     """Coloured blobs: neighbouring patches differ, but not as much as white noise."""
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -157,8 +157,8 @@ def ask(*parts: str | VisionTokens) -> tuple[Message[VisionTokens], ...]:
     return (Message("user", parts),)
 
 
-def two_pictures(pictures: list[VisionTokens]) -> tuple[Message[VisionTokens], ...]:
-    return ask("First ", pictures[0], " then ", pictures[1], " which one?")
+def two_images(images: list[VisionTokens]) -> tuple[Message[VisionTokens], ...]:
+    return ask("First ", images[0], " then ", images[1], " which one?")
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ NORMALIZED = {
 }
 
 
-QWEN2_VL_CLIPS = NORMALIZED | {
+QWEN2_VL_VIDEOS = NORMALIZED | {
     "fps": 2,
     "min_frames": 4,
     "max_frames": 8,
@@ -42,7 +42,7 @@ QWEN2_VL_CLIPS = NORMALIZED | {
 }
 
 
-def clips_of_tiles(side: int) -> dict[str, Any]:
+def videos_of_tiles(side: int) -> dict[str, Any]:
     return NORMALIZED | {"num_frames": 4, "size": {"height": side, "width": side}}
 
 
@@ -95,17 +95,17 @@ def qwen2_vl_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     }
 
 
-def qwen2_vl_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+def qwen2_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     return {
         "pixel_values_videos": torch.cat([p.pixels for p in patches]),
         "video_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
     }
 
 
-def qwen2_5_vl_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+def qwen2_5_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     """With the seconds from one patch in time to the next."""
-    seconds = torch.tensor([2 * p.clip.interval for p in patches if p.clip])
-    return {**qwen2_vl_clip_inputs(patches), "second_per_grid_ts": seconds}
+    seconds = torch.tensor([2 * p.video.interval for p in patches if p.video])
+    return {**qwen2_vl_video_inputs(patches), "second_per_grid_ts": seconds}
 
 
 def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
@@ -185,7 +185,7 @@ def llava_onevision_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     }
 
 
-def llava_onevision_clip_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+def llava_onevision_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
     return {"pixel_values_videos": torch.stack([p.pixels for p in patches])}
 
 

@@ -43,8 +43,8 @@ class Kit:
     processor: the stock one for text and pictures together, its picture half and its settings.
     token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
     where the picture is not cut. mrope: positions have three axes, in a text model of its own.
-    begin: what the tokenizer, not the template, begins every text with. clip_preprocessing: of the
-    video processor, None where the family takes no clips. clip_inputs: as inputs, for clips; None
+    begin: what the tokenizer, not the template, begins every text with. video_preprocessing: of the
+    video processor, None where the family takes no clips. video_inputs: as inputs, for clips; None
     where stock code takes both as one.
     """
 
@@ -65,8 +65,8 @@ class Kit:
     side: int = 0
     mrope: bool = False
     begin: str = ""
-    clip_preprocessing: Mapping[str, Any] | None = None
-    clip_inputs: Callable[[list[Patches]], dict[str, Tensor]] | None = None
+    video_preprocessing: Mapping[str, Any] | None = None
+    video_inputs: Callable[[list[Patches]], dict[str, Tensor]] | None = None
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
@@ -81,25 +81,25 @@ class Kit:
         """What `stock.generate` takes. ids: [length]"""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
         if self.mrope:
-            of_pictures = (ids == stock.config.image_token_id).int()
-            of_clips = (ids == stock.config.video_token_id).int()
-            inputs["mm_token_type_ids"] = (of_pictures + 2 * of_clips)[None]
+            of_images = (ids == stock.config.image_token_id).int()
+            of_videos = (ids == stock.config.video_token_id).int()
+            inputs["mm_token_type_ids"] = (of_images + 2 * of_videos)[None]
         return inputs | self.media_inputs(patches)
 
     def media_inputs(self, patches: list[Patches]) -> dict[str, Tensor]:
         """patches: of pictures and clips, in the order of the prompt."""
-        if self.clip_inputs is None:
+        if self.video_inputs is None:
             return self.inputs(patches) if patches else {}
-        clips, pictures = [p for p in patches if p.clip], [p for p in patches if not p.clip]
-        inputs = self.inputs(pictures) if pictures else {}
-        return inputs | (self.clip_inputs(clips) if clips else {})
+        videos, images = [p for p in patches if p.video], [p for p in patches if not p.video]
+        inputs = self.inputs(images) if images else {}
+        return inputs | (self.video_inputs(videos) if videos else {})
 
     @torch.no_grad()
-    def stock_clip_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
+    def stock_video_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
         """As stock_tokens, for clips."""
-        if self.clip_inputs is None:
+        if self.video_inputs is None:
             return self.stock_tokens(stock, patches)
-        return list(stock.model.get_video_features(**self.clip_inputs(patches)).pooler_output)
+        return list(stock.model.get_video_features(**self.video_inputs(patches)).pooler_output)
 
 
 # What the two families of Qwen have in common.
@@ -113,7 +113,7 @@ qwen_kit = partial(
         "merge_size": 2,
         "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
     },
-    clip_preprocessing=configs.QWEN2_VL_CLIPS,
+    video_preprocessing=configs.QWEN2_VL_VIDEOS,
     template=templates.QWEN2_VL,
     placeholder="<|image_pad|>",
     hub_names={
@@ -136,7 +136,7 @@ KITS = {
             name="qwen2_vl",
             stock=Qwen2VLForConditionalGeneration,
             config=configs.qwen2_vl_config,
-            clip_inputs=configs.qwen2_vl_clip_inputs,
+            video_inputs=configs.qwen2_vl_video_inputs,
             layout=qwen2_vl.LAYOUT,
             processor=Qwen2VLProcessor,
         ),
@@ -144,7 +144,7 @@ KITS = {
             name="qwen2_5_vl",
             stock=Qwen2_5_VLForConditionalGeneration,
             config=configs.qwen2_5_vl_config,
-            clip_inputs=configs.qwen2_5_vl_clip_inputs,
+            video_inputs=configs.qwen2_5_vl_video_inputs,
             layout=qwen2_5_vl.LAYOUT,
             processor=Qwen2_5_VLProcessor,
         ),
@@ -160,7 +160,7 @@ KITS = {
                 "min_patches": 1,
                 "max_patches": 6,
             },
-            clip_preprocessing=configs.clips_of_tiles(112),
+            video_preprocessing=configs.videos_of_tiles(112),
             template=templates.INTERNVL,
             placeholder="<IMG_CONTEXT>",
             hub_names=configs.OLDER_HUB_NAMES,
@@ -219,7 +219,7 @@ KITS = {
                 "image_grid_pinpoints": configs.PINPOINTS,
                 "do_pad": True,
             },
-            clip_preprocessing=configs.clips_of_tiles(70),
+            video_preprocessing=configs.videos_of_tiles(70),
             template=templates.LLAVA_ONEVISION,
             placeholder="<image>",
             hub_names={
@@ -229,7 +229,7 @@ KITS = {
             },
             hub_config=configs.same,
             inputs=configs.llava_onevision_inputs,
-            clip_inputs=configs.llava_onevision_clip_inputs,
+            video_inputs=configs.llava_onevision_video_inputs,
             layout=llava_onevision.LAYOUT,
             processor=LlavaOnevisionProcessor,
             image_processor=LlavaOnevisionImageProcessorPil,
@@ -245,5 +245,5 @@ KITS = {
 }
 
 ALL_FAMILIES = pytest.mark.parametrize("family", KITS, indirect=True, scope="session")
-WITH_CLIPS = [name for name, kit in KITS.items() if kit.clip_preprocessing]
-CLIP_FAMILIES = pytest.mark.parametrize("family", WITH_CLIPS, indirect=True, scope="session")
+WITH_VIDEOS = [name for name, kit in KITS.items() if kit.video_preprocessing]
+VIDEO_FAMILIES = pytest.mark.parametrize("family", WITH_VIDEOS, indirect=True, scope="session")

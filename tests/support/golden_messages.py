@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from luvc.v1 import decoder_pb2, encoder_pb2
 
 from luvc_core.models.registry import load_vision
-from tests.support.asking import PICTURES, ask
+from tests.support.asking import IMAGES, ask
 from tests.support.checkpoints import write_checkpoint
 from tests.support.in_process_halves import decoder, encoder, pieces_of
 
@@ -86,7 +86,7 @@ def fields_of(message: Message) -> Any:
 
 async def _exchange() -> tuple[Message, Message]:
     """A question about a picture, and what the encoder made of it for the decoder."""
-    question = ask(PICTURES[0], "What is it?", max_tokens=3)
+    question = ask(IMAGES[0], "What is it?", max_tokens=3)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(Path(folder) / "random-qwen2_vl")
         vision = load_vision(str(checkpoint), "cpu", "float32")

@@ -8,7 +8,7 @@ from luvc_core.engine.request_processor import Generation, Request, RequestProce
 from luvc_core.engine.scheduler import Limits, Outcome, Scheduler
 from luvc_core.models.base import LanguageHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import ask, two_pictures
+from tests.support.checkpoints import ask, two_images
 
 LAYERS = 5
 KV = 1 << 20
@@ -20,9 +20,9 @@ SPUS = (
 )
 
 
-def mixed_requests(pictures: list[VisionTokens]) -> list[Request]:
+def mixed_requests(images: list[VisionTokens]) -> list[Request]:
     """Text alone, a picture, and two, each with every schedule and answers of different length."""
-    talks = (ask("Say something."), ask(pictures[0], "What?"), two_pictures(pictures))
+    talks = (ask("Say something."), ask(images[0], "What?"), two_images(images))
     return [
         Request(talk, SamplingParams(max_tokens=3 + 2 * i, temperature=float(i == 2), seed=i), spu)
         for spu in SPUS

@@ -138,7 +138,7 @@ class Stack:
 
 
 # Bounds that the pictures of the tests never meet, and clips can.
-CLIP_LIMITS = ("--max-clip-bytes", "100000", "--max-clip-pixels", "100000", "--max-clips", "2")
+VIDEO_LIMITS = ("--max-clip-bytes", "100000", "--max-clip-pixels", "100000", "--max-clips", "2")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +150,7 @@ def stack(
     with (
         collector() as collecting,
         decoder(checkpoint, logs, "--ray-cpus", "2", environ=collecting.environ) as back_service,
-        encoder(checkpoint, back_service.endpoint, logs, *CLIP_LIMITS) as front_service,
+        encoder(checkpoint, back_service.endpoint, logs, *VIDEO_LIMITS) as front_service,
         grpc.insecure_channel(front_service.endpoint) as front,
         grpc.insecure_channel(back_service.endpoint) as back,
     ):

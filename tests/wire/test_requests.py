@@ -23,13 +23,13 @@ def request(*parts: chat_pb2.ContentPart, count: int) -> decoder_pb2.DecoderServ
     )
 
 
-PICTURE = chat_pb2.ContentPart(media=chat_pb2.Media())
+IMAGE = chat_pb2.ContentPart(media=chat_pb2.Media())
 TEXT = chat_pb2.ContentPart(text="why?")
 
 
 def test_tokens_take_the_places_of_the_media_in_order() -> None:
     got = decoder_service.codec.question_from(
-        request(PICTURE, TEXT, PICTURE, count=2), IDENTITY, {}, 1000
+        request(IMAGE, TEXT, IMAGE, count=2), IDENTITY, {}, 1000
     )
     (message,) = got.messages
     assert [getattr(p, "source_positions", p) for p in message.parts] == [False, "why?", True]
@@ -40,12 +40,12 @@ def test_tokens_take_the_places_of_the_media_in_order() -> None:
 def test_every_media_part_needs_its_tokens(count: int) -> None:
     with pytest.raises(InvalidInput) as caught:
         decoder_service.codec.question_from(
-            request(PICTURE, TEXT, PICTURE, count=count), IDENTITY, {}, 1000
+            request(IMAGE, TEXT, IMAGE, count=count), IDENTITY, {}, 1000
         )
     assert caught.value.field == "vision_tokens"
 
 
-def test_the_decoder_takes_no_picture_files() -> None:
+def test_the_decoder_takes_no_image_files() -> None:
     part = chat_pb2.ContentPart(media=chat_pb2.Media(data=b"x"))
     with pytest.raises(InvalidInput) as caught:
         decoder_service.codec.question_from(request(part, TEXT, count=1), IDENTITY, {}, 1000)
@@ -53,8 +53,8 @@ def test_the_decoder_takes_no_picture_files() -> None:
 
 
 def test_a_conversation_reaches_the_decoder_without_its_files() -> None:
-    picture = encoder_service.codec.MediaFile(b"file", "messages[1].parts[0].media")
-    conversation = (Message("system", ("Be brief.",)), Message("user", (picture, "what?")))
+    image = encoder_service.codec.MediaFile(b"file", "messages[1].parts[0].media")
+    conversation = (Message("system", ("Be brief.",)), Message("user", (image, "what?")))
     messages = encoder_service.codec.messages_to(conversation)
     assert b"file" not in b"".join(m.SerializeToString() for m in messages)
     made = tokens()

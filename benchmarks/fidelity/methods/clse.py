@@ -34,7 +34,7 @@ class Clse(Method):
 class _Pruner(WatchingPruner):
     def __init__(self, question: Question, stages: Stages) -> None:
         super().__init__(question, stages)
-        self._pictures = question.plain
+        self._images = question.plain
 
     def choose(
         self,
@@ -45,9 +45,9 @@ class _Pruner(WatchingPruner):
         count: int,
     ) -> Tensor:
         scores = [
-            importance(sharpness(self.seen.hidden[own.rows], picture),
-                       sharpness(hidden[own.rows], picture))
-            for own, picture in zip(left, self._pictures, strict=True)
+            importance(sharpness(self.seen.hidden[own.rows], image),
+                       sharpness(hidden[own.rows], image))
+            for own, image in zip(left, self._images, strict=True)
         ]  # fmt: skip
         return keep_top(torch.cat(scores), count)
 
@@ -57,12 +57,12 @@ def importance(before: Tensor, after: Tensor) -> Tensor:
     return ((after - before).abs() / (before + before.mean()).clamp(min=1e-12)).clamp(0, 1)
 
 
-def sharpness(hidden: Tensor, picture: VisionTokens) -> Tensor:
+def sharpness(hidden: Tensor, image: VisionTokens) -> Tensor:
     """S of all tokens of a picture, float32 [tokens]. hidden: [tokens, dim]"""
     scores = []
     for own, piece in zip(
-        torch.split(hidden, [piece.token_count for piece in picture.pieces]),
-        picture.pieces,
+        torch.split(hidden, [piece.token_count for piece in image.pieces]),
+        image.pieces,
         strict=True,
     ):
         found = own.new_zeros(len(own), dtype=torch.float32)

@@ -75,9 +75,9 @@ def _smaller_files(question: Question, down: float, across: float) -> list[Patch
             patches.append(vision.preprocess(smaller(decode_image(data, "file", limits)), alone))
         else:
             assert vision.sampling is not None
-            clip = decode_video(data, "file", limits, vision.sampling)
-            clip = dataclasses.replace(clip, frames=tuple(map(smaller, clip.frames)))
-            patches.append(vision.preprocess_clip(clip))
+            video = decode_video(data, "file", limits, vision.sampling)
+            video = dataclasses.replace(video, frames=tuple(map(smaller, video.frames)))
+            patches.append(vision.preprocess_video(video))
     return patches
 
 

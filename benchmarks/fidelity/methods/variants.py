@@ -13,7 +13,7 @@ from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.question import Question
 from luvc_core.compression.algorithms.frequency_scores import keep_top, low_pass
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.scoring import image_energy
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.models.base import Rotary
@@ -46,7 +46,7 @@ class _Pruner(StagedPruner):
         self._counts = spu.layer_counts(question.layer_count, question.token_count)
         self._first = next(i for i, n in enumerate(self._counts) if n < question.token_count)
         self._spu, self._axis, self._anew = spu, axis, anew
-        self._pictures = question.plain
+        self._images = question.plain
 
     def keep(
         self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
@@ -68,16 +68,16 @@ class _Pruner(StagedPruner):
         count: int,
     ) -> Tensor:
         parts = [
-            self._scores(hidden[own.rows], own.places, picture)
-            for own, picture in zip(left, self._pictures, strict=True)
+            self._scores(hidden[own.rows], own.places, image)
+            for own, image in zip(left, self._images, strict=True)
         ]
         return keep_top(torch.cat(parts), count)
 
-    def _scores(self, hidden: Tensor, places: Tensor, picture: VisionTokens) -> Tensor:
-        piece = picture.pieces[0]
-        plain = len(picture.pieces) > 1 or piece.separators != "none"
+    def _scores(self, hidden: Tensor, places: Tensor, image: VisionTokens) -> Tensor:
+        piece = image.pieces[0]
+        plain = len(image.pieces) > 1 or piece.separators != "none"
         if self._axis is None or plain or len(places) < piece.token_count:
-            return picture_energy(hidden, places, picture.pieces, self._spu)
+            return image_energy(hidden, places, image.pieces, self._spu)
         grid = (piece.grid.frames, piece.grid.rows, piece.grid.columns)
         return high_pass_energy(hidden, grid, self._axis, self._spu.cutoff)
 

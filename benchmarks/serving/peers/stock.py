@@ -30,8 +30,8 @@ def start(task: Task) -> Callable[[], Sequence[int]]:
 
     @torch.inference_mode()
     def answer(batch: slice) -> int:
-        pictures = [Image.open(file).convert("RGB") for file in task.files[batch]]
-        seen = processor.preprocess(pictures, return_tensors="pt")
+        images = [Image.open(file).convert("RGB") for file in task.files[batch]]
+        seen = processor.preprocess(images, return_tensors="pt")
         counts = [int(grid.prod()) // side**2 for grid in seen["image_grid_thw"]]
         texts = [
             text.replace(mark, mark * count)

@@ -101,7 +101,7 @@ def measure(services: Services, seconds: float, window: float, patience: float) 
 
 def ask(client: Client, number: int) -> None:
     """About a picture that nobody has seen before."""
-    picture = Image.effect_noise((SIDE, SIDE), random.Random(number).uniform(10, 90))
+    image = Image.effect_noise((SIDE, SIDE), random.Random(number).uniform(10, 90))
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG")
+    image.convert("RGB").save(buffer, "JPEG")
     client.ask("What?", buffer.getvalue(), max_tokens=1, profile="max", timeout=110)

@@ -13,7 +13,7 @@ from luvc.local_stack.free_port import free_port
 
 from benchmarks.chaos.processes import Half, Store
 from benchmarks.common import report
-from benchmarks.serving.store import clips, repeats, threshold
+from benchmarks.serving.store import repeats, threshold, videos
 from benchmarks.serving.store.figure import draw
 
 MODEL = "luvc-tiny-qwen2vl"
@@ -38,7 +38,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="luvc-store-") as folder:
             content |= _with_services(o, Path(folder))
     if "clips" in o.parts:
-        rows = clips.measure(MODEL, o.clips)
+        rows = videos.measure(MODEL, o.videos)
         content["clips"] = [asdict(row) for row in rows]
         print(_table(content["clips"]))
     report.write(o.out, content)

@@ -12,7 +12,7 @@ from luvc_core.models.checkpoint.weights import Renames, Weights
 from luvc_core.visual_tokens.identity import Identity
 
 Media = Literal["picture", "several pictures", "video"]
-PICTURES: tuple[Media, ...] = ("picture", "several pictures")
+IMAGES: tuple[Media, ...] = ("picture", "several pictures")
 
 
 def llava_renames(projector: str = "visual.projector.") -> Renames:
@@ -68,7 +68,7 @@ class Layout:
     renames: Renames
     projector: str
     multiple: int = 1
-    takes: tuple[Media, ...] = PICTURES
+    takes: tuple[Media, ...] = IMAGES
 
     def settings(self, checkpoint: Checkpoint) -> Any:
         """Its config.json. Raises CheckpointError where it is not this family's."""

@@ -20,13 +20,13 @@ from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.compression.settings import OimSettings
 from luvc_core.media.video_request import Video
 from luvc_core.models.base import Patches, VisionHalf
-from luvc_core.models.checkpoint.layout import PICTURES, Layout, llava_renames
+from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.text.chat_tokenizer import ClipMarks, PictureMarks
+from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
 from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
 from luvc_core.models.vision.tower import MergePlan, one_piece, run_blocks, run_tiles
-from luvc_core.models.vision.video_processor import ClipProcessor
+from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionTokens
 
@@ -37,7 +37,7 @@ LAYOUT = Layout(
     renames=llava_renames(),
     projector="visual.projector.",
     multiple=2,
-    takes=(*PICTURES, "video"),
+    takes=(*IMAGES, "video"),
 )
 _OWN_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
 
@@ -53,7 +53,7 @@ class InternVLVision(VisionHalf):
         tower: InternVLVisionModel,
         projector: InternVLMultiModalProjector,
         processor: GotOcr2ImageProcessorPil,
-        clips: ClipProcessor,
+        videos: VideoProcessor,
     ) -> None:
         self.identity = identity
         self.device = tower.device
@@ -61,8 +61,8 @@ class InternVLVision(VisionHalf):
         self._tower = tower
         self._projector = projector
         self._processor = processor
-        self._clips = clips
-        self.sampling = clips.even_sampling(middle=True)
+        self._videos = videos
+        self.sampling = videos.even_sampling(middle=True)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
@@ -78,43 +78,43 @@ class InternVLVision(VisionHalf):
         opened.weights.fill(projector, "visual.projector.", device, dtype)
         # Cutting into tiles is what the family's own processor asks of this one.
         processor = load_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
-        clips = ClipProcessor(checkpoint)
+        videos = VideoProcessor(checkpoint)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
             preprocessing_sha256=preprocessing_sha256(
-                processor, _OWN_SETTINGS, clips.identifying("num_frames")
+                processor, _OWN_SETTINGS, videos.identifying("num_frames")
             ),
         )
-        return cls(identity, tower, projector, processor, clips)
+        return cls(identity, tower, projector, processor, videos)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         return self._patches(
             self._processor.preprocess([image], return_tensors="pt")["pixel_values"]
         )
 
-    def preprocess_clip(self, clip: Video) -> Patches:
-        tiles = self._clips.pixels(clip.frames, *self._clips.side)
-        return self._patches(tiles, VideoFrames(len(clip.frames), clip.interval))
+    def preprocess_video(self, video: Video) -> Patches:
+        tiles = self._videos.pixels(video.frames, *self._videos.side)
+        return self._patches(tiles, VideoFrames(len(video.frames), video.interval))
 
-    def _patches(self, tiles: Tensor, clip: VideoFrames | None = None) -> Patches:
+    def _patches(self, tiles: Tensor, video: VideoFrames | None = None) -> Patches:
         height, width = self._tower.embeddings.patch_size
         grid = Grid(tiles.shape[0], tiles.shape[2] // height, tiles.shape[3] // width)
-        return Patches(tiles, grid, clip=clip)
+        return Patches(tiles, grid, video=video)
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         side = LAYOUT.multiple
-        pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        images = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
         return [
             one_piece(
                 tiles,
                 Grid(p.grid.frames, p.grid.rows // side, p.grid.columns // side),
                 self.identity,
                 oim,
-                p.clip,
+                p.video,
             )
-            for tiles, p in zip(pictures, patches, strict=True)
+            for tiles, p in zip(images, patches, strict=True)
         ]
 
     def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
@@ -157,5 +157,5 @@ def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tens
 
 class InternVLLanguage(Text1D):
     layout = LAYOUT
-    marks = PictureMarks("<IMG_CONTEXT>", before=("<img>",), after=("</img>",))
-    clip_marks = ClipMarks("<video>", "<IMG_CONTEXT>", frame="Frame{number}: <img>{token}</img>")
+    marks = ImageMarks("<IMG_CONTEXT>", before=("<img>",), after=("</img>",))
+    video_marks = VideoMarks("<video>", "<IMG_CONTEXT>", frame="Frame{number}: <img>{token}</img>")

@@ -17,7 +17,7 @@ from luvc_core.errors import CheckpointError
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.models.checkpoint.layout import Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.text.chat_tokenizer import PictureMarks
+from luvc_core.models.text.chat_tokenizer import ImageMarks
 from luvc_core.models.text.positions_1d import Text1D
 from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
 from luvc_core.models.vision.tower import MergePlan, clip_block, one_piece, run_blocks, run_tiles
@@ -87,10 +87,10 @@ class LlavaVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        pictures = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        images = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
         return [
-            one_piece(picture, p.grid, self.identity, oim)
-            for picture, p in zip(pictures, patches, strict=True)
+            one_piece(image, p.grid, self.identity, oim)
+            for image, p in zip(images, patches, strict=True)
         ]
 
     def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
@@ -109,4 +109,4 @@ class LlavaVision(VisionHalf):
 
 class LlavaLanguage(Text1D):
     layout = LAYOUT
-    marks = PictureMarks("<image>")
+    marks = ImageMarks("<image>")

@@ -2,8 +2,8 @@
 
 from transformers import LlavaOnevisionConfig
 
-from luvc_core.models.checkpoint.layout import PICTURES, Layout, llava_renames
-from luvc_core.models.text.chat_tokenizer import ClipMarks, PictureMarks
+from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
+from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
 
 LAYOUT = Layout(
@@ -16,11 +16,11 @@ LAYOUT = Layout(
         *llava_renames(projector="visual.projector.mlp."),
     ),
     projector="visual.projector.",
-    takes=(*PICTURES, "video"),
+    takes=(*IMAGES, "video"),
 )
 
 
 class LlavaOnevisionLanguage(Text1D):
     layout = LAYOUT
-    marks = PictureMarks("<image>")
-    clip_marks = ClipMarks("<video>", "<video>")
+    marks = ImageMarks("<image>")
+    video_marks = VideoMarks("<video>", "<video>")

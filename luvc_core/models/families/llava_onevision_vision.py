@@ -31,7 +31,7 @@ from luvc_core.models.families.llava_onevision import LAYOUT
 from luvc_core.models.vision.anyres import end_lines, fitted, frames, join_tiles, shrink, unpad
 from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
 from luvc_core.models.vision.tower import MergePlan, clip_block, merge_rest, run_blocks, run_tiles
-from luvc_core.models.vision.video_processor import ClipProcessor
+from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, Piece, Separators, VideoFrames, VisionTokens
 
@@ -60,7 +60,7 @@ class LlavaOnevisionVision(VisionHalf):
         projector: LlavaOnevisionMultiModalProjector,
         newline: "_Newline",
         processor: LlavaOnevisionImageProcessorPil,
-        clips: ClipProcessor,
+        videos: VideoProcessor,
     ) -> None:
         config = opened.config
         self.identity = identity
@@ -70,8 +70,8 @@ class LlavaOnevisionVision(VisionHalf):
         self._projector = projector
         self._newline = newline
         self._processor = processor
-        self._clips = clips
-        self.sampling = clips.even_sampling(middle=False)
+        self._videos = videos
+        self.sampling = videos.even_sampling(middle=False)
         layers = len(tower.encoder.layers)
         self._depth: int = config.vision_feature_layer % (layers + 1)
         self._side: int = config.vision_config.image_size // config.vision_config.patch_size
@@ -94,21 +94,21 @@ class LlavaOnevisionVision(VisionHalf):
         opened.weights.fill(projector, "visual.projector.mlp.", device, dtype)
         opened.weights.fill(newline, "visual.projector.newline.", device, dtype)
         processor = load_processor(LlavaOnevisionImageProcessorPil, checkpoint)
-        clips = ClipProcessor(checkpoint)
+        videos = VideoProcessor(checkpoint)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
             preprocessing_sha256=preprocessing_sha256(
-                processor, _OWN_SETTINGS, clips.identifying("num_frames")
+                processor, _OWN_SETTINGS, videos.identifying("num_frames")
             ),
         )
-        return cls(identity, opened, tower, projector, newline, processor, clips)
+        return cls(identity, opened, tower, projector, newline, processor, videos)
 
     shows_alone_larger = True
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
-        pictures = [image] if alone else [[image, _COMPANION]]
-        tiles = self._processor.preprocess(pictures, return_tensors="pt")["pixel_values"][0]
+        images = [image] if alone else [[image, _COMPANION]]
+        tiles = self._processor.preprocess(images, return_tensors="pt")["pixel_values"][0]
         grid = Grid(tiles.shape[0], self._side, self._side)
         canvas = None
         if tiles.shape[0] > 1:
@@ -117,16 +117,16 @@ class LlavaOnevisionVision(VisionHalf):
             canvas = (height // tiles.shape[2], width // tiles.shape[3])
         return TiledPatches(tiles, grid, canvas, (image.height, image.width))
 
-    def preprocess_clip(self, clip: Video) -> Patches:
-        pixels = self._clips.pixels(clip.frames, *self._clips.side)
-        shown = VideoFrames(len(clip.frames), clip.interval)
-        return Patches(pixels, Grid(shown.count, self._side, self._side), clip=shown)
+    def preprocess_video(self, video: Video) -> Patches:
+        pixels = self._videos.pixels(video.frames, *self._videos.side)
+        shown = VideoFrames(len(video.frames), video.interval)
+        return Patches(pixels, Grid(shown.count, self._side, self._side), video=shown)
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         tiled = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
         return [
-            self._tokens(self._clip(tiles) if p.clip else self._picture(tiles, p, oim), p, oim)
+            self._tokens(self._video(tiles) if p.video else self._image(tiles, p, oim), p, oim)
             for tiles, p in zip(tiled, patches, strict=True)
         ]
 
@@ -154,16 +154,16 @@ class LlavaOnevisionVision(VisionHalf):
             identity=self.identity,
             merge_sha256=oim.sha256,
             source_positions=oim.llm_position == "source" and not oim.is_off,
-            clip=patches.clip,
+            video=patches.video,
         )
 
-    def _clip(self, tiles: TokenGrid) -> list["_Packed"]:
+    def _video(self, tiles: TokenGrid) -> list["_Packed"]:
         """tiles: the frames of one clip, which shrink to half their sides, merged or not."""
         target, half = (-(-tiles.rows // 2), -(-tiles.columns // 2)), -(-self._side // 2)
         shown = shrink(tiles, target, (self._side, self._side), (half, half))
         return [self._pack(shown, Grid(len(tiles.hidden), half, half), "piece")]
 
-    def _picture(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> list["_Packed"]:
+    def _image(self, tiles: TokenGrid, patches: Patches, oim: OimSettings) -> list["_Packed"]:
         """tiles: of one picture, the whole of it first."""
         assert isinstance(patches, TiledPatches)
         whole = Grid(1, self._side, self._side)

@@ -14,8 +14,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 
 from luvc_core.compression.algorithms.projector_blocks import from_blocks, to_blocks
 from luvc_core.models.base import Rotary
-from luvc_core.models.checkpoint.layout import PICTURES, Layout, Opened
-from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ClipMarks, PictureMarks
+from luvc_core.models.checkpoint.layout import IMAGES, Layout, Opened
+from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
 from luvc_core.models.text.positions_mrope import TextMrope
 from luvc_core.models.vision.rotary_tower import RotaryVision, rotary_block
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
@@ -34,7 +34,7 @@ LAYOUT = Layout(
     ),
     projector="visual.merger.",
     multiple=2,
-    takes=(*PICTURES, "video"),
+    takes=(*IMAGES, "video"),
 )
 
 
@@ -80,8 +80,8 @@ def _from_windows(x: Tensor, frames: int, rows: int, columns: int, side: int) ->
 
 class Qwen25VLLanguage(TextMrope):
     layout = LAYOUT
-    marks = PictureMarks("<|image_pad|>")
-    clip_marks = ClipMarks("<|video_pad|>", "<|video_pad|>")
+    marks = ImageMarks("<|image_pad|>")
+    video_marks = VideoMarks("<|video_pad|>", "<|video_pad|>")
     text_models: ClassVar[dict[str, Any]] = {"qwen2_5_vl_text": Qwen2_5_VLTextModel}
 
     def __init__(
@@ -97,7 +97,7 @@ class Qwen25VLLanguage(TextMrope):
         self._positions_per_second: int = vision.tokens_per_second
         self._frames_per_patch: int = vision.temporal_patch_size
 
-    def _times(self, frames: Tensor, clip: VideoFrames) -> Tensor:
+    def _times(self, frames: Tensor, video: VideoFrames) -> Tensor:
         # As in stock code, in float32 from here on: what is cut off hangs on how products round.
-        seconds = torch.tensor(self._frames_per_patch * clip.interval, dtype=torch.float32)
+        seconds = torch.tensor(self._frames_per_patch * video.interval, dtype=torch.float32)
         return (frames * (self._positions_per_second * seconds)).floor()

@@ -8,8 +8,8 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     Qwen2VLTextModel,
 )
 
-from luvc_core.models.checkpoint.layout import PICTURES, Layout
-from luvc_core.models.text.chat_tokenizer import ClipMarks, PictureMarks
+from luvc_core.models.checkpoint.layout import IMAGES, Layout
+from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_mrope import TextMrope
 from luvc_core.models.vision.rotary_tower import RotaryVision
 
@@ -27,7 +27,7 @@ LAYOUT = Layout(
     ),
     projector="visual.merger.",
     multiple=2,
-    takes=(*PICTURES, "video"),
+    takes=(*IMAGES, "video"),
 )
 
 
@@ -38,6 +38,6 @@ class Qwen2VLVision(RotaryVision):
 
 class Qwen2VLLanguage(TextMrope):
     layout = LAYOUT
-    marks = PictureMarks("<|image_pad|>")
-    clip_marks = ClipMarks("<|video_pad|>", "<|video_pad|>")
+    marks = ImageMarks("<|image_pad|>")
+    video_marks = VideoMarks("<|video_pad|>", "<|video_pad|>")
     text_models: ClassVar[dict[str, Any]] = {"qwen2_vl_text": Qwen2VLTextModel}

@@ -20,7 +20,7 @@ _PROBE = "a text that no template has"
 
 
 @dataclass(frozen=True)
-class PictureMarks:
+class ImageMarks:
     """Special tokens: what the chat template writes for a picture, which the prompt holds once a
     visual token, and what the processor, not the template, puts before and after all of them."""
 
@@ -38,7 +38,7 @@ class PictureMarks:
 
 
 @dataclass(frozen=True)
-class ClipMarks:
+class VideoMarks:
     """placeholder: what the chat template writes for a clip. token: what the prompt holds once a
     visual token. frame: where each frame is a run of its own, the text of one, with `{number}`,
     counted from 1, and one `{token}`; lines of it take the placeholder's place.
@@ -72,7 +72,7 @@ class ChatTokenizer:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, marks: PictureMarks, clip_marks: ClipMarks | None = None
+        self, checkpoint: Checkpoint, marks: ImageMarks, video_marks: VideoMarks | None = None
     ) -> None:
         folder = checkpoint.folder
         try:
@@ -90,7 +90,9 @@ class ChatTokenizer:
                 raise CheckpointError(f"{folder}: the tokenizer has no special token {mark}")
         self._marks = marks
         # A template may be older than the clips that the family takes.
-        self._clip_marks = clip_marks if clip_marks and self._knows(clip_marks, specials) else None
+        self._video_marks = (
+            video_marks if video_marks and self._knows(video_marks, specials) else None
+        )
         try:
             rendered = self._render([_asking("image")])
             # Some templates pass over a content that is no list.
@@ -101,10 +103,10 @@ class ChatTokenizer:
             problem = f"the chat template has no {marks.placeholder} for a picture"
             raise CheckpointError(f"{folder}: {problem}")
         self._specials = frozenset(specials)
-        tokens = [marks.placeholder, *([self._clip_marks.token] if self._clip_marks else [])]
+        tokens = [marks.placeholder, *([self._video_marks.token] if self._video_marks else [])]
         self._visual_ids = frozenset(self._tokenizer.convert_tokens_to_ids(tokens))
 
-    def _knows(self, marks: ClipMarks, specials: Collection[str]) -> bool:
+    def _knows(self, marks: VideoMarks, specials: Collection[str]) -> bool:
         if not {marks.placeholder, marks.token} <= set(specials):
             return False
         try:
@@ -131,14 +133,14 @@ class ChatTokenizer:
     def ids_of(
         self, messages: Sequence[Message[VisionTokens]]
     ) -> tuple[Tensor, Tensor, tuple[VisionTokens, ...]]:
-        """A conversation that waits for an answer: `ids`, `segment` and `pictures` of a Prompt.
+        """A conversation that waits for an answer: `ids`, `segment` and `images` of a Prompt.
 
         Raises InvalidInput for special tokens in text, and for clips that the template cannot show.
         """
         for i, message in enumerate(messages):
             self._refuse_specials(f"messages[{i}]", message)
             for j, part in enumerate(message.parts):
-                if isinstance(part, VisionTokens) and part.clip and self._clip_marks is None:
+                if isinstance(part, VisionTokens) and part.video and self._video_marks is None:
                     problem = "a clip, which this model's chat template cannot show"
                     raise InvalidInput(f"messages[{i}].parts[{j}].media", problem, "pictures")
         try:
@@ -164,21 +166,21 @@ class ChatTokenizer:
         """The template's text with one visual token a run, and the media in the order of that text:
         a template may show all pictures of a message before its clips."""
         given = [p for m in messages for p in m.parts if isinstance(p, VisionTokens)]
-        pictures = iter([tokens for tokens in given if not tokens.clip])
-        clips = iter([tokens for tokens in given if tokens.clip])
+        images = iter([tokens for tokens in given if not tokens.video])
+        videos = iter([tokens for tokens in given if tokens.video])
         shown: list[VisionTokens] = []
 
         def fill(found: re.Match[str]) -> str:
-            is_picture = found.group() == self._marks.placeholder
-            shown.append(next(pictures if is_picture else clips))
+            is_image = found.group() == self._marks.placeholder
+            shown.append(next(images if is_image else videos))
             return self._marks_of(shown[-1]).text_of(shown[-1])
 
-        placeholders = [m.placeholder for m in (self._marks, self._clip_marks) if m]
+        placeholders = [m.placeholder for m in (self._marks, self._video_marks) if m]
         filled = re.sub("|".join(map(re.escape, placeholders)), fill, text)
         return filled, tuple(shown)
 
-    def _marks_of(self, tokens: VisionTokens) -> PictureMarks | ClipMarks:
-        return self._clip_marks if tokens.clip and self._clip_marks else self._marks
+    def _marks_of(self, tokens: VisionTokens) -> ImageMarks | VideoMarks:
+        return self._video_marks if tokens.video and self._video_marks else self._marks
 
     def _render(self, turns: list[dict[str, Any]]) -> str:
         """Text of the whole conversation, up to where the answer begins."""
@@ -212,7 +214,7 @@ class ChatTokenizer:
 
 def _kind(tokens: VisionTokens) -> Literal["image", "video"]:
     """As chat templates call it."""
-    return "video" if tokens.clip else "image"
+    return "video" if tokens.video else "image"
 
 
 def _asking(kind: Literal["image", "video"]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.models.checkpoint.layout import Layout, Opened
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.attention import PROMPT_ATTENTION, attend_each, rotate
-from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ClipMarks, PictureMarks
+from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
 from luvc_core.models.text.packed_linear import pack, packed
 
 
@@ -24,8 +24,8 @@ class TextHalf(LanguageHalf):
     """
 
     layout: ClassVar[Layout]
-    marks: ClassVar[PictureMarks]
-    clip_marks: ClassVar[ClipMarks | None] = None
+    marks: ClassVar[ImageMarks]
+    video_marks: ClassVar[VideoMarks | None] = None
     text_models: ClassVar[Mapping[str, Any]]
 
     def __init__(
@@ -70,7 +70,7 @@ class TextHalf(LanguageHalf):
             head.weight = text.embed_tokens.weight
         else:
             opened.weights.fill(head, "lm_head.", device, dtype)
-        tokenizer = ChatTokenizer(checkpoint, cls.marks, cls.clip_marks)
+        tokenizer = ChatTokenizer(checkpoint, cls.marks, cls.video_marks)
         return cls(opened, text, head, tokenizer, tokenizer.stop_ids(checkpoint))
 
     def text_of(self, ids: Sequence[int]) -> str:

@@ -20,26 +20,26 @@ class Text1D(TextHalf):
     text_models: ClassVar[dict[str, Any]] = {"qwen2": Qwen2Model, "llama": LlamaModel}
 
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
-        ids, segment, pictures = self._tokenizer.ids_of(messages)
-        positions, next_position = _line_positions(segment, pictures)
-        return Prompt(ids, segment, positions, next_position, pictures)
+        ids, segment, images = self._tokenizer.ids_of(messages)
+        positions, next_position = _line_positions(segment, images)
+        return Prompt(ids, segment, positions, next_position, images)
 
 
-def _line_positions(segment: Tensor, pictures: Sequence[VisionTokens]) -> tuple[Tensor, float]:
+def _line_positions(segment: Tensor, images: Sequence[VisionTokens]) -> tuple[Tensor, float]:
     """float32 [length, 1], and the position after the last."""
     parts: list[Tensor] = []
     start = 0
     runs = runs_of(segment)
-    run_counts = Counter(picture for picture, _ in runs)
+    run_counts = Counter(image for image, _ in runs)
     source = {
         number: deque(_source_runs(tokens, run_counts[number]))
-        for number, tokens in enumerate(pictures)
+        for number, tokens in enumerate(images)
         if tokens.source_positions
     }
-    for picture, length in runs:
+    for image, length in runs:
         places, room = torch.arange(length).float(), length
-        if picture != TEXT and picture in source:
-            places, room = source[picture].popleft()
+        if image != TEXT and image in source:
+            places, room = source[image].popleft()
         parts.append(places + start)
         start += room
     return torch.cat(parts).unsqueeze(1), float(start)

@@ -63,7 +63,7 @@ def unpad(
 def _lines_inside(places: Tensor, start: int, stop: int) -> Tensor:
     """bool [lines]: those with a token in the picture. places: [lines, tokens], across the lines.
 
-    Never none where there is a picture: one thinner than what merges would leave no line.
+    Never none where there is an image: one thinner than what merges would leave no line.
     """
     inside = ((places > start - 1) & (places < stop)).any(dim=1)
     if start < stop and not inside.any():

@@ -23,13 +23,13 @@ def load_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any
 
 
 def preprocessing_sha256(
-    processor: Any, own: Sequence[str], clips: Mapping[str, Any] | None = None
+    processor: Any, own: Sequence[str], videos: Mapping[str, Any] | None = None
 ) -> str:
     """Digest of the settings that decide over pixels. own: those that only this kind has. clips:
     those for clips, where the family takes any."""
     settings = processor.to_dict()
     chosen = {name: settings.get(name) for name in (*_SETTINGS, *own)}
-    if clips is not None:
-        chosen["clips"] = dict(clips)
+    if videos is not None:
+        chosen["clips"] = dict(videos)
     text = json.dumps(chosen, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

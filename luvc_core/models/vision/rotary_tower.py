@@ -45,7 +45,7 @@ class RotaryVision(VisionHalf):
         identity: Identity,
         tower: Any,
         processor: Qwen2VLImageProcessorPil,
-        clips: VideoPatches,
+        videos: VideoPatches,
         device: torch.device,
     ) -> None:
         self.identity = identity
@@ -53,9 +53,9 @@ class RotaryVision(VisionHalf):
         self.dtype = tower.dtype
         self._tower = tower
         self._processor = processor
-        self._clips = clips
+        self._videos = videos
         if "video" in self.layout.takes:
-            self.sampling = clips.sampling
+            self.sampling = videos.sampling
         self._block: int = self.layout.multiple
         self._patch_weight: Tensor = tower.patch_embed.proj.weight.flatten(1)
         # A new one: what it computes when made is no part of a checkpoint.
@@ -69,22 +69,22 @@ class RotaryVision(VisionHalf):
             tower = cls.tower_class._from_config(opened.config.vision_config)
         opened.weights.fill(tower, "visual.", device, dtype)
         processor = load_processor(Qwen2VLImageProcessorPil, checkpoint)
-        clips = VideoPatches(checkpoint, tower.config)
+        videos = VideoPatches(checkpoint, tower.config)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
             preprocessing_sha256=preprocessing_sha256(
-                processor, _OWN_SETTINGS, clips.identifying()
+                processor, _OWN_SETTINGS, videos.identifying()
             ),
         )
-        return cls(identity, tower, processor, clips, device)
+        return cls(identity, tower, processor, videos, device)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         batch = self._processor.preprocess([image], return_tensors="pt")
         return Patches(batch["pixel_values"], Grid(*batch["image_grid_thw"][0].tolist()))
 
-    def preprocess_clip(self, clip: Video) -> Patches:
-        return self._clips.cut(clip)
+    def preprocess_video(self, video: Video) -> Patches:
+        return self._videos.cut(video)
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
@@ -100,7 +100,7 @@ class RotaryVision(VisionHalf):
             state = project_blocks(merged, side, (source.rows, source.columns), self._tower.merger)
             for n, place in enumerate(places):
                 own = frames(state, n * grid.frames, (n + 1) * grid.frames)
-                results[place] = one_piece(own, source, self.identity, oim, patches[place].clip)
+                results[place] = one_piece(own, source, self.identity, oim, patches[place].video)
         return [results[i] for i in range(len(patches))]
 
     def _run_tower(self, pixels: Tensor, grid: Grid, oim: OimSettings) -> TokenGrid:

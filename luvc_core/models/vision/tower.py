@@ -154,7 +154,7 @@ def one_piece(
     source: Grid,
     identity: Identity,
     oim: OimSettings,
-    clip: VideoFrames | None = None,
+    video: VideoFrames | None = None,
 ) -> VisionTokens:
     """What has no more than its frames, or tiles. source: the grid it has unmerged."""
     frames, rows, columns = state.sizes.shape
@@ -168,5 +168,5 @@ def one_piece(
         identity=identity,
         merge_sha256=oim.sha256,
         source_positions=oim.llm_position == "source" and not oim.is_off,
-        clip=clip,
+        video=video,
     )

@@ -11,7 +11,7 @@ from luvc_core.media.frame_sampling import RateSampling
 from luvc_core.media.video_request import Video
 from luvc_core.models.base import Patches
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.vision.video_processor import ClipProcessor
+from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames
 
 _OWN_SETTINGS = (
@@ -31,7 +31,7 @@ class VideoPatches:
     """tower: settings of the vision tower, which say how large a patch is."""
 
     def __init__(self, checkpoint: Checkpoint, tower: Any) -> None:
-        self._processor = ClipProcessor(checkpoint, _STOCK)
+        self._processor = VideoProcessor(checkpoint, _STOCK)
         self._patch: int = tower.patch_size
         self._depth: int = tower.temporal_patch_size
         self._merge: int = tower.spatial_merge_size
@@ -59,10 +59,10 @@ class VideoPatches:
         """The settings that decide over pixels."""
         return self._processor.identifying(*_OWN_SETTINGS)
 
-    def cut(self, clip: Video) -> Patches:
+    def cut(self, video: Video) -> Patches:
         """The whole clip at one size, which depends on how many frames share the budget."""
-        frames = clip.frames
-        pixels = self._processor.pixels(frames, *self._sides(clip))
+        frames = video.frames
+        pixels = self._processor.pixels(frames, *self._sides(video))
         missing = -len(frames) % self._depth
         # The last frame stands in for those that a patch lacks.
         pixels = torch.cat((pixels, pixels[-1:].expand(missing, -1, -1, -1)))
@@ -71,16 +71,16 @@ class VideoPatches:
             pixels.shape[2] // self._patch,
             pixels.shape[3] // self._patch,
         )
-        shown = VideoFrames(len(frames), clip.interval)
-        return Patches(self._in_blocks(pixels, grid), grid, clip=shown)
+        shown = VideoFrames(len(frames), video.interval)
+        return Patches(self._in_blocks(pixels, grid), grid, video=shown)
 
-    def _sides(self, clip: Video) -> tuple[int, int]:
+    def _sides(self, video: Video) -> tuple[int, int]:
         """Height and width of a resized frame."""
         most = self._most
         if self._budget is not None:
-            share = self._budget * self._depth // len(clip.frames)
+            share = self._budget * self._depth // len(video.frames)
             most = max(min(most, share), int(self._least * 1.05))
-        width, height = clip.frames[0].size
+        width, height = video.frames[0].size
         factor = self._patch * self._merge
         sides: tuple[int, int] = smart_resize(height, width, factor, self._least, most)
         return sides

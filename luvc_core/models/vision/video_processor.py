@@ -29,7 +29,7 @@ _STOCK = {
 }
 
 
-class ClipProcessor:
+class VideoProcessor:
     """settings: of the checkpoint, over `defaults`, over those that all stock processors share."""
 
     def __init__(self, checkpoint: Checkpoint, defaults: Mapping[str, Any] | None = None) -> None:

@@ -19,7 +19,7 @@ File names are relative to FOLDER. With answers, where they are known, accuracy 
 questions like those that will be asked: 100 tell little about 99 %, 500 tell more.
 """
 EPILOG = """\
-Writes a profile file, for `luvc serve --profiles FILE`, and the curve as a picture; prints a table.
+Writes a profile file, for `luvc serve --profiles FILE`, and the curve as a plot; prints a table.
 Ends with 1, and writes no profile, where the target cannot be reached; with 2 where flags or
 FOLDER cannot be used. Every flag can also be set as LUVC_CALIBRATE_<FLAG_NAME>.
 """
@@ -29,7 +29,7 @@ FLAGS = (
     ("--data", "FOLDER", "media files and questions.jsonl, as above"),
     ("--target-loyalty", "SHARE", "in (0, 1] (default: 0.99)"),
     ("--output", "FILE", "profile file, written anew (default: calibrated.toml)"),
-    ("--picture", "FILE", "PNG for the curve (default: beside the profile file)"),
+    ("--plot", "FILE", "PNG for the curve (default: beside the profile file)"),
     ("--name", "NAME", "of the profile (default: calibrated)"),
     ("--max-tokens", "N", "longest answer, in tokens (default: 32)"),
     ("--device", "DEVICE", "auto, cpu, cuda or cuda:N (default: auto)"),
@@ -47,7 +47,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for flag, metavar, text in FLAGS:
-        parser.add_argument(flag, metavar=metavar, help=text)
+        former = ["--picture"] if flag == "--plot" else []
+        parser.add_argument(flag, *former, metavar=metavar, help=text)
 
 
 def calibrate(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from luvc_core.calibrate.folder import read_folder, shown_alone
 from luvc_core.compression.profile_files import read_profiles
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.cli_config import config_from
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 from tests.support.video_files import FRAMES, film
 
 QUESTIONS: list[dict[str, Any]] = [
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     for i in range(3):
-        (data / f"{i}.png").write_bytes(encoded(noise_picture(112, 84 + 28 * i, i)))
+        (data / f"{i}.png").write_bytes(encoded(noise_image(112, 84 + 28 * i, i)))
     (data / "clip.mp4").write_bytes(film(FRAMES[:3]))
     lines = "\n\n".join(map(json.dumps, QUESTIONS))
     (data / "questions.jsonl").write_text(lines + "\n")
@@ -118,7 +118,7 @@ def test_a_folder_without_questions_is_named(
     assert "none: no such folder" in capsys.readouterr().err
 
 
-def test_a_picture_that_is_none_is_named_with_its_line(
+def test_a_image_that_is_none_is_named_with_its_line(
     folder: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "0.png").write_bytes(b"no picture")
@@ -181,7 +181,7 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
     assert ran[:3] == [sys.executable, "-m", "luvc_core.calibrate"]
     assert ran[3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
     config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[3:], {})
-    assert (config.target_loyalty, str(config.picture_path)) == (0.97, "a.png")
+    assert (config.target_loyalty, str(config.image_path)) == (0.97, "a.png")
 
 
 def test_every_flag_is_one_of_the_search_and_its_help_says_the_default(

@@ -161,7 +161,7 @@ def test_where_all_passes_the_last_level_is_chosen() -> None:
     )
 
 
-def test_table_and_picture(tmp_path: Path) -> None:
+def test_table_and_image(tmp_path: Path) -> None:
     search, best, _ = found(lambda c: min(1.0, nominal(c) / 0.3))
     text = report.table(search.trials, best)
     (marked,) = (line for line in text.splitlines() if line.startswith("* "))

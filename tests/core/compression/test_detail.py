@@ -32,12 +32,12 @@ def rendered(kind: str, n: int = 40) -> list[Image.Image]:
 
 @pytest.mark.parametrize("kind", ["chart", "document"])
 def test_charts_and_documents_have_fine_detail(kind: str) -> None:
-    assert np.mean([detail_of(picture) > FINE_DETAIL for picture in rendered(kind)]) >= 0.95
+    assert np.mean([detail_of(image) > FINE_DETAIL for image in rendered(kind)]) >= 0.95
 
 
 @pytest.mark.parametrize("kind", ["count", "relation"])
 def test_scenes_have_not(kind: str) -> None:
-    assert np.mean([detail_of(picture) > FINE_DETAIL for picture in rendered(kind)]) <= 0.05
+    assert np.mean([detail_of(image) > FINE_DETAIL for image in rendered(kind)]) <= 0.05
 
 
 def test_what_is_flat_has_none() -> None:
@@ -47,24 +47,24 @@ def test_what_is_flat_has_none() -> None:
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_size_does_not_matter(factor: int) -> None:
-    picture = rendered("document", 1)[0]
-    larger = picture.resize([factor * side for side in picture.size], Image.Resampling.NEAREST)
-    assert detail_of(larger) == pytest.approx(detail_of(picture), rel=1e-6)
+    image = rendered("document", 1)[0]
+    larger = image.resize([factor * side for side in image.size], Image.Resampling.NEAREST)
+    assert detail_of(larger) == pytest.approx(detail_of(image), rel=1e-6)
 
 
-def test_one_detailed_picture_decides_for_a_request() -> None:
+def test_one_detailed_image_decides_for_a_request() -> None:
     both = Compression("both", spu=SPU, detailed=DETAILED)
     assert both.spu_for([0.0, 99.0]) is DETAILED
     assert both.spu_for([0.0, FINE_DETAIL]) is both.spu_for([]) is SPU
     assert Compression("one", spu=SPU).spu_for([99.0]) is SPU
 
 
-def test_tokens_say_how_detailed_their_picture_is(vision: VisionHalf) -> None:
+def test_tokens_say_how_detailed_their_image_is(vision: VisionHalf) -> None:
     own = MediaEncoder(vision)
     patches = [own.prepare(data, "") for data in (encoded(STRIPES), film(moving_square(8)))]
-    picture, clip = own.encode(patches, OFF)
-    assert picture.detail == from_blob(to_blob(picture, "k"), "k").detail == detail_of(STRIPES)
-    assert clip.detail == 0
+    image, video = own.encode(patches, OFF)
+    assert image.detail == from_blob(to_blob(image, "k"), "k").detail == detail_of(STRIPES)
+    assert video.detail == 0
 
 
 async def test_a_service_prunes_by_detail(vision: VisionHalf, checkpoint: Path) -> None:

@@ -102,7 +102,7 @@ def test_scores_equal_a_plain_filter(cutoff, axis, seed):
 
 
 @pytest.mark.parametrize("axis", ["raster", "grid"])
-def test_a_flat_picture_is_all_low_pass(axis):
+def test_a_flat_image_is_all_low_pass(axis):
     hidden = noise(1, 7).expand(48, 7)
     low, high = (
         energy(hidden, everything(GRID), GRID, score=s, axis=axis, normalize=False) for s in BANDS
@@ -138,7 +138,7 @@ def test_the_grid_treats_frames_apart():
     score=st.sampled_from(BANDS),
     normalize=st.booleans(),
 )
-def test_a_picture_moved_round_moves_its_scores(rows, columns, score, normalize):
+def test_a_image_moved_round_moves_its_scores(rows, columns, score, normalize):
     def moved(x: Tensor) -> Tensor:
         return x.view(*GRID, -1).roll((rows, columns), (1, 2)).reshape(48, -1)
 
@@ -190,7 +190,7 @@ def test_sampling_does_not_matter_while_nothing_is_pruned(score, axis):
 
 @pytest.mark.parametrize("score", BANDS)
 @pytest.mark.parametrize("axis", ["raster", "grid"])
-def test_filled_equals_the_picture_with_its_holes_painted_over(score, axis):
+def test_filled_equals_the_image_with_its_holes_painted_over(score, axis):
     hidden, places = noise(48, 5), torch.arange(1, 48, 3)
     frame_of = everything(GRID) // 24 if axis == "grid" else everything(GRID) * 0
     painted = torch.stack([hidden[places][frame_of[places] == f].mean(0) for f in frame_of])

@@ -114,7 +114,7 @@ def test_shared_choices_keep_the_grid_separable(case):
     assert (column.diff(dim=2) > 0).all()
 
 
-def test_transposed_pictures_merge_alike_along_one_axis():
+def test_transposed_images_merge_alike_along_one_axis():
     noise = torch.Generator().manual_seed(1)
     hidden = torch.randn(2, 6, 8, 5, generator=noise)
     wide = merge_grid(TokenGrid.of_source(hidden), 6, 5, hidden)

@@ -19,7 +19,7 @@ from luvc_core.errors import (
 )
 from luvc_core.models.base import LanguageHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import ask, two_pictures
+from tests.support.checkpoints import ask, two_images
 from tests.support.families import ALL_FAMILIES
 
 pytestmark = ALL_FAMILIES
@@ -39,25 +39,25 @@ def answer(language: LanguageHalf, request: Request) -> tuple[int, ...]:
     return session.tokens
 
 
-def test_without_pictures_a_schedule_changes_nothing(language: LanguageHalf) -> None:
+def test_without_images_a_schedule_changes_nothing(language: LanguageHalf) -> None:
     plain = Request(ask("Say something."), SamplingParams(max_tokens=12))
     pruned = dataclasses.replace(plain, spu=RAMP)
     assert answer(language, plain) == answer(language, pruned)
 
 
-def test_result_accounts(pictures: list[VisionTokens], language: LanguageHalf) -> None:
+def test_result_accounts(images: list[VisionTokens], language: LanguageHalf) -> None:
     spu = FALLING
-    request = Request(two_pictures(pictures), SamplingParams(max_tokens=6), spu)
+    request = Request(two_images(images), SamplingParams(max_tokens=6), spu)
     found = events(RequestProcessor(language).start(request))
     result = found[-1].result
     assert [event.result for event in found[:-1]] == [None] * (len(found) - 1)
     assert result is not None
     prompt = language.tokenize(request.messages)
-    counts = [spu.layer_counts(LAYERS, p.token_count) for p in pictures]
+    counts = [spu.layer_counts(LAYERS, p.token_count) for p in images]
     assert result.layer_visual_token_counts == tuple(map(sum, zip(*counts, strict=True)))
     assert result.layer_visual_token_counts[-1] == 0
     assert result.layer_averaged_visual_token_count == sum(map(sum, counts)) / LAYERS
-    assert result.merged_visual_token_count == sum(p.token_count for p in pictures)
+    assert result.merged_visual_token_count == sum(p.token_count for p in images)
     assert result.source_visual_token_count == result.merged_visual_token_count
     assert result.prompt_token_count + result.merged_visual_token_count == prompt.length
     assert result.finish_reason == "length"
@@ -70,15 +70,15 @@ def test_result_accounts(pictures: list[VisionTokens], language: LanguageHalf) -
 
 
 def test_interleaved_answers_equal_those_alone(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
     most = SamplingParams(max_tokens=10)
     requests = [
-        Request(ask(pictures[0], "What?"), most),
-        Request(two_pictures(pictures), most, RAMP),
+        Request(ask(images[0], "What?"), most),
+        Request(two_images(images), most, RAMP),
         Request(ask("Only text."), most),
-        Request(two_pictures(pictures), SamplingParams(max_tokens=7, temperature=1.0, seed=3)),
-        Request(ask(pictures[1], "And?"), most, FALLING),
+        Request(two_images(images), SamplingParams(max_tokens=7, temperature=1.0, seed=3)),
+        Request(ask(images[1], "And?"), most, FALLING),
     ]
     alone = [answer(language, request) for request in requests]
     engine = RequestProcessor(language)
@@ -94,13 +94,13 @@ def test_interleaved_answers_equal_those_alone(
 
 
 def test_a_second_question_starts_from_all_tokens_again(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
-    before = [picture.embeddings.clone() for picture in pictures]
-    request = Request(two_pictures(pictures), SamplingParams(max_tokens=5), RAMP)
+    before = [image.embeddings.clone() for image in images]
+    request = Request(two_images(images), SamplingParams(max_tokens=5), RAMP)
     assert answer(language, request) == answer(language, request)
-    for picture, embeddings in zip(pictures, before, strict=True):
-        assert torch.equal(picture.embeddings, embeddings)
+    for image, embeddings in zip(images, before, strict=True):
+        assert torch.equal(image.embeddings, embeddings)
 
 
 def test_seeds_make_sampling_repeatable(language: LanguageHalf) -> None:
@@ -137,11 +137,11 @@ def test_end_tokens_end_the_answer(language: LanguageHalf, monkeypatch: pytest.M
 
 
 def test_context_is_checked_before_any_work(
-    pictures: list[VisionTokens], language: LanguageHalf, monkeypatch: pytest.MonkeyPatch
+    images: list[VisionTokens], language: LanguageHalf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(language, "layer", lambda *_: pytest.fail("computed"))
     with pytest.raises(PromptTooLong, match=r"the prompt has \d+ tokens; allowed: at most 511"):
-        RequestProcessor(language).start(Request(ask(pictures[0], "x" * 500)))
+        RequestProcessor(language).start(Request(ask(images[0], "x" * 500)))
 
 
 def test_answers_stop_at_the_end_of_the_context(language: LanguageHalf) -> None:
@@ -154,9 +154,9 @@ def test_answers_stop_at_the_end_of_the_context(language: LanguageHalf) -> None:
 
 
 def test_deadlines_are_kept_between_layers_and_steps(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
-    request = Request(two_pictures(pictures), SamplingParams(max_tokens=5))
+    request = Request(two_images(images), SamplingParams(max_tokens=5))
     for allowed in (0, 1, 3, 6, 8):
         checks = iter(range(allowed))
 
@@ -182,21 +182,21 @@ def test_closing_ends_an_answer(language: LanguageHalf) -> None:
 
 
 def test_tokens_of_another_checkpoint_are_refused(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
-    stranger = dataclasses.replace(pictures[0].identity, projector_sha256="0" * 64)
-    tokens = dataclasses.replace(pictures[0], identity=stranger)
+    stranger = dataclasses.replace(images[0].identity, projector_sha256="0" * 64)
+    tokens = dataclasses.replace(images[0], identity=stranger)
     with pytest.raises(IdentityMismatch, match="differ in projector_sha256"):
         RequestProcessor(language).start(Request(ask(tokens, "What?")))
 
 
 def test_bad_requests_are_refused_at_the_start(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
     engine = RequestProcessor(language)
     with pytest.raises(InvalidInput, match="at least one message"):
         engine.start(Request(()))
     with pytest.raises(InvalidInput, match="no text"):
-        engine.start(Request(ask(pictures[0])))
+        engine.start(Request(ask(images[0])))
     with pytest.raises(InvalidSettings, match="4 shares, but the model has 5 layers"):
-        engine.start(Request(ask(pictures[0], "?"), spu=SpuSettings(Keep((1.0, 1.0, 0.5, 0.0)))))
+        engine.start(Request(ask(images[0], "?"), spu=SpuSettings(Keep((1.0, 1.0, 0.5, 0.0)))))

@@ -23,8 +23,8 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
 from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places
 from tests.end_to_end.test_references import refusal
-from tests.support.asking import PICTURES, TIMEOUT, ask, to_decoder
-from tests.support.checkpoints import two_pictures
+from tests.support.asking import IMAGES, TIMEOUT, ask, to_decoder
+from tests.support.checkpoints import two_images
 from tests.support.families import ALL_FAMILIES
 from tests.support.in_process_halves import decoder, encoder, pieces_of
 from tests.support.valkey import shared_valkey, url
@@ -39,11 +39,11 @@ SCHEDULES = [THIRD, SpuSettings(Keep((0.5, 0.5, 0.2, 0.1, 0.0)), axis="raster")]
 @ALL_FAMILIES
 @pytest.mark.parametrize("spu", SCHEDULES)
 def test_whoever_drops_them_the_answer_is_the_same(
-    pictures: list[VisionTokens], language: LanguageHalf, spu: SpuSettings
+    images: list[VisionTokens], language: LanguageHalf, spu: SpuSettings
 ) -> None:
     found = []
-    for own in (pictures, [prune_before_llm(picture, spu) for picture in pictures]):
-        request = Request(two_pictures(own), SamplingParams(max_tokens=6), spu)
+    for own in (images, [prune_before_llm(image, spu) for image in images]):
+        request = Request(two_images(own), SamplingParams(max_tokens=6), spu)
         session = RequestProcessor(language).start(request)
         last = list(iter(session.step, None))[-1].result
         assert last is not None
@@ -86,12 +86,12 @@ def test_where_all_enter_the_first_layer_all_travel(spu: SpuSettings | None) -> 
 
 
 def test_as_many_must_come_as_the_schedule_says(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
-    own = [prune_before_llm(picture, THIRD) for picture in pictures]
+    own = [prune_before_llm(image, THIRD) for image in images]
     for spu in (None, dataclasses.replace(THIRD, schedule=Ramp(first_keep=0.9))):
         with pytest.raises(InvalidInput, match=r"kept_places: holds \d+ visual tokens"):
-            RequestProcessor(language).start(Request(two_pictures(own), SamplingParams(), spu))
+            RequestProcessor(language).start(Request(two_images(own), SamplingParams(), spu))
 
 
 def wanted(first_keep: float) -> compression_pb2.Compression:
@@ -102,7 +102,7 @@ def wanted(first_keep: float) -> compression_pb2.Compression:
 
 async def answer(front: Any, first_keep: float) -> tuple[str, int, int]:
     """Text, bytes between the halves, and how many media were fetched."""
-    request = ask(PICTURES[0], PICTURES[1], "What differs?", settings=wanted(first_keep))
+    request = ask(IMAGES[0], IMAGES[1], "What differs?", settings=wanted(first_keep))
     pieces = await pieces_of(front.Generate(request, timeout=TIMEOUT))
     usage = pieces[-1].usage
     return "".join(p.text for p in pieces), usage.wire_byte_count, usage.fetched_media_count
@@ -167,13 +167,13 @@ def test_a_blob_of_counts_that_do_not_add_up_is_a_bad_value(counts: list[int]) -
 
 
 @ALL_FAMILIES
-def test_tokens_that_nothing_merged_stand_evenly(pictures: list[VisionTokens]) -> None:
-    for picture in pictures:
-        positions, sizes = even_places(picture.pieces)
-        assert torch.equal(picture.sizes == 0, sizes == 0)
+def test_tokens_that_nothing_merged_stand_evenly(images: list[VisionTokens]) -> None:
+    for image in images:
+        positions, sizes = even_places(image.pieces)
+        assert torch.equal(image.sizes == 0, sizes == 0)
         # Tiles that were cut or shrunk by the family itself are not quite even.
-        if torch.equal(picture.sizes, sizes):
-            assert torch.equal(picture.positions, positions)
+        if torch.equal(image.sizes, sizes):
+            assert torch.equal(image.positions, positions)
 
 
 async def test_an_older_decoder_gets_all_and_drops_them_itself(

@@ -12,7 +12,7 @@ from luvc_core.engine.pruner import Pruner, SurvivingTokens
 from luvc_core.engine.request_processor import Request, RequestProcessor, Result
 from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import two_pictures
+from tests.support.checkpoints import two_images
 
 
 class Odd:
@@ -34,10 +34,8 @@ class Odd:
         return [torch.arange(0, len(own.rows), 2) for own in left]
 
 
-def finished(language: LanguageHalf, pictures: list[VisionTokens], spu: Pruner) -> Result:
-    session = RequestProcessor(language).start(
-        Request(two_pictures(pictures), SamplingParams(4), spu)
-    )
+def finished(language: LanguageHalf, images: list[VisionTokens], spu: Pruner) -> Result:
+    session = RequestProcessor(language).start(Request(two_images(images), SamplingParams(4), spu))
     while (event := session.step()) is not None:
         if event.result is not None:
             return event.result
@@ -45,11 +43,11 @@ def finished(language: LanguageHalf, pictures: list[VisionTokens], spu: Pruner) 
 
 
 def test_a_pruner_is_asked_before_every_layer_and_its_counts_are_told(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
     pruner = Odd()
-    result = finished(language, pictures, pruner)
-    sizes = [picture.token_count for picture in pictures]
+    result = finished(language, images, pruner)
+    sizes = [image.token_count for image in images]
     halves = [-(-size // 2) for size in sizes]
     text = result.prompt_token_count
     whole, half = (text + sum(sizes), sizes), (text + sum(halves), halves)
@@ -58,7 +56,7 @@ def test_a_pruner_is_asked_before_every_layer_and_its_counts_are_told(
 
 
 def test_what_a_pruner_writes_goes_into_the_layer(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
     class Kept(Odd):
         def keep(
@@ -66,7 +64,7 @@ def test_what_a_pruner_writes_goes_into_the_layer(
         ) -> list[Tensor | None]:
             return super().keep(layer, hidden.clone(), rotary, left)
 
-    prompt = language.tokenize(two_pictures(pictures))
+    prompt = language.tokenize(two_images(images))
     with torch.inference_mode():
         merged, caches = prefill(language, prompt, Odd(), lambda: None)
         dropped, plain = prefill(language, prompt, Kept(), lambda: None)
@@ -77,10 +75,10 @@ def test_what_a_pruner_writes_goes_into_the_layer(
 
 
 def test_settings_and_their_pruner_are_one(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
-    prompt, spu = language.tokenize(two_pictures(pictures)), SpuSettings(Ramp())
+    prompt, spu = language.tokenize(two_images(images)), SpuSettings(Ramp())
     with torch.inference_mode():
         one, _ = prefill(language, prompt, spu, lambda: None)
-        other, _ = prefill(language, prompt, pruner_for(spu, prompt.pictures, 5), lambda: None)
+        other, _ = prefill(language, prompt, pruner_for(spu, prompt.images, 5), lambda: None)
     assert torch.equal(one, other)

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.compression.scoring import picture_energy
+from luvc_core.compression.scoring import image_energy
 from luvc_core.compression.settings import Keep, Ramp, SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.prefill import prefill
 from luvc_core.models.base import LanguageHalf, Prompt
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import two_pictures
+from tests.support.checkpoints import two_images
 from tests.support.families import ALL_FAMILIES
 
 pytestmark = ALL_FAMILIES
@@ -49,7 +49,7 @@ def dense_logits(
     length = prompt.length + len(answered)
     hidden = text.embed_tokens(torch.cat((prompt.ids, torch.tensor(answered, dtype=torch.long))))
     hidden[: prompt.length][prompt.segment >= 0] = torch.cat(
-        [picture.embeddings for picture in prompt.pictures]
+        [image.embeddings for image in prompt.images]
     )
     later = prompt.next_position + torch.arange(len(answered))
     axes = prompt.positions.shape[1]
@@ -57,12 +57,12 @@ def dense_logits(
     rotary = text.rotary_emb(hidden, positions[:, None] if axes > 1 else positions)
     alive, weights = torch.ones(length, dtype=torch.bool), torch.ones(length)
     for index, layer in enumerate(text.layers):
-        for number, picture in enumerate(prompt.pictures):
+        for number, image in enumerate(prompt.images):
             whole = (prompt.segment == number).nonzero().squeeze(1)
             there = alive[whole].nonzero().squeeze(1)
-            count = counts(picture.token_count)[index]
+            count = counts(image.token_count)[index]
             if count < len(there):
-                scores = picture_energy(hidden[whole[there]], there, picture.pieces, spu)
+                scores = image_energy(hidden[whole[there]], there, image.pieces, spu)
                 stays = whole[there[keep_top(scores, count)]]
                 alive[whole] = False
                 alive[stays] = True
@@ -92,12 +92,12 @@ def in_two_runs(prompt: Prompt) -> Prompt:
 def test_ragged_decoding_equals_dense_masks(
     name: str,
     split: bool,
-    pictures: list[VisionTokens],
+    images: list[VisionTokens],
     language: LanguageHalf,
     stock: Any,
 ) -> None:
     spu = SCHEDULES[name]
-    prompt = language.tokenize(two_pictures(pictures))
+    prompt = language.tokenize(two_images(images))
     prompt = in_two_runs(prompt) if split else prompt
     logits, caches = prefill(language, prompt, spu, lambda: None)
     answered: list[int] = []
@@ -109,18 +109,18 @@ def test_ragged_decoding_equals_dense_masks(
         answered.append(int(logits.argmax()))
         position = torch.full((1, prompt.positions.shape[1]), prompt.next_position + step)
         logits = decode_step(language, answered[-1:], position, [caches])[0]
-    text_length = prompt.length - sum(p.token_count for p in pictures)
+    text_length = prompt.length - sum(p.token_count for p in images)
     for index, cache in enumerate(caches):
-        left = sum(spu.layer_counts(LAYERS, p.token_count)[index] for p in pictures)
+        left = sum(spu.layer_counts(LAYERS, p.token_count)[index] for p in images)
         assert cache.length == text_length + left + 8
     assert caches[-1].length == text_length + 8
 
 
 def test_a_schedule_that_keeps_all_is_the_plain_model(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
     """The last layer has no visual tokens by definition: compare up to there, bit by bit."""
-    prompt = language.tokenize(two_pictures(pictures))
+    prompt = language.tokenize(two_images(images))
     _, plain = prefill(language, prompt, None, lambda: None)
     _, pruned = prefill(language, prompt, NO_OP, lambda: None)
     for index in range(LAYERS - 1):
@@ -129,10 +129,10 @@ def test_a_schedule_that_keeps_all_is_the_plain_model(
 
 
 def test_text_never_leaves_and_nothing_shifts(
-    pictures: list[VisionTokens], language: LanguageHalf
+    images: list[VisionTokens], language: LanguageHalf
 ) -> None:
     """Keys of text in the first layer do not depend on the schedule: same tokens, same places."""
-    prompt = language.tokenize(two_pictures(pictures))
+    prompt = language.tokenize(two_images(images))
     _, plain = prefill(language, prompt, None, lambda: None)
     _, none = prefill(language, prompt, SCHEDULES["from the start none"], lambda: None)
     assert torch.allclose(none[0].keys, plain[0].keys[:, :, ~prompt.visual], atol=1e-6)

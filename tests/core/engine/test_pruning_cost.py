@@ -18,7 +18,7 @@ from luvc_core.errors import InvalidSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language
 from tests.support import in_process_halves
-from tests.support.checkpoints import ask, encoded, noise_picture
+from tests.support.checkpoints import ask, encoded, noise_image
 
 LOSSLESS = profile("lossless").spu
 
@@ -35,7 +35,7 @@ def answered(session: Generation) -> tuple[tuple[int, ...], Result]:
 
 
 @pytest.mark.parametrize(("side", "left_out"), [(2, True), (16, False)])
-def test_small_pictures_are_answered_as_without_pruning(
+def test_small_images_are_answered_as_without_pruning(
     embedded: LanguageHalf, side: int, left_out: bool
 ) -> None:
     request = Request(ask(noise(embedded, side), "What?"), SamplingParams(max_tokens=8), LOSSLESS)
@@ -73,14 +73,14 @@ def test_a_schedule_for_another_depth_is_refused_all_the_same(embedded: Language
 
 async def test_usage_tells(checkpoint: Path, vision: VisionHalf) -> None:
     assert DecoderConfig().pruning == "thrifty"
-    picture = encoded(noise_picture(112, 112))
+    image = encoded(noise_image(112, 112))
     async with (
         in_process_halves.decoder(checkpoint, pruning="thrifty") as (endpoint, _),
         in_process_halves.encoder(vision, endpoint) as (front, _),
         AsyncClient(front) as client,
     ):
         found = [
-            await asyncio.wait_for(client.ask("Why?", picture, profile=name, max_tokens=6), 60)
+            await asyncio.wait_for(client.ask("Why?", image, profile=name, max_tokens=6), 60)
             for name in ("lossless", "off")
         ]
     usages = [answer.usage for answer in found]

@@ -13,7 +13,7 @@ from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import noise_picture, write_checkpoint
+from tests.support.checkpoints import noise_image, write_checkpoint
 from tests.support.scheduling import KV, finish, mixed_requests
 
 TEXT_MODELS = {"M-RoPE": ("qwen2_vl", "qwen2"), "qwen2": ("internvl", "qwen2"),
@@ -38,15 +38,15 @@ def language(folder: Path) -> LanguageHalf:
 
 
 @pytest.fixture(scope="module")
-def pictures(folder: Path) -> list[VisionTokens]:
+def images(folder: Path) -> list[VisionTokens]:
     vision = load_vision(str(folder), "cpu", "float32")
-    images = [noise_picture(112, 84, 1), noise_picture(60, 140, 2)]
+    images = [noise_image(112, 84, 1), noise_image(60, 140, 2)]
     return vision.encode([vision.preprocess(image) for image in images], OimSettings())
 
 
 @pytest.fixture(scope="module")
-def requests(pictures: list[VisionTokens]) -> list[Request]:
-    return mixed_requests(pictures)
+def requests(images: list[VisionTokens]) -> list[Request]:
+    return mixed_requests(images)
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
-from tests.support.checkpoints import ask, two_pictures
+from tests.support.checkpoints import ask, two_images
 from tests.support.scheduling import KV, mixed_requests
 
 
 def test_requests_wait_for_room_and_come_in_order(
-    language: LanguageHalf, pictures: list[VisionTokens]
+    language: LanguageHalf, images: list[VisionTokens]
 ) -> None:
     engine = RequestProcessor(language)
-    request = Request(ask(pictures[0], "What?"), SamplingParams(max_tokens=6))
+    request = Request(ask(images[0], "What?"), SamplingParams(max_tokens=6))
     sessions = [engine.start(request) for _ in range(5)]
     scheduler = Scheduler(Limits(2 * sessions[0].kv_byte_count))
     for session in sessions:
@@ -32,7 +32,7 @@ def test_requests_wait_for_room_and_come_in_order(
 
 
 def test_pruning_lets_more_requests_in_flight(
-    language: LanguageHalf, pictures: list[VisionTokens]
+    language: LanguageHalf, images: list[VisionTokens]
 ) -> None:
     engine = RequestProcessor(language)
     in_flight = []
@@ -40,7 +40,7 @@ def test_pruning_lets_more_requests_in_flight(
         scheduler = Scheduler(Limits(KV // 2, prefill_rows=10**6))
         for _ in range(40):
             scheduler.submit(
-                engine.start(Request(two_pictures(pictures), SamplingParams(max_tokens=2), spu))
+                engine.start(Request(two_images(images), SamplingParams(max_tokens=2), spu))
             )
         scheduler.step()
         in_flight.append(scheduler.in_flight_count)
@@ -48,9 +48,9 @@ def test_pruning_lets_more_requests_in_flight(
 
 
 def test_caches_hold_exactly_what_was_reserved(
-    language: LanguageHalf, pictures: list[VisionTokens]
+    language: LanguageHalf, images: list[VisionTokens]
 ) -> None:
-    for request in mixed_requests(pictures):
+    for request in mixed_requests(images):
         session = RequestProcessor(language).start(request)
         caches, held = session.caches, 0
         while session.step() is not None:
@@ -59,9 +59,9 @@ def test_caches_hold_exactly_what_was_reserved(
 
 
 def test_a_request_that_never_fits_is_refused(
-    language: LanguageHalf, pictures: list[VisionTokens]
+    language: LanguageHalf, images: list[VisionTokens]
 ) -> None:
-    session = RequestProcessor(language).start(Request(two_pictures(pictures)))
+    session = RequestProcessor(language).start(Request(two_images(images)))
     scheduler = Scheduler(Limits(session.kv_byte_count - 1))
     with pytest.raises(InvalidInput, match=r"need .* MiB of keys and values; allowed: at most"):
         scheduler.submit(session)

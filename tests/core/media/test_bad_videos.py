@@ -10,7 +10,7 @@ from luvc_core.errors import DeadlineExceeded, InvalidMedia
 from luvc_core.media.decode_video import decode_video
 from luvc_core.media.frame_sampling import EvenSampling
 from luvc_core.media.images import MediaLimits
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 from tests.support.video_files import (
     ALL,
     FIELD,
@@ -38,7 +38,7 @@ H264 = film(FRAMES)
 BAD = {
     "zero bytes": (b"", "0 bytes"),
     "text": (b"no clip at all", "no clip"),
-    "a picture": (encoded(noise_picture(64, 48)), "no clip"),
+    "a picture": (encoded(noise_image(64, 48)), "no clip"),
     "a still GIF": (encoded(FRAMES[0], "GIF"), "no clip"),
     "MP4 signature only": (H264[:32], "truncated or damaged"),
     "WebM signature only": (film(FRAMES, *FILMS["vp9 webm"])[:4], "truncated or damaged"),
@@ -66,7 +66,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_clips_are_named(name: str) -> None:
+def test_bad_videos_are_named(name: str) -> None:
     data, message = BAD[name]
     with pytest.raises(InvalidMedia, match=message) as caught:
         decode_video(data, FIELD, LIMITS, ALL)
@@ -74,47 +74,51 @@ def test_bad_clips_are_named(name: str) -> None:
     assert caught.value.allowed
 
 
-CLIPS = {"film": H264, "webm": film(FRAMES, *FILMS["vp9 webm"]), "animation": animation(FRAMES)}
+VIDEOS = {"film": H264, "webm": film(FRAMES, *FILMS["vp9 webm"]), "animation": animation(FRAMES)}
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_pixel_limit_holds_before_decoding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luvc_core.media.ffmpeg_video._decode", lambda *_: pytest.fail("decoded"))
     monkeypatch.setattr("PIL.GifImagePlugin.GifImageFile.load", lambda _: pytest.fail("decoded"))
     with pytest.raises(InvalidMedia, match="96x64 pixels; allowed: at most 6143 pixels"):
-        decode_video(CLIPS[name], FIELD, MediaLimits(max_clip_pixels=6143), ALL)
+        decode_video(VIDEOS[name], FIELD, MediaLimits(max_video_pixels=6143), ALL)
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_other_limits(name: str) -> None:
-    data = CLIPS[name]
+    data = VIDEOS[name]
     exact = MediaLimits(
-        max_clip_pixels=96 * 64, max_clip_frames=24, max_clip_bytes=len(data), max_clip_seconds=3,
-        max_clip_decoded_bytes=24 * 96 * 64 * 3,
+        max_video_pixels=96 * 64, max_video_frames=24,
+        max_video_bytes=len(data), max_video_seconds=3,
+        max_video_decoded_bytes=24 * 96 * 64 * 3,
     )  # fmt: skip
     decode_video(data, FIELD, exact, ALL)
     for limits, message in (
-        (MediaLimits(max_clip_bytes=len(data) - 1), f"{len(data)} bytes; allowed: at most"),
-        (MediaLimits(max_clip_frames=23), "24 frames; allowed: at most 23 frames"),
-        (MediaLimits(max_clip_seconds=2), r"a clip of [\d.]+ s; allowed: at most 2 s"),
-        (MediaLimits(max_clip_decoded_bytes=24 * 96 * 64 * 3 - 1), "24 frames of 96x64 pixels, 44"),
+        (MediaLimits(max_video_bytes=len(data) - 1), f"{len(data)} bytes; allowed: at most"),
+        (MediaLimits(max_video_frames=23), "24 frames; allowed: at most 23 frames"),
+        (MediaLimits(max_video_seconds=2), r"a clip of [\d.]+ s; allowed: at most 2 s"),
+        (
+            MediaLimits(max_video_decoded_bytes=24 * 96 * 64 * 3 - 1),
+            "24 frames of 96x64 pixels, 44",
+        ),
     ):
         with pytest.raises(InvalidMedia, match=message):
             decode_video(data, FIELD, limits, ALL)
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_kept_frames_fit_in_memory(name: str) -> None:
-    limits = MediaLimits(max_clip_kept_bytes=24 * 3 * 1600)
-    clip = decode_video(CLIPS[name], FIELD, limits, ALL)
-    assert len(clip.frames) == 24
-    assert {frame.size for frame in clip.frames} == {(48, 32)}
-    assert difference(clip.frames[9], FRAMES[9].resize((48, 32))) < 8
-    alone = decode_video(CLIPS[name], FIELD, limits, EvenSampling(1))
+    limits = MediaLimits(max_video_kept_bytes=24 * 3 * 1600)
+    video = decode_video(VIDEOS[name], FIELD, limits, ALL)
+    assert len(video.frames) == 24
+    assert {frame.size for frame in video.frames} == {(48, 32)}
+    assert difference(video.frames[9], FRAMES[9].resize((48, 32))) < 8
+    alone = decode_video(VIDEOS[name], FIELD, limits, EvenSampling(1))
     assert alone.frames[0].size == (96, 64)
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_the_check_ends_the_work(name: str) -> None:
     calls = 0
 
@@ -125,11 +129,11 @@ def test_the_check_ends_the_work(name: str) -> None:
             raise DeadlineExceeded("over")
 
     with pytest.raises(DeadlineExceeded):
-        decode_video(CLIPS[name], FIELD, LIMITS, ALL, check)
+        decode_video(VIDEOS[name], FIELD, LIMITS, ALL, check)
 
 
 FUZZED = {
-    **CLIPS,
+    **VIDEOS,
     "fragments": FRAGMENTED,
     "mpeg4": film(FRAMES[:8], codec="mpeg4"),
     "webp": animation(FRAMES[:8], "WEBP"),
@@ -147,22 +151,22 @@ FUZZED = {
 @given(
     changes=st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=8)
 )
-def test_damage_anywhere_is_a_clip_or_a_typed_error(
+def test_damage_anywhere_is_a_video_or_a_typed_error(
     name: str, changes: list[tuple[int, int]]
 ) -> None:
     data = bytearray(FUZZED[name])
     for place, value in changes:
         data[place % len(data)] = value
-    limits = MediaLimits(max_clip_pixels=10**6, max_clip_frames=100)
+    limits = MediaLimits(max_video_pixels=10**6, max_video_frames=100)
     steps = itertools.count()
 
     def check() -> None:
         assert next(steps) < 1000, "the work is not bounded by the limits"
 
     try:
-        clip = decode_video(bytes(data), FIELD, limits, EvenSampling(5), check)
+        video = decode_video(bytes(data), FIELD, limits, EvenSampling(5), check)
     except InvalidMedia:
         return
-    assert 1 <= len(clip.frames) <= 5
-    assert len({frame.size for frame in clip.frames}) == 1
-    assert all(frame.mode == "RGB" for frame in clip.frames)
+    assert 1 <= len(video.frames) <= 5
+    assert len({frame.size for frame in video.frames}) == 1
+    assert all(frame.mode == "RGB" for frame in video.frames)

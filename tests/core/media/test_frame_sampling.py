@@ -79,7 +79,7 @@ def test_even_sampling_is_internvls_and_llava_onevisions(count: int) -> None:
 
 
 @given(st.integers(1, 2000), st.floats(1e-3, 1e4), st.integers(1, 40), st.integers(1, 4))
-def test_no_sampling_leaves_the_clip(total: int, rate: float, count: int, multiple: int) -> None:
+def test_no_sampling_leaves_the_video(total: int, rate: float, count: int, multiple: int) -> None:
     by_rate = RateSampling(2.0, count + multiple, 2 * count + multiple, multiple)
     for sampling in (EvenSampling(count), EvenSampling(count, middle=True), by_rate):
         chosen = sampling.choose(total, rate)
@@ -90,7 +90,7 @@ def test_no_sampling_leaves_the_clip(total: int, rate: float, count: int, multip
     assert len(chosen) <= 2 * count + multiple
 
 
-def test_short_clips_give_what_they_have() -> None:
+def test_short_videos_give_what_they_have() -> None:
     assert EvenSampling(32).choose(3, 8.0) == [0, 1, 2]
     assert EvenSampling(32, middle=True).choose(3, 8.0) == [0, 1, 2]
     assert RateSampling().choose(3, 8.0) == [0, 1]

@@ -12,11 +12,11 @@ from luvc_core.errors import InvalidMedia, InvalidSettings
 from luvc_core.media.images import MediaLimits, decode_image
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import VisionHalf
-from tests.support.checkpoints import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 
 FIELD = "messages[0].parts[1].media (cat.png)"
 LIMITS = MediaLimits()
-PICTURE = noise_picture(64, 48)
+IMAGE = noise_image(64, 48)
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -26,13 +26,13 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def animated(kind: str) -> bytes:
-    frames = [noise_picture(64, 48, seed) for seed in range(3)]
+    frames = [noise_image(64, 48, seed) for seed in range(3)]
     return saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
 
 
 def huge_png() -> bytes:
     """A header of 100,000 x 100,000 pixels before data of 64 x 48."""
-    data = bytearray(encoded(PICTURE))
+    data = bytearray(encoded(IMAGE))
     data[16:24] = (100_000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)
@@ -41,7 +41,7 @@ def huge_png() -> bytes:
 def huge_webp() -> bytes:
     """A canvas of 16,384 x 16,384 pixels around a picture of 64 x 48; Pillow would allocate it."""
     buffer = io.BytesIO()
-    PICTURE.save(buffer, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0")
+    IMAGE.save(buffer, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0")
     data = bytearray(buffer.getvalue())
     data[24:30] = (16_383).to_bytes(3, "little") * 2
     return bytes(data)
@@ -49,38 +49,38 @@ def huge_webp() -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_supported_types(kind: str) -> None:
-    image = decode_image(encoded(PICTURE, kind), FIELD, LIMITS)
+    image = decode_image(encoded(IMAGE, kind), FIELD, LIMITS)
     assert (image.mode, image.size) == ("RGB", (64, 48))
-    assert abs(np.asarray(image, float) - np.asarray(PICTURE, float)).mean() < 12
+    assert abs(np.asarray(image, float) - np.asarray(IMAGE, float)).mean() < 12
 
 
 BAD = {
     "zero bytes": (b"", "0 bytes"),
     "text": (b"not a picture at all", "unsupported type .begins with 6e 6f 74 20"),
-    "GIF": (encoded(PICTURE, "GIF"), "unsupported type .GIF"),
-    "BMP": (encoded(PICTURE, "BMP"), "unsupported type .BMP"),
-    "TIFF": (encoded(PICTURE, "TIFF"), "unsupported type .TIFF"),
+    "GIF": (encoded(IMAGE, "GIF"), "unsupported type .GIF"),
+    "BMP": (encoded(IMAGE, "BMP"), "unsupported type .BMP"),
+    "TIFF": (encoded(IMAGE, "TIFF"), "unsupported type .TIFF"),
     "PDF": (b"%PDF-1.7", "unsupported type .PDF"),
     "film": (b"\0\0\0 ftypisom", "unsupported type .MP4"),
     "SVG": (b"<svg></svg>", "unsupported type"),
     "RIFF but no WebP": (b"RIFF\0\0\0\0WAVEfmt ", "unsupported type"),
-    "PNG signature only": (encoded(PICTURE)[:8], "header cannot be read"),
-    "JPEG signature only": (encoded(PICTURE, "JPEG")[:4], "header cannot be read"),
-    "WebP signature only": (encoded(PICTURE, "WEBP")[:12], "header cannot be read"),
-    "truncated PNG": (encoded(PICTURE)[:-200], "truncated or damaged"),
-    "truncated JPEG": (encoded(PICTURE, "JPEG")[:-200], "truncated or damaged"),
-    "truncated WebP": (encoded(PICTURE, "WEBP")[:-200], "cannot be read|truncated or damaged"),
+    "PNG signature only": (encoded(IMAGE)[:8], "header cannot be read"),
+    "JPEG signature only": (encoded(IMAGE, "JPEG")[:4], "header cannot be read"),
+    "WebP signature only": (encoded(IMAGE, "WEBP")[:12], "header cannot be read"),
+    "truncated PNG": (encoded(IMAGE)[:-200], "truncated or damaged"),
+    "truncated JPEG": (encoded(IMAGE, "JPEG")[:-200], "truncated or damaged"),
+    "truncated WebP": (encoded(IMAGE, "WEBP")[:-200], "cannot be read|truncated or damaged"),
     "animated WebP": (animated("WEBP"), "animated, 3 frames"),
     "animated PNG": (animated("PNG"), "animated, 3 frames"),
     "PNG that claims 10 gigapixels": (huge_png(), "100000x100000 pixels; allowed: at most"),
     "WebP that claims 268 megapixels": (huge_webp(), "cannot be read.*pixels"),
-    "thin": (encoded(noise_picture(64, 48).resize((64, 3))), "64x3 pixels; allowed: sides of"),
+    "thin": (encoded(noise_image(64, 48).resize((64, 3))), "64x3 pixels; allowed: sides of"),
     "long": (encoded(Image.new("RGB", (900, 4))), "900x4 pixels; allowed: sides that differ"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_pictures_are_named(name: str) -> None:
+def test_bad_images_are_named(name: str) -> None:
     data, message = BAD[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -92,7 +92,7 @@ def test_bad_pictures_are_named(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_damage_anywhere_is_an_answer_or_a_typed_error(kind: str) -> None:
-    data = encoded(PICTURE, kind)
+    data = encoded(IMAGE, kind)
     random = np.random.default_rng(1)
     for _ in range(150):
         broken = bytearray(data)
@@ -108,11 +108,11 @@ def test_damage_anywhere_is_an_answer_or_a_typed_error(kind: str) -> None:
 def test_pixel_limit_holds_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("decoded"))
     with pytest.raises(InvalidMedia, match="64x48 pixels; allowed: at most 3071 pixels"):
-        decode_image(encoded(PICTURE), FIELD, MediaLimits(max_pixels=3071))
+        decode_image(encoded(IMAGE), FIELD, MediaLimits(max_pixels=3071))
 
 
 def test_byte_limit() -> None:
-    data = encoded(PICTURE)
+    data = encoded(IMAGE)
     decode_image(data, FIELD, MediaLimits(max_bytes=len(data)))
     with pytest.raises(InvalidMedia, match=f"{len(data)} bytes; allowed: at most {len(data) - 1}"):
         decode_image(data, FIELD, MediaLimits(max_bytes=len(data) - 1))
@@ -136,9 +136,9 @@ def test_limits_are_checked(field: str) -> None:
 def test_exif_orientation(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = decode_image(saved(PICTURE, "PNG", exif=exif.tobytes()), FIELD, LIMITS)
+    image = decode_image(saved(IMAGE, "PNG", exif=exif.tobytes()), FIELD, LIMITS)
     turns = [None, None, 0, 3, 1, 5, 4, 6, 2][orientation]
-    expected = PICTURE if turns is None else PICTURE.transpose(Image.Transpose(turns))
+    expected = IMAGE if turns is None else IMAGE.transpose(Image.Transpose(turns))
     assert np.array_equal(np.asarray(image), np.asarray(expected))
 
 
@@ -174,15 +174,15 @@ def test_transparent_places_become_white(kind: str) -> None:
     assert rgb.getpixel((15, 2)) == (10, 10, 10)
 
 
-def test_first_picture_of_a_phone_jpeg() -> None:
+def test_first_image_of_a_phone_jpeg() -> None:
     """Phones store previews behind the picture (MPO); that is no animation."""
-    data = saved(PICTURE, "MPO", save_all=True, append_images=[noise_picture(32, 24)])
+    data = saved(IMAGE, "MPO", save_all=True, append_images=[noise_image(32, 24)])
     assert decode_image(data, FIELD, LIMITS).size == (64, 48)
 
 
 def test_encoder_prepares_what_the_family_cuts(vision: VisionHalf) -> None:
     encoder = MediaEncoder(vision, LIMITS)
-    patches = encoder.prepare(encoded(noise_picture(112, 56)), FIELD)
+    patches = encoder.prepare(encoded(noise_image(112, 56)), FIELD)
     assert (patches.grid.rows, patches.grid.columns) == (4, 8)
     with pytest.raises(
         InvalidMedia, match=r"messages\[0\]\.parts\[1\]\.media \(cat\.png\): 0 bytes"

@@ -37,7 +37,7 @@ def test_padding_is_cut_as_stock_cuts_it(rows: int, columns: int, height: int, w
 
 
 @pytest.mark.parametrize("height", [40, 60, 80])
-def test_a_merged_picture_loses_nothing_to_its_padding(height: int) -> None:
+def test_a_merged_image_loses_nothing_to_its_padding(height: int) -> None:
     """Flat padding merges first: cut by its share, a canvas would lose rows of the picture."""
     rows = columns = 20
     pad = (rows - int(height / 100 * rows)) // 2
@@ -54,7 +54,7 @@ def test_a_merged_picture_loses_nothing_to_its_padding(height: int) -> None:
 
 
 @pytest.mark.parametrize("target", [1, 2, 7])
-def test_a_thin_picture_never_merges_away(target: int) -> None:
+def test_a_thin_image_never_merges_away(target: int) -> None:
     hidden = torch.ones(1, 27, 54, 4)
     state = merge_grid(TokenGrid.of_source(hidden), target, target, hidden)
     for size in ((2, 100), (100, 5)):

@@ -80,7 +80,7 @@ def test_vision_tokens_equal_stock(
     for case in cases[: len(KINDS)]:
         patches = asker.prepare(case.asked.files)
         with torch.inference_mode():
-            of_kind = kit.stock_clip_tokens if patches[0].clip else kit.stock_tokens
+            of_kind = kit.stock_video_tokens if patches[0].video else kit.stock_tokens
             expected = of_kind(stock, patches)
         for tokens, wanted in zip(case.tokens, expected, strict=True):
             torch.testing.assert_close(tokens.embeddings, wanted, rtol=1e-4, atol=1e-4)

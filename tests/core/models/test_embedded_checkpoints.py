@@ -22,11 +22,11 @@ MAX_BYTES = 16 * 2**20
 
 
 class Facts(NamedTuple):
-    """picture and clip: what stands for one in the prompt. tokens: of a picture of 448 x 448."""
+    """picture and video: what stands for one in the prompt. tokens: of a picture of 448 x 448."""
 
     model_type: str
-    picture: str
-    clip: str
+    image: str
+    video: str
     before_text: str
     tokens: int
 
@@ -88,7 +88,7 @@ def test_every_word_is_one_token_and_text_survives(folder: Path) -> None:
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-def test_the_chat_template_takes_turns_pictures_and_videos(name: str, folder: Path) -> None:
+def test_the_chat_template_takes_turns_images_and_videos(name: str, folder: Path) -> None:
     facts = FACTS[name]
     content = [{"type": "image"}, {"type": "video"}, {"type": "text", "text": "Is there a star?"}]
     messages = [
@@ -102,13 +102,13 @@ def test_the_chat_template_takes_turns_pictures_and_videos(name: str, folder: Pa
     )
     assert text == (
         "<|im_start|>system\nx<|im_end|>\n<|im_start|>user\n"
-        f"{facts.picture}{facts.clip}{facts.before_text}Is there a star?<|im_end|>\n"
+        f"{facts.image}{facts.video}{facts.before_text}Is there a star?<|im_end|>\n"
         "<|im_start|>assistant\nyes<|im_end|>\n"
         "<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
-def test_how_many_visual_tokens_a_448_picture_has(name: str) -> None:
+def test_how_many_visual_tokens_a_448_image_has(name: str) -> None:
     image = make_sample("document", 0).image
     assert image is not None
     encoder = MediaEncoder(load_vision(name))

@@ -19,7 +19,7 @@ from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf, Patches, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens
-from tests.support.checkpoints import ask, noise_picture, write_checkpoint
+from tests.support.checkpoints import ask, noise_image, write_checkpoint
 from tests.support.families import ALL_FAMILIES, Kit
 
 pytestmark = ALL_FAMILIES
@@ -31,7 +31,7 @@ CONVERSATIONS = ["one", "two pictures", "text only", "several turns"]
 
 
 def patches_of(vision: VisionHalf, *sizes: tuple[int, int], alone: bool = True) -> list[Patches]:
-    return [vision.preprocess(noise_picture(*size, seed=i), alone) for i, size in enumerate(sizes)]
+    return [vision.preprocess(noise_image(*size, seed=i), alone) for i, size in enumerate(sizes)]
 
 
 def run(session: Generation) -> str:
@@ -97,7 +97,7 @@ def test_batches_equal_stock_in_order(
 
 
 @pytest.mark.parametrize("oim", [OFF, HALF], ids=["off", "half"])
-def test_pictures_do_not_depend_on_those_beside_them(vision: VisionHalf, oim: OimSettings) -> None:
+def test_images_do_not_depend_on_those_beside_them(vision: VisionHalf, oim: OimSettings) -> None:
     patches = patches_of(vision, (112, 112), (112, 112), (60, 200), (112, 112))
     for together, alone in zip(
         vision.encode(patches, oim), [vision.encode([p], oim)[0] for p in patches], strict=True
@@ -107,7 +107,7 @@ def test_pictures_do_not_depend_on_those_beside_them(vision: VisionHalf, oim: Oi
 
 
 def test_threads_preprocess_alike(vision: VisionHalf) -> None:
-    images = [noise_picture(*SIZES[i % len(SIZES)], seed=i) for i in range(24)]
+    images = [noise_image(*SIZES[i % len(SIZES)], seed=i) for i in range(24)]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(vision.preprocess, images))
     for patches, image in zip(together, images, strict=True):
@@ -173,8 +173,8 @@ def stock_ids(
     for name, mark in family.token_names.items():
         setattr(tokenizer, name, mark)
         setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(mark))
-    pictures = family.image_processor.from_pretrained(checkpoint)
-    processor = Processor(pictures, tokenizer, **family.processor_settings)
+    images = family.image_processor.from_pretrained(checkpoint)
+    processor = Processor(images, tokenizer, **family.processor_settings)
     turns = [
         {
             "role": message.role,
@@ -186,7 +186,7 @@ def stock_ids(
         for message in messages
     ]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    images = [[noise_picture(*size) for size in sizes]] if sizes else None
+    images = [[noise_image(*size) for size in sizes]] if sizes else None
     ids: list[int] = processor(text=[text], images=images)["input_ids"][0]
     return ids
 
@@ -221,8 +221,8 @@ def test_special_tokens_in_text_are_refused(mark: str, language: LanguageHalf) -
 def test_special_tokens_in_halves_are_refused(language: LanguageHalf, vision: VisionHalf) -> None:
     with pytest.raises(InvalidInput, match=r"parts\[1\]: holds the token <\|im_end\|>"):
         language.tokenize(ask("<|im_", "end|>"))
-    picture = vision.encode(patches_of(vision, (56, 56)), OFF)[0]
-    assert language.tokenize(ask("<|im_", picture, "end|>")).length > 0
+    image = vision.encode(patches_of(vision, (56, 56)), OFF)[0]
+    assert language.tokenize(ask("<|im_", image, "end|>")).length > 0
 
 
 def test_text_that_only_looks_special_is_kept(language: LanguageHalf) -> None:

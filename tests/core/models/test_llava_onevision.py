@@ -54,7 +54,7 @@ def test_every_row_of_the_canvas_ends_in_a_newline(half: VisionHalf, oim: OimSet
     assert (tokens.sizes == 0).sum() == canvas.grid.rows
 
 
-def test_a_picture_among_others_is_shown_once(half: VisionHalf) -> None:
+def test_a_image_among_others_is_shown_once(half: VisionHalf) -> None:
     (tokens,) = half.encode(patches_of(half, (112, 60), alone=False), HALF)
     assert tokens.pieces == (Piece(Grid(1, 3, 3), Grid(1, 5, 5), "piece"),)
     assert tokens.sizes.nonzero().flatten().tolist() == list(range(9))
@@ -63,7 +63,7 @@ def test_a_picture_among_others_is_shown_once(half: VisionHalf) -> None:
 
 @pytest.mark.parametrize("size", [(8, 400), (400, 8), (16, 400), (2000, 24)])
 @pytest.mark.parametrize("oim", [OFF, HALF], ids=["off", "half"])
-def test_thin_pictures_can_be_encoded(
+def test_thin_images_can_be_encoded(
     size: tuple[int, int], oim: OimSettings, half: VisionHalf
 ) -> None:
     (tokens,) = half.encode(patches_of(half, size), oim)
@@ -76,7 +76,7 @@ def test_thin_pictures_can_be_encoded(
 
 @pytest.mark.parametrize("size", [(640, 480), (300, 80), (60, 200), (140, 140)])
 @pytest.mark.parametrize("keep", [(0.5, 0.5), (0.75, 1.0), (1.0, 0.3)])
-def test_the_share_that_is_kept_is_one_of_the_picture_without_its_padding(
+def test_the_share_that_is_kept_is_one_of_the_image_without_its_padding(
     size: tuple[int, int], keep: tuple[float, float], half: VisionHalf
 ) -> None:
     oim = OimSettings(keep_rows=keep[0], keep_columns=keep[1])

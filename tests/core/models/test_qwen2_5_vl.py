@@ -16,8 +16,8 @@ from luvc_core.models.registry import load_vision
 from luvc_core.models.vision.rotary_tower import rotary_block
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
 from tests.core.models.test_families import HALF, OFF, patches_of
-from tests.core.models.test_video_families import clips_of
-from tests.support.checkpoints import ask, noise_picture, write_checkpoint
+from tests.core.models.test_video_families import videos_of
+from tests.support.checkpoints import ask, noise_image, write_checkpoint
 from tests.support.families import Kit
 
 WINDOW = 4  # patches
@@ -85,9 +85,9 @@ class TestTime:
     ) -> None:  # fmt: skip
         assert vision.sampling is not None
         chosen = vision.sampling.choose(count, rate)
-        frames = tuple(noise_picture(56, 56, i) for i in range(len(chosen)))
+        frames = tuple(noise_image(56, 56, i) for i in range(len(chosen)))
         times = tuple(index / rate for index in chosen)
-        patches = vision.preprocess_clip(Video(frames, times, count, count / rate, rate))
+        patches = vision.preprocess_video(Video(frames, times, count, count / rate, rate))
         (tokens,) = vision.encode([patches], OFF)
         prompt = language.tokenize(ask("Before ", tokens, " after."))
 
@@ -102,10 +102,10 @@ class TestTime:
     def test_merging_leaves_frames_at_their_times(
         self, where: str, vision: VisionHalf, language: LanguageHalf
     ) -> None:
-        patches = clips_of(vision, (112, 112))
+        patches = videos_of(vision, (112, 112))
         oim = dataclasses.replace(HALF, llm_position=where)
         (tokens,) = vision.encode(patches, oim)
-        tokens = dataclasses.replace(tokens, clip=VideoFrames(4, 0.7))
+        tokens = dataclasses.replace(tokens, video=VideoFrames(4, 0.7))
         prompt = language.tokenize(ask(tokens, "?"))
         places = prompt.positions[prompt.visual]
         start = int(prompt.visual.nonzero()[0])
@@ -118,8 +118,8 @@ class TestTime:
     def test_frames_too_far_apart_are_refused(
         self, interval: float, vision: VisionHalf, language: LanguageHalf
     ) -> None:
-        (tokens,) = vision.encode(clips_of(vision, (112, 112)), HALF)
-        tokens = dataclasses.replace(tokens, clip=VideoFrames(4, interval))
+        (tokens,) = vision.encode(videos_of(vision, (112, 112)), HALF)
+        tokens = dataclasses.replace(tokens, video=VideoFrames(4, interval))
         refusal = r"vision_tokens\[0\]\.clip: its frames reach .*; allowed: positions below 512"
         with pytest.raises(InvalidInput, match=refusal):
             language.tokenize(ask(tokens, "?"))

@@ -35,7 +35,7 @@ def test_positions_equal_stock(
     assert prompt.next_position == prompt.length + deltas.item()
 
 
-def test_frames_of_one_picture_attend_within_themselves(vision: VisionHalf) -> None:
+def test_frames_of_one_image_attend_within_themselves(vision: VisionHalf) -> None:
     one, other = patches_of(vision, (112, 112), (112, 112))
     both = Patches(torch.cat((one.pixels, other.pixels)), Grid(2, one.grid.rows, one.grid.columns))
     film = vision.encode([both], HALF)[0]

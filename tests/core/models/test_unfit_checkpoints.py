@@ -107,14 +107,14 @@ def test_files_that_are_missing_or_damaged(
         load(str(folder), "cpu", "float32")
 
 
-def test_templates_must_make_room_for_pictures(tmp_path: Path) -> None:
+def test_templates_must_make_room_for_images(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model")
     (folder / "chat_template.jinja").write_text("{{ messages[0].role }}: hello")
     with pytest.raises(CheckpointError, match=r"no <\|image_pad\|> for a picture"):
         load_language(str(folder), "cpu", "float32")
 
 
-def test_pictures_of_a_size_that_the_tower_was_not_made_for(tmp_path: Path) -> None:
+def test_images_of_a_size_that_the_tower_was_not_made_for(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model", "llava")
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     settings["crop_size"] = {"height": 70, "width": 70}

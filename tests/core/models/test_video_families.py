@@ -21,28 +21,28 @@ from luvc_core.models.registry import load_language
 from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens
 from tests.core.media.test_frame_sampling import stock_function
 from tests.core.models.test_families import OFF, patches_of, run
-from tests.support.checkpoints import ask, noise_picture
-from tests.support.families import CLIP_FAMILIES, Kit
+from tests.support.checkpoints import ask, noise_image
+from tests.support.families import VIDEO_FAMILIES, Kit
 
-pytestmark = CLIP_FAMILIES
+pytestmark = VIDEO_FAMILIES
 
 CONVERSATIONS = ["one clip", "among pictures", "two clips", "several turns"]
 
 
-def noise_clip(count: int = 4, size: tuple[int, int] = (112, 112), seed: int = 0) -> Video:
-    frames = tuple(noise_picture(*size, seed=100 * seed + i) for i in range(count))
+def noise_video(count: int = 4, size: tuple[int, int] = (112, 112), seed: int = 0) -> Video:
+    frames = tuple(noise_image(*size, seed=100 * seed + i) for i in range(count))
     return Video(frames, tuple(i / 2 for i in range(count)), 10 * count, count / 2, 20.0)
 
 
-def clips_of(vision: VisionHalf, *sizes: tuple[int, int]) -> list[Patches]:
-    return [vision.preprocess_clip(noise_clip(4, size, i)) for i, size in enumerate(sizes)]
+def videos_of(vision: VisionHalf, *sizes: tuple[int, int]) -> list[Patches]:
+    return [vision.preprocess_video(noise_video(4, size, i)) for i, size in enumerate(sizes)]
 
 
 def conversation(
     kind: str, vision: VisionHalf
 ) -> tuple[tuple[Message[VisionTokens], ...], list[Patches]]:
     """Messages, and the patches of their media in the order of the prompt."""
-    one, other = clips_of(vision, (112, 112), (84, 140))
+    one, other = videos_of(vision, (112, 112), (84, 140))
     if kind == "one clip":
         (a,) = vision.encode([one], OFF)
         return ask(a, "What moves?"), [one]
@@ -59,19 +59,19 @@ def conversation(
     return (*ask(a, "What?"), answer, *ask("Sure?"), answer, *ask("And ", b, "?")), [one, other]
 
 
-def test_pixels_of_frames_are_those_of_pictures(vision: VisionHalf, family: Kit) -> None:
-    clip = noise_clip(3)
-    patches = vision.preprocess_clip(clip)
-    assert patches.clip == VideoFrames(3, 0.5)
-    pictures = [vision.preprocess(frame, alone=False).pixels for frame in clip.frames]
+def test_pixels_of_frames_are_those_of_images(vision: VisionHalf, family: Kit) -> None:
+    video = noise_video(3)
+    patches = vision.preprocess_video(video)
+    assert patches.video == VideoFrames(3, 0.5)
+    images = [vision.preprocess(frame, alone=False).pixels for frame in video.frames]
     if not family.mrope:
-        assert torch.equal(patches.pixels, torch.cat(pictures))
+        assert torch.equal(patches.pixels, torch.cat(images))
         return
     # A size that needs no resizing; the stock function repeats the last frame for the fourth.
-    clip = noise_clip(3, (84, 112))
-    patches = vision.preprocess_clip(clip)
-    frames = np.stack([np.asarray(frame) for frame in clip.frames]).transpose(0, 3, 1, 2) / 255
-    mean, std = (np.reshape(family.clip_preprocessing[name], (3, 1, 1))
+    video = noise_video(3, (84, 112))
+    patches = vision.preprocess_video(video)
+    frames = np.stack([np.asarray(frame) for frame in video.frames]).transpose(0, 3, 1, 2) / 255
+    mean, std = (np.reshape(family.video_preprocessing[name], (3, 1, 1))
                  for name in ("image_mean", "image_std"))  # fmt: skip
     patchify = stock_function("qwen2_vl.video_processing_qwen2_vl", "patchify")
     expected, *grid = patchify(None, torch.from_numpy((frames - mean) / std)[None], 14, 2, 2)
@@ -80,22 +80,22 @@ def test_pixels_of_frames_are_those_of_pictures(vision: VisionHalf, family: Kit)
 
 
 def test_large_frames_share_the_stock_budget(vision: VisionHalf, family: Kit) -> None:
-    sides = vision.preprocess_clip(noise_clip(4, (640, 360))).grid
+    sides = vision.preprocess_video(noise_video(4, (640, 360))).grid
     if not family.mrope:
         assert sides.rows == sides.columns
         return
     smart_resize = stock_function("qwen2_vl.video_processing_qwen2_vl", "smart_resize")
-    size = family.clip_preprocessing["size"]
+    size = family.video_preprocessing["size"]
     height, width = smart_resize(360, 640, 28, size["shortest_edge"], size["longest_edge"])
     assert (14 * sides.rows, 14 * sides.columns) == (height, width)
 
 
 def test_tokens_equal_stock(vision: VisionHalf, stock: Any, family: Kit) -> None:
-    patches = clips_of(vision, (112, 112), (84, 140), (112, 112))
-    expected = family.stock_clip_tokens(stock, patches)
+    patches = videos_of(vision, (112, 112), (84, 140), (112, 112))
+    expected = family.stock_video_tokens(stock, patches)
     for tokens, stock_tokens in zip(vision.encode(patches, OFF), expected, strict=True):
         torch.testing.assert_close(tokens.embeddings, stock_tokens, atol=1e-5, rtol=1e-5)
-        assert tokens.clip == VideoFrames(4, 0.5)
+        assert tokens.video == VideoFrames(4, 0.5)
         assert tokens.token_count == tokens.source_token_count
 
 
@@ -177,7 +177,7 @@ def test_positions_equal_stock(
         assert prompt.next_position == following
 
 
-def test_a_template_without_clips_refuses_them_and_nothing_else(
+def test_a_template_without_videos_refuses_them_and_nothing_else(
     vision: VisionHalf, checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "old"
@@ -189,8 +189,8 @@ def test_a_template_without_clips_refuses_them_and_nothing_else(
     template.unlink()
     template.write_text(text.replace("<film>", "").replace("<|film_pad|>", ""))
     language = load_language(str(folder), "cpu", "float32")
-    (clip,) = vision.encode(clips_of(vision, (112, 112)), OFF)
-    (picture,) = vision.encode(patches_of(vision, (112, 112)), OFF)
-    assert language.tokenize(ask(picture, "?")).length
+    (video,) = vision.encode(videos_of(vision, (112, 112)), OFF)
+    (image,) = vision.encode(patches_of(vision, (112, 112)), OFF)
+    assert language.tokenize(ask(image, "?")).length
     with pytest.raises(InvalidInput, match=r"parts\[0\]\.media: a clip, which .*: pictures"):
-        language.tokenize(ask(clip, "?"))
+        language.tokenize(ask(video, "?"))

@@ -1,4 +1,4 @@
-"""Merging and pruning of clips: frame by frame, at the sizes of the checkpoints people use too."""
+"""Merging and pruning of videos: frame by frame, at the sizes of the checkpoints people use too."""
 
 import dataclasses
 from pathlib import Path
@@ -16,25 +16,25 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_vision
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 from tests.core.models.test_families import HALF, OFF, patches_of, run
-from tests.core.models.test_video_families import clips_of, noise_clip
+from tests.core.models.test_video_families import noise_video, videos_of
 from tests.support import configs
 from tests.support.checkpoints import ask, write_checkpoint
-from tests.support.families import CLIP_FAMILIES, KITS, Kit
+from tests.support.families import KITS, VIDEO_FAMILIES, Kit
 
 SPU = SpuSettings(Ramp(start=0.0))
 
 
 def mixed(vision: VisionHalf) -> tuple[Message[VisionTokens], ...]:
     """A clip and a picture, several turns, text everywhere."""
-    (clip,) = vision.encode(clips_of(vision, (84, 140)), OFF)
-    (picture,) = vision.encode(patches_of(vision, (112, 112)), OFF)
+    (video,) = vision.encode(videos_of(vision, (84, 140)), OFF)
+    (image,) = vision.encode(patches_of(vision, (112, 112)), OFF)
     answer = Message[VisionTokens]("assistant", ("It falls.",))
-    return (*ask("Look: ", clip, " What?"), answer, *ask("And ", picture, "?"))
+    return (*ask("Look: ", video, " What?"), answer, *ask("And ", image, "?"))
 
 
-@CLIP_FAMILIES
+@VIDEO_FAMILIES
 def test_each_frame_merges_by_itself_to_half_its_sides(vision: VisionHalf) -> None:
-    patches = clips_of(vision, (140, 140))[0]
+    patches = videos_of(vision, (140, 140))[0]
     plain, merged = (vision.encode([patches], oim)[0] for oim in (OFF, HALF))
     (before,), (after,) = plain.pieces, merged.pieces
     assert (after.source_grid, after.separators) == (before.grid, before.separators)
@@ -56,10 +56,10 @@ def test_each_frame_merges_by_itself_to_half_its_sides(vision: VisionHalf) -> No
     assert not torch.allclose(merged.embeddings[kept:], other.embeddings[kept:])
 
 
-@CLIP_FAMILIES
-def test_clips_do_not_depend_on_media_beside_them(vision: VisionHalf) -> None:
-    patches = [*clips_of(vision, (112, 112), (84, 140)), *patches_of(vision, (112, 112))]
-    patches.append(vision.preprocess_clip(noise_clip(6, (112, 112), 7)))
+@VIDEO_FAMILIES
+def test_videos_do_not_depend_on_media_beside_them(vision: VisionHalf) -> None:
+    patches = [*videos_of(vision, (112, 112), (84, 140)), *patches_of(vision, (112, 112))]
+    patches.append(vision.preprocess_video(noise_video(6, (112, 112), 7)))
     together = vision.encode(patches, HALF)
     for tokens, own in zip(together, patches, strict=True):
         (alone,) = vision.encode([own], HALF)
@@ -67,14 +67,14 @@ def test_clips_do_not_depend_on_media_beside_them(vision: VisionHalf) -> None:
         assert tokens.pieces == alone.pieces
 
 
-@CLIP_FAMILIES
+@VIDEO_FAMILIES
 def test_what_a_tower_cannot_reach_is_refused_by_name(vision: VisionHalf) -> None:
     settings = dataclasses.replace(HALF, keep_rows=0.3, blocks=(0.5, 0.6))
     with pytest.raises(InvalidSettings, match=r"oim\.keep_rows.*allowed: \[0\.5, 1\]"):
-        vision.encode(clips_of(vision, (112, 112)), settings)
+        vision.encode(videos_of(vision, (112, 112)), settings)
 
 
-@CLIP_FAMILIES
+@VIDEO_FAMILIES
 @pytest.mark.parametrize("axis", ["grid", "raster"])
 def test_pruning_takes_visual_tokens_and_no_text(
     axis: str, vision: VisionHalf, language: LanguageHalf
@@ -82,21 +82,21 @@ def test_pruning_takes_visual_tokens_and_no_text(
     messages, spu = mixed(vision), dataclasses.replace(SPU, axis=axis)
     prompt = language.tokenize(messages)
     text = int((~prompt.visual).sum())
-    counts = [sum(own) for own in zip(*layer_counts(prompt.pictures, spu, 5), strict=True)]
+    counts = [sum(own) for own in zip(*layer_counts(prompt.images, spu, 5), strict=True)]
     _, caches = prefill(language, prompt, spu, lambda: None)
     assert [cache.length - text for cache in caches] == counts
-    assert counts[0] == sum(p.token_count for p in prompt.pictures)
+    assert counts[0] == sum(p.token_count for p in prompt.images)
     assert counts[-1] == 0
     session = RequestProcessor(language).start(Request(messages, SamplingParams(max_tokens=6), spu))
     run(session)
     assert len(session.tokens) > 1
 
 
-@CLIP_FAMILIES
+@VIDEO_FAMILIES
 def test_text_goes_on_as_if_nothing_had_been_merged(
     vision: VisionHalf, language: LanguageHalf
 ) -> None:
-    patches = clips_of(vision, (140, 140))
+    patches = videos_of(vision, (140, 140))
     (plain,) = vision.encode(patches, OFF)
     (merged,) = vision.encode(patches, dataclasses.replace(HALF, llm_position="source"))
     before, after = (language.tokenize(ask("Look: ", t, " well?")) for t in (plain, merged))
@@ -126,7 +126,7 @@ def grown(name: str, tokens: int, **vision: Any) -> Kit:
         kit,
         config=config,
         preprocessing={**kit.preprocessing, **shape},
-        clip_preprocessing=configs.NORMALIZED | {"num_frames": 32} | shape,
+        video_preprocessing=configs.NORMALIZED | {"num_frames": 32} | shape,
     )
 
 
@@ -146,7 +146,7 @@ def test_published_sizes(
     kit: Kit, size: tuple[int, int], plain: Grid, merged: Grid, tmp_path: Path
 ) -> None:
     vision = load_vision(str(write_checkpoint(tmp_path / kit.name, kit)), "cpu", "float32")
-    patches = vision.preprocess_clip(noise_clip(32, size))
+    patches = vision.preprocess_video(noise_video(32, size))
     (tokens,) = vision.encode([patches], HALF)
     assert (tokens.pieces[0].source_grid, tokens.pieces[0].grid) == (plain, merged)
     newline = kit.name == "llava_onevision"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from luvc_core.errors import DeadlineExceeded, InvalidMedia
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.cache import Entry, TokenCache
-from luvc_core.store.keys import Recipe, clip_key, picture_key
+from luvc_core.store.keys import Recipe, image_key, video_key
 from luvc_core.store.memory import MemoryStore
 from luvc_core.visual_tokens.blob import BadValue, checksum_of, from_blob, to_blob
 from luvc_core.visual_tokens.vision_tokens import Grid, Piece, Separators, VideoFrames, VisionTokens
@@ -22,7 +22,7 @@ from tests.wire.test_vision_tokens import IDENTITY, doubled, tokens
 KEY = "k" * 64
 GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
 PIECES = st.builds(doubled, GRIDS, st.sampled_from(get_args(Separators)))
-CLIPS = st.none() | st.builds(VideoFrames, st.integers(1, 99), st.floats(0, 9))
+VIDEOS = st.none() | st.builds(VideoFrames, st.integers(1, 99), st.floats(0, 9))
 
 
 def same(one: VisionTokens, other: VisionTokens) -> bool:
@@ -40,12 +40,12 @@ def same(one: VisionTokens, other: VisionTokens) -> bool:
     pieces=st.lists(PIECES, min_size=1, max_size=3),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
     seed=st.integers(0, 9),
-    clip=CLIPS,
+    video=VIDEOS,
 )
 def test_a_blob_gives_back_what_was_put_in(
-    pieces: list[Piece], dtype: torch.dtype, seed: int, clip: VideoFrames | None
+    pieces: list[Piece], dtype: torch.dtype, seed: int, video: VideoFrames | None
 ) -> None:
-    made = dataclasses.replace(tokens(*pieces, dtype=dtype, seed=seed), clip=clip)
+    made = dataclasses.replace(tokens(*pieces, dtype=dtype, seed=seed), video=video)
     blob = to_blob(made, KEY)
     assert same(from_blob(blob, KEY), made)
     assert len(checksum_of(blob)) == 64
@@ -90,22 +90,20 @@ RECIPE = Recipe(IDENTITY, "float32", (128, 1))
 def test_everything_tokens_depend_on_is_in_the_key() -> None:
     media, merge = "a" * 64, "b" * 64
     keys = [
-        picture_key(RECIPE, media, merge, "t", True),
-        picture_key(RECIPE, media, merge, "t", False),
-        picture_key(RECIPE, media, merge, "u", True),
-        picture_key(RECIPE, media, "c" * 64, "t", True),
-        picture_key(RECIPE, "c" * 64, merge, "t", True),
-        picture_key(dataclasses.replace(RECIPE, dtype="bfloat16"), media, merge, "t", True),
-        clip_key(RECIPE, media, merge, "t"),
-        clip_key(RECIPE, media, merge, "u"),
-        clip_key(dataclasses.replace(RECIPE, clip_limits=(64, 1)), media, merge, "t"),
+        image_key(RECIPE, media, merge, "t", True),
+        image_key(RECIPE, media, merge, "t", False),
+        image_key(RECIPE, media, merge, "u", True),
+        image_key(RECIPE, media, "c" * 64, "t", True),
+        image_key(RECIPE, "c" * 64, merge, "t", True),
+        image_key(dataclasses.replace(RECIPE, dtype="bfloat16"), media, merge, "t", True),
+        video_key(RECIPE, media, merge, "t"),
+        video_key(RECIPE, media, merge, "u"),
+        video_key(dataclasses.replace(RECIPE, video_limits=(64, 1)), media, merge, "t"),
     ]
     for field in dataclasses.fields(IDENTITY):
         value = getattr(IDENTITY, field.name)
         other = dataclasses.replace(IDENTITY, **{field.name: value + value})
-        keys.append(
-            picture_key(dataclasses.replace(RECIPE, identity=other), media, merge, "t", True)
-        )
+        keys.append(image_key(dataclasses.replace(RECIPE, identity=other), media, merge, "t", True))
     assert len(set(keys)) == len(keys)
     assert all(len(key) == 64 for key in keys)
 

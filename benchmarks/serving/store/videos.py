@@ -42,7 +42,7 @@ class Row:
 
     profile: str
     codec: str
-    clips: int
+    videos: int
     fewer: float
     same: int
     loyalty: float

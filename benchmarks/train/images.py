@@ -139,7 +139,7 @@ def open_run(run: Path, name: str, layers: int) -> Trainee:
     return Trainee(family, student, tower, folder)
 
 
-def train_pictures(
+def train_images(
     run: Path, name: str, minutes: float, threads: int, layers: int, scale: float,
     sparse: float = 0.6, diet: Diet = EVERYTHING,
 ) -> None:  # fmt: skip

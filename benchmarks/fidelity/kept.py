@@ -16,7 +16,7 @@ _RETENTION, _LOYALTY = 0.99, 0.98
 
 
 def publish(rows: Sequence[Row], page: Path) -> None:
-    """Raises ValueError where the marks are missing."""
+    """Write the table between its marks. Raises ValueError where they are missing."""
     report.between_marks(page, MARKS, markdown(rows))
 
 

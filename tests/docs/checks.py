@@ -67,7 +67,7 @@ def page_at(path: Path) -> Page:
 
 
 def links(page: Page) -> Iterator[str]:
-    """Files that links lead to, and headings in them."""
+    """Find links to files, and to headings in them, that are not there."""
     for target in _LINK.findall(page.prose):
         name, _, anchor = target.partition("#")
         if "://" in target:
@@ -82,7 +82,7 @@ def links(page: Page) -> Iterator[str]:
 
 
 def paths(page: Page) -> Iterator[str]:
-    """Files that code names by their path from the root."""
+    """Find paths from the root, in code, that lead nowhere."""
     for line in page.code:
         for path in _PATH.findall(line):
             if not (ROOT / path.rstrip(".")).exists():
@@ -90,7 +90,7 @@ def paths(page: Page) -> Iterator[str]:
 
 
 def targets(page: Page) -> Iterator[str]:
-    """Of make."""
+    """Find targets of make that the Makefile does not have."""
     known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in page.code:
         for target in re.findall(r"(?<![\w-])make ([a-z][a-z-]*)", line):
@@ -99,7 +99,7 @@ def targets(page: Page) -> Iterator[str]:
 
 
 def modules(page: Page) -> Iterator[str]:
-    """That Python runs, and their flags."""
+    """Find modules that Python cannot run, and flags that they do not have."""
     for line in page.code:
         for name, arguments in re.findall(r"python -m ([\w.]+)([^|;&]*)", line):
             if name == "pytest":
@@ -112,7 +112,7 @@ def modules(page: Page) -> Iterator[str]:
 
 
 def commands(page: Page) -> Iterator[str]:
-    """Of `luvc`, and their flags."""
+    """Find subcommands of `luvc` that do not exist, and flags that they do not have."""
     for line in page.code:
         found = re.match(r"(?:\.venv/bin/)?luvc ([a-z]+)(.*)", line)
         if not found:
@@ -126,7 +126,7 @@ def commands(page: Page) -> Iterator[str]:
 
 
 def flags(page: Page) -> Iterator[str]:
-    """Wherever they stand in code, and variables that stand for them."""
+    """Find flags, and variables that stand for them, that no program has."""
     known = all_flags()
     for line in page.code:
         yield from (f"nobody has {f}" for f in _FLAG.findall(line) if f not in known)
@@ -137,7 +137,7 @@ def flags(page: Page) -> Iterator[str]:
 
 
 def metrics(page: Page) -> Iterator[str]:
-    """That a service exports."""
+    """Find metrics that no service exports."""
     for line in _CODE.findall(page.prose):
         name = line.partition("{")[0]
         if re.fullmatch(r"(ray_)?luvc_(?!core)[a-z_]+", name):
@@ -147,7 +147,7 @@ def metrics(page: Page) -> Iterator[str]:
 
 
 def classes(page: Page) -> Iterator[str]:
-    """And messages, by their names in code: `VisionTokens`, `Media.digest_sha256`."""
+    """Find classes and messages, such as `VisionTokens`, that the product does not have."""
     for line in _CODE.findall(page.prose):
         found = re.fullmatch(r"((?:[A-Z][a-z0-9]+){2,})(?:[.(].*)?", line)
         if found and not re.search(rf"\b{found[1]}\b", source()):
@@ -168,7 +168,7 @@ SERVICES = {"encoder_service": flags_of(EncoderConfig), "decoder_service": flags
 
 @cache
 def flags_of_command(name: str) -> frozenset[str]:
-    """Those in the help of `luvc NAME`; none where there is no such command."""
+    """Read the flags of `luvc NAME` from its help; none where there is no such command."""
     text = io.StringIO()
     with (
         contextlib.redirect_stdout(text),
@@ -181,7 +181,7 @@ def flags_of_command(name: str) -> frozenset[str]:
 
 @cache
 def flags_in_source(module: str) -> frozenset[str]:
-    """Those that a module, or one of its package, names in quotes, perhaps without dashes."""
+    """Read the flags that a module or its package names in quotes, perhaps without dashes."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None
@@ -194,7 +194,7 @@ def flags_in_source(module: str) -> frozenset[str]:
 
 @cache
 def source() -> str:
-    """All code and protos of the product."""
+    """Read all code and protos of the product."""
     folders = ("protos/luvc", "luvc_core", "encoder_service", "decoder_service")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*")]
     return "\n".join(p.read_text() for p in files if p.suffix in (".py", ".proto"))

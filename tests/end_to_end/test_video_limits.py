@@ -84,7 +84,8 @@ def test_families_take_the_videos_that_they_declare() -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", ["max-clips", "max-clip-bytes", "max-shown-frames", "clip-timeout", "max-active-clips"]
+    "flag",
+    ["max-videos", "max-video-bytes", "max-shown-frames", "video-timeout", "max-active-videos"],
 )
 def test_junk_in_a_limit_ends_the_program(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -1,7 +1,6 @@
 """Visual tokens as they arrive, checked before any model sees them."""
 
 import hashlib
-import itertools
 import math
 import struct
 from dataclasses import replace
@@ -13,6 +12,7 @@ from torch import Tensor
 from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.visual_tokens.identity import Identity, check_identity
 from luvc_core.visual_tokens.int8 import from_int8
+from luvc_core.visual_tokens.selection import InvalidSelection, TokenSelection
 from luvc_core.visual_tokens.vision_tokens import (
     Grid,
     Piece,
@@ -20,7 +20,6 @@ from luvc_core.visual_tokens.vision_tokens import (
     VideoFrames,
     VisionTokens,
     even_places,
-    scattered,
 )
 
 DTYPES = {
@@ -52,8 +51,8 @@ def tokens_from(
         # Bytes that did not come must not make room for tokens without end.
         raise PromptTooLong(count, most)
     source_count = sum(piece.source_grid.token_count for piece in pieces)
-    kept, kept_counts = kept_from(message, count, field), counts_from(message, count, field)
-    row_count = count if kept is None else len(kept)
+    selection = selection_from(message, count, field)
+    row_count = count if selection is None else len(selection)
     shapes: dict[str, tuple[int, ...]] = {"embeddings": (row_count, served.hidden_size)}
     if message.source_positions or message.HasField("positions"):
         shapes |= {"positions": (count, 3), "sizes": (count,)}
@@ -74,11 +73,13 @@ def tokens_from(
             raise InvalidInput(f"{field}.scales", "make numbers that are not finite")
     if "positions" not in tensors:
         tensors["positions"], tensors["sizes"] = even_places(pieces)
+    if selection is not None:
+        tensors["embeddings"] = selection.scatter(tensors["embeddings"], count)
     total = float(tensors["sizes"].sum())
     if not math.isclose(total, source_count, rel_tol=1e-3):
         raise InvalidInput(f"{field}.sizes", f"sum to {total:g}", f"{source_count}")
     return VisionTokens(
-        scattered(tensors["embeddings"], kept, count),
+        tensors["embeddings"],
         pieces,
         tensors["positions"],
         tensors["sizes"],
@@ -86,33 +87,34 @@ def tokens_from(
         merge_sha256=message.merge_sha256,
         source_positions=message.source_positions,
         video=_video_from(message, f"{field}.clip"),
-        kept=kept,
-        kept_counts=kept_counts,
+        selection=selection,
     )
 
 
-def kept_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) -> Tensor | None:
-    """Which of the tokens are to be used; None for all."""
-    places = message.kept_places
-    if not places:
-        return None
-    if places[-1] >= token_count or any(a >= b for a, b in itertools.pairwise(places)):
-        allowed = f"strictly ascending, below {token_count}"
-        raise InvalidInput(f"{field}.kept_places", "no places of these tokens", allowed)
-    return torch.tensor(places)
+def selection_from(
+    message: tokens_pb2.VisionTokens, token_count: int, field: str
+) -> TokenSelection | None:
+    """Read which of the tokens the LLM sees; None for all of them.
 
+    Args:
+        message: tokens, or a reference to them.
+        token_count: how many tokens there are, selected or not.
+        field: the message's name in errors.
 
-def counts_from(message: tokens_pb2.VisionTokens, token_count: int, field: str) -> Tensor | None:
-    """For how many tokens each of the kept ones stands; None for one each."""
-    counts, field = message.kept_counts, f"{field}.kept_counts"
-    if not counts:
+    Raises:
+        InvalidInput: for indices or counts that do not fit the tokens.
+    """
+    if not message.kept_places and not message.kept_counts:
         return None
-    if len(counts) != len(message.kept_places):
-        raise InvalidInput(field, f"{len(counts)} numbers", f"{len(message.kept_places)}, or none")
-    if min(counts) < 1 or sum(counts) != token_count:
-        allowed = f"each at least 1, {token_count} together"
-        raise InvalidInput(field, f"{min(counts)} at least, {sum(counts)} together", allowed)
-    return torch.tensor(counts)
+    indices = torch.tensor(message.kept_places, dtype=torch.int64)
+    counts = torch.tensor(message.kept_counts, dtype=torch.int64)
+    selection = TokenSelection(indices, counts if len(counts) else None)
+    try:
+        selection.check(token_count)
+    except InvalidSelection as error:
+        name = "kept_places" if error.part == "indices" else "kept_counts"
+        raise InvalidInput(f"{field}.{name}", error.problem, error.allowed) from None
+    return selection
 
 
 def _video_from(message: tokens_pb2.VisionTokens, field: str) -> VideoFrames | None:
@@ -187,8 +189,4 @@ def fetched_as_wanted(
     """What was fetched, as the request wants it: a store has all tokens, for any request."""
     if not message.kept_places:
         return tokens
-    return replace(
-        tokens,
-        kept=kept_from(message, tokens.token_count, field),
-        kept_counts=counts_from(message, tokens.token_count, field),
-    )
+    return replace(tokens, selection=selection_from(message, tokens.token_count, field))

@@ -136,7 +136,7 @@ def tokens_to(
     """Visual tokens as they travel. Every tensor's bytes are made once. sparse: without positions
     and sizes where the LLM does not need them."""
     digest = hashlib.sha256()
-    embeddings = tokens.kept_embeddings
+    embeddings = tokens.selected_embeddings
     parts = {"embeddings": embeddings}
     if tokens.source_positions or not sparse:
         parts |= {"positions": tokens.positions, "sizes": tokens.sizes}
@@ -147,8 +147,9 @@ def tokens_to(
         data = tensor_bytes(tensor)
         digest.update(data)
         tensors[name] = tokens_pb2.Tensor(dtype=DTYPES[tensor.dtype], shape=tensor.shape, data=data)
-    kept = [] if tokens.kept is None else tokens.kept.tolist()
-    counts = [] if tokens.kept_counts is None else tokens.kept_counts.tolist()
+    selection = tokens.selection
+    kept = [] if selection is None else selection.indices.tolist()
+    counts = [] if selection is None or selection.counts is None else selection.counts.tolist()
     digest.update(struct.pack(f"<{len(kept) + len(counts)}I", *kept, *counts))
     message = tokens_pb2.VisionTokens(
         embeddings=tensors["embeddings"],

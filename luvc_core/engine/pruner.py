@@ -69,9 +69,10 @@ class SpuPruner:
         kept: list[Tensor | None] = []
         for own, counts, image in zip(left, self._counts, self._images, strict=True):
             count = counts[layer]
-            if layer == 0 and image.kept is not None:
-                kept.append(image.kept.to(hidden.device))
-                own.counts = _counts_of(image, hidden.device)
+            if layer == 0 and image.selection is not None:
+                kept.append(image.selection.indices.to(hidden.device))
+                spread = image.selection.counts_of_all(image.token_count)
+                own.counts = None if spread is None else spread.to(hidden.device)
             elif count >= len(own.rows):
                 kept.append(None)
             elif count == 0:
@@ -86,12 +87,3 @@ class SpuPruner:
                     )
                 kept.append(best)
         return kept
-
-
-def _counts_of(image: VisionTokens, device: torch.device) -> Tensor | None:
-    """Of all tokens of a picture, where the sender dropped some: float32 [tokens]."""
-    if image.kept is None or image.kept_counts is None:
-        return None
-    counts = torch.ones(image.token_count)
-    counts[image.kept] = image.kept_counts.float()
-    return counts.to(device)

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 
 from luvc_core.compression.algorithms import schedules
-from luvc_core.compression.algorithms.frequency_scores import keep_top
+from luvc_core.compression.algorithms.frequency_scores import top_indices
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.errors import InvalidInput
 from luvc_core.visual_tokens.selection import TokenSelection
@@ -27,11 +27,12 @@ def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTok
         count = schedules.counts([spu.first_share], tokens.token_count)[0]
     if spu is None or not 0 < count < tokens.token_count:
         return tokens
-    places = torch.arange(tokens.token_count, device=tokens.embeddings.device)
-    kept = keep_top(image_energy(tokens.embeddings, places, tokens.pieces, spu), count)
+    everything = torch.arange(tokens.token_count, device=tokens.embeddings.device)
+    scores = image_scores(tokens.embeddings, everything, tokens.pieces, spu)
+    kept = top_indices(scores, count)
     if not spu.proportional_attention:
         return replace(tokens, selection=TokenSelection(kept))
-    ones = torch.ones(len(places), device=kept.device)
+    ones = torch.ones(len(everything), device=kept.device)
     counts = absorb_pruned_counts(tokens.embeddings, kept, ones)[kept].long()
     return replace(tokens, selection=TokenSelection(kept, counts))
 

@@ -66,11 +66,3 @@ class TokenSelection:
             [token_count, hidden].
         """
         return rows.new_zeros(token_count, rows.shape[1]).index_copy(0, self.indices, rows)
-
-    def counts_of_all(self, token_count: int) -> Tensor | None:
-        """Spread the counts over all tokens: float32 [token_count], 1 where none is selected."""
-        if self.counts is None:
-            return None
-        counts = torch.ones(token_count, device=self.indices.device)
-        counts[self.indices] = self.counts.float()
-        return counts

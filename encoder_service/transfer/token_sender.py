@@ -130,7 +130,7 @@ class TokenSender:
         from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in way.sources
         if not in_store and not from_here:
             return None
-        changes = {"int8": way.in_int8, "thinned": tokens.kept is not None and not in_store}
+        changes = {"int8": way.in_int8, "thinned": tokens.selection is not None and not in_store}
         key = ":".join((entry.key, *(name for name, done in changes.items() if done)))
         blob = entry.blob if key == entry.key else None
         if blob is None:
@@ -149,7 +149,7 @@ class TokenSender:
             return None
         message = tokens_pb2.VisionTokens(reference=reference)
         if in_store:
-            message.MergeFrom(write_selection(tokens))
+            message.MergeFrom(write_selection(tokens.selection))
         return message
 
 
@@ -157,4 +157,4 @@ def _byte_count(tokens: VisionTokens, in_int8: bool) -> int:
     """Bytes of the embeddings, which are nearly all that travels."""
     if not in_int8:
         return tokens.byte_count
-    return tokens.kept_count * (tokens.embeddings.shape[1] + SCALE_BYTES)
+    return tokens.selected_count * (tokens.embeddings.shape[1] + SCALE_BYTES)

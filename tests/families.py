@@ -99,7 +99,10 @@ class Kit:
         """As stock_tokens, for clips."""
         if self.clip_inputs is None:
             return self.stock_tokens(stock, patches)
-        return list(stock.model.get_video_features(**self.clip_inputs(patches)).pooler_output)
+        # The pixels by position: 5.17 calls them by another name.
+        pixels, *others = self.clip_inputs(patches).items()
+        found = stock.model.get_video_features(pixels[1], **dict(others))
+        return list(found.pooler_output)
 
 
 # What the two families of Qwen have in common.

@@ -9,6 +9,8 @@ from transformers.models.llava_onevision.modeling_llava_onevision import unpad_i
 from luvc_core.algorithms.canvas import join_tiles, shrink, unpad
 from luvc_core.algorithms.merging import TokenGrid, merge_grid
 
+pytestmark = pytest.mark.transformers
+
 
 def test_tiles_join_to_the_raster_that_they_were_cut_from() -> None:
     side, canvas = 3, (2, 4)

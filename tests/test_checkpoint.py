@@ -18,6 +18,8 @@ from luvc_core.encode import Encoder
 from luvc_core.models.registry import load_vision
 from luvc_core.models.resolve import embedded
 
+pytestmark = pytest.mark.transformers
+
 MAX_BYTES = 16 * 2**20
 
 

@@ -24,7 +24,7 @@ from tests.fixtures import ask, noise_picture
 from tests.test_families import OFF, patches_of, run
 from tests.test_frame_sampling import stock_function
 
-pytestmark = CLIP_FAMILIES
+pytestmark = [pytest.mark.transformers, CLIP_FAMILIES]
 
 CONVERSATIONS = ["one clip", "among pictures", "two clips", "several turns"]
 

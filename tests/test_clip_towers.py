@@ -21,6 +21,8 @@ from tests.fixtures import ask, write_checkpoint
 from tests.test_clip_families import clips_of, noise_clip
 from tests.test_families import HALF, OFF, patches_of, run
 
+pytestmark = pytest.mark.transformers
+
 SPU = SpuSettings(Ramp(start=0.0))
 
 

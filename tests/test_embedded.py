@@ -15,6 +15,8 @@ from luvc_core.profiles import PROFILES
 from luvc_core.tokens import VisionTokens
 from tests.families import KITS, Kit
 
+pytestmark = pytest.mark.transformers
+
 FAMILIES = {
     "luvc-tiny-qwen2vl": "qwen2_vl",
     "luvc-tiny-internvl": "internvl",

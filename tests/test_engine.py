@@ -22,7 +22,7 @@ from luvc_core.tokens import VisionTokens
 from tests.families import ALL_FAMILIES
 from tests.fixtures import ask, two_pictures
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 LAYERS = 5
 RAMP = SpuSettings(Ramp(start=0.0))

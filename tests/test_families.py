@@ -22,7 +22,7 @@ from luvc_core.tokens import Piece, VisionTokens
 from tests.families import ALL_FAMILIES, Kit
 from tests.fixtures import ask, noise_picture, write_checkpoint
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 OFF = OimSettings()
 HALF = OimSettings(keep_rows=0.5, keep_columns=0.5)

@@ -14,6 +14,8 @@ from tests.families import KITS
 from tests.fixtures import write_checkpoint
 from tests.test_families import HALF, OFF, patches_of
 
+pytestmark = pytest.mark.transformers
+
 KIT = KITS["llava_onevision"]
 
 

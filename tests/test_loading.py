@@ -15,6 +15,8 @@ from luvc_core.models.resolve import Checkpoint
 from tests.families import ALL_FAMILIES, Kit
 from tests.fixtures import write_checkpoint
 
+pytestmark = pytest.mark.transformers
+
 LAYOUTS = [
     {"naming": "hub"},
     {"naming": "v5"},

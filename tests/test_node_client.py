@@ -13,7 +13,7 @@ from tests.services import Stack
 SOURCE = Path(__file__).parent / "node_client"
 INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.more, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

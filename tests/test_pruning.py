@@ -18,7 +18,7 @@ from luvc_core.tokens import VisionTokens
 from tests.families import ALL_FAMILIES
 from tests.fixtures import two_pictures
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 NO_OP = SpuSettings(Keep((1.0, 1.0, 1.0, 1.0, 0.0)))
 SCHEDULES = {

@@ -16,6 +16,8 @@ from luvc_core.tokens import VisionTokens
 from tests.fixtures import noise_picture, write_checkpoint
 from tests.scheduling import KV, finish, mixed_requests
 
+pytestmark = pytest.mark.transformers
+
 TEXT_MODELS = {"M-RoPE": ("qwen2_vl", "qwen2"), "qwen2": ("internvl", "qwen2"),
                "llama": ("llava", "llama")}  # fmt: skip
 slow_examples = settings(

@@ -18,6 +18,8 @@ from tests.families import ALL_FAMILIES, Kit
 from tests.fixtures import ask
 from tests.test_families import HALF, OFF, SIZES, patches_of
 
+pytestmark = pytest.mark.transformers
+
 
 def tokens_of(tokens: VisionTokens) -> list[tuple[Piece, Tensor, Tensor]]:
     """Each piece with the positions and sizes of its tokens, without separators."""

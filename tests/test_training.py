@@ -28,6 +28,8 @@ from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.profiles import PROFILES
 
+pytestmark = pytest.mark.transformers
+
 SEED = 1_000_003
 
 

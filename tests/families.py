@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor
 from transformers import (
     InternVLForConditionalGeneration,
@@ -31,6 +33,9 @@ from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2
 from luvc_core.models.base import Patches
 from luvc_core.models.layout import Layout
 from tests import configs, templates
+
+# From 5.18 on, stock models do what ours do; before, some of it was done elsewhere, or wrong.
+BEFORE_5_18 = Version(transformers.__version__) < Version("5.18")
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,13 @@ class Kit:
         """As stock_tokens, for clips."""
         if self.clip_inputs is None:
             return self.stock_tokens(stock, patches)
-        # The pixels by position: 5.17 calls them by another name.
-        pixels, *others = self.clip_inputs(patches).items()
-        found = stock.model.get_video_features(pixels[1], **dict(others))
-        return list(found.pooler_output)
+        # The pixels by position, as their name was another one before 5.18.
+        (_, pixels), *others = self.clip_inputs(patches).items()
+        found = list(stock.model.get_video_features(pixels, **dict(others)).pooler_output)
+        if BEFORE_5_18 and self.name == "llava_onevision":
+            # The newline after a clip was added where these features are used.
+            return [torch.cat((own, stock.model.image_newline[None])) for own in found]
+        return found
 
 
 # What the two families of Qwen have in common.

@@ -15,8 +15,6 @@ from tests.clips import ALL, FIELD, FILMS, FRAGMENTED, FRAMES, LIMITS, animation
 from tests.fixtures import encoded
 from tests.test_frame_sampling import stock_indices
 
-pytestmark = pytest.mark.transformers
-
 SAMPLINGS = {
     "Qwen2-VL": RateSampling(rate=4, min_frames=4, max_frames=10),
     "InternVL": EvenSampling(5, middle=True),

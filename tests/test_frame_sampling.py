@@ -17,8 +17,6 @@ from transformers.video_utils import VideoMetadata, default_sample_indices_fn
 from luvc_core.errors import InvalidSettings
 from luvc_core.media.sampling import EvenSampling, FrameSampling, RateSampling
 
-pytestmark = pytest.mark.transformers
-
 
 def stock_function(module: str, function: str) -> Callable[..., Any]:
     """A function of a stock video processor, whose module wants torchvision to be imported."""

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from packaging.version import Version
 from transformers.video_utils import VideoMetadata
 
 from luvc_core.errors import InvalidInput
@@ -17,7 +15,7 @@ from luvc_core.models.qwen2_5_vl import Qwen25VLVision
 from luvc_core.models.registry import load_vision
 from luvc_core.models.tower_rotary import rotary_block
 from luvc_core.tokens import ClipFrames
-from tests.families import Kit
+from tests.families import BEFORE_5_18, Kit
 from tests.fixtures import ask, noise_picture, write_checkpoint
 from tests.test_clip_families import clips_of
 from tests.test_families import HALF, OFF, patches_of
@@ -25,8 +23,6 @@ from tests.test_families import HALF, OFF, patches_of
 pytestmark = pytest.mark.transformers
 
 WINDOW = 4  # patches
-# Before 5.18, the stock model cut the time from frame to frame to whole seconds.
-WHOLE_SECONDS = Version(transformers.__version__) < Version("5.18")
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +94,8 @@ class TestTime:
         prompt = language.tokenize(ask("Before ", tokens, " after."))
 
         metadata = VideoMetadata(total_num_frames=count, fps=rate, frames_indices=chosen)
-        if WHOLE_SECONDS and 2 % metadata.sampled_fps:
-            pytest.skip("this release of transformers counts whole seconds only")
+        if BEFORE_5_18 and 2 % metadata.sampled_fps:
+            pytest.skip("the stock model cuts the time from frame to frame to whole seconds")
         inputs = family.stock_inputs(stock, prompt.ids, [patches])
         inputs["second_per_grid_ts"] = torch.tensor([2 / metadata.sampled_fps])
         positions, delta = stock.model.get_rope_index(**inputs)

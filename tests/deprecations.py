@@ -1,6 +1,6 @@
-"""Deprecations that transformers tells of through its logger: each fails the test it shows up in.
+"""Fail a test during which transformers logs that something is deprecated.
 
-Those it raises as warnings are errors by pytest's own `filterwarnings`.
+What it raises as a warning instead is an error by `filterwarnings` in pyproject.toml.
 """
 
 import logging
@@ -10,8 +10,10 @@ import pytest
 
 
 class Deprecations(logging.Handler):
-    """Keeps what is logged about deprecation. Fixtures of a session log before any test begins, so
-    it listens from the start."""
+    """A log handler that keeps messages about deprecation.
+
+    It listens from the start, as fixtures of the session run before those of any test.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +25,7 @@ class Deprecations(logging.Handler):
             self.messages.append(message)
 
     def take(self) -> list[str]:
-        """Return what was kept, and forget it."""
+        """Return the messages since the last call."""
         messages, self.messages = self.messages, []
         return messages
 
@@ -34,6 +36,7 @@ logging.getLogger("transformers").addHandler(SEEN)
 
 @pytest.fixture(autouse=True)
 def nothing_deprecated() -> Iterator[None]:
+    """Check, after each test, that nothing deprecated has been logged."""
     yield
     messages = SEEN.take()
     assert not messages, messages

@@ -1,4 +1,4 @@
-"""One release after the other of transformers: what was renamed, and that deprecations show up."""
+"""What releases of transformers rename, and that the use of a deprecated name fails a test."""
 
 import inspect
 import warnings

@@ -21,6 +21,8 @@ from benchmarks.fidelity.variants import ABLATIONS
 from luvc_core.calibrate.intervals import wilson
 from luvc_core.compression.algorithms.frequency_scores import FrequencyScoring, token_scores
 
+pytestmark = pytest.mark.transformers
+
 
 def outcome(method: str, reduction: float | None, right: bool, same: bool = True) -> Outcome:
     return Outcome(method, reduction, right, same, 25.0 if reduction else 50.0, 100, 10, 2.0, 1, 1)

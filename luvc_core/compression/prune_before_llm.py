@@ -37,7 +37,7 @@ def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTok
     return replace(tokens, selection=TokenSelection(kept, counts))
 
 
-def check_kept(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
+def check_selection(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
     """Raise InvalidInput unless what arrived is what enters the first layer."""
     if tokens.selection is not None and len(tokens.selection) != first_layer_count:
         raise InvalidInput(

@@ -19,7 +19,7 @@ from luvc_core.visual_tokens.vision_tokens import (
     Separators,
     VideoFrames,
     VisionTokens,
-    even_places,
+    even_positions,
 )
 
 DTYPES = {
@@ -72,7 +72,7 @@ def tokens_from(
         if not torch.isfinite(tensors["embeddings"]).all():
             raise InvalidInput(f"{field}.scales", "make numbers that are not finite")
     if "positions" not in tensors:
-        tensors["positions"], tensors["sizes"] = even_places(pieces)
+        tensors["positions"], tensors["sizes"] = even_positions(pieces)
     if selection is not None:
         tensors["embeddings"] = selection.scatter(tensors["embeddings"], count)
     total = float(tensors["sizes"].sum())

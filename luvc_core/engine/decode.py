@@ -22,13 +22,19 @@ class Decoding(Protocol):
     language: LanguageHalf
 
     @property
-    def last_token(self) -> int: ...
+    def last_token(self) -> int:
+        """The token of the answer that was sampled last."""
+        ...
 
     @property
-    def next_position(self) -> Tensor: ...
+    def next_position(self) -> Tensor:
+        """float32 [axes]: the rotary position of that token."""
+        ...
 
     @property
-    def caches(self) -> Sequence[LayerCache]: ...
+    def caches(self) -> Sequence[LayerCache]:
+        """Keys and values of all tokens before it, one a layer."""
+        ...
 
 
 @torch.inference_mode()

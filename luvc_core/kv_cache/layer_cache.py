@@ -70,6 +70,7 @@ class LayerCache:
 
     @bias.setter
     def bias(self, bias: Tensor | None) -> None:
+        """Set the bias of the first keys; None for no bias."""
         self._bias, self._wide_bias = bias, None
 
     @property

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sha256_of(*tensors: Tensor) -> str:
-    """Hex digest over the raw bytes of tensors, in order."""
+    """Compute the SHA-256, hex, over the raw bytes of tensors, in order."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor_bytes(tensor))
@@ -15,5 +15,5 @@ def sha256_of(*tensors: Tensor) -> str:
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """Row-major little-endian bytes of a tensor of any dtype."""
+    """Copy out a tensor of any dtype as row-major little-endian bytes."""
     return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()

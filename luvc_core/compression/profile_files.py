@@ -37,17 +37,17 @@ def read_profiles(path: str, layer_count: int | None = None) -> Profiles:
     """
     if not path:
         return BUILT_IN
-    own = [_compression(path, name, fields) for name, fields in _content(path).items()]
-    if not own:
+    added = [_compression(path, name, fields) for name, fields in _content(path).items()]
+    if not added:
         raise InvalidProfiles(path, "the file", "empty", "at least one profile, as [NAME.spu.ramp]")
-    for compression in own:
+    for compression in added:
         try:
             for spu in (compression.spu, compression.detailed):
                 if spu is not None and layer_count is not None:
                     spu.layer_counts(layer_count, 1)
         except InvalidSettings as error:
             raise _located(path, compression.name, error) from None
-    return Profiles(own)
+    return Profiles(added)
 
 
 def to_toml(compressions: Sequence[Compression], comment: str = "") -> str:

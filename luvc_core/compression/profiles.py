@@ -43,16 +43,16 @@ DEFAULT_PROFILE = "lossless"
 
 
 class Profiles:
-    """The profiles that a service offers: the built-in ones, then its own. Never changes.
+    """The profiles that a service offers: the built-in ones, then added ones. Never changes.
 
     Attributes:
-        own: those besides the built-in ones.
+        added: those besides the built-in ones.
     """
 
-    def __init__(self, own: Sequence[Compression] = ()) -> None:
+    def __init__(self, added: Sequence[Compression] = ()) -> None:
         """Offer the built-in profiles and more, each under a name that no other one has."""
-        self.own = tuple(own)
-        self._by_name = {**PROFILES, **{compression.name: compression for compression in own}}
+        self.added = tuple(added)
+        self._by_name = {**PROFILES, **{compression.name: compression for compression in added}}
 
     @property
     def names(self) -> tuple[str, ...]:

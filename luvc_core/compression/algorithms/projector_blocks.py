@@ -45,14 +45,14 @@ def project_blocks(
     """
     frames, rows, columns = state.sizes.shape[0], state.rows // side, state.columns // side
     weights = to_blocks(state.sizes.unsqueeze(-1), side)
-    places = (to_blocks(state.positions, side) * weights).sum(2) / weights.sum(2)
+    positions = (to_blocks(state.positions, side) * weights).sum(2) / weights.sum(2)
     # Block 0 is centred on token (side - 1) / 2. What lies nearer to the edge than an outermost
     # centre counts as being there.
-    places = (places - (side - 1) / 2) / side
-    last = torch.tensor(source, device=places.device) - 1
-    places = places.clamp(min=torch.zeros_like(last), max=last)
+    positions = (positions - (side - 1) / 2) / side
+    last = torch.tensor(source, device=positions.device) - 1
+    positions = positions.clamp(min=torch.zeros_like(last), max=last)
     return TokenGrid(
         project(to_blocks(state.hidden, side)).view(frames, rows, columns, -1),
         weights.sum(2).view(frames, rows, columns) / side**2,
-        places.view(frames, rows, columns, 2),
+        positions.view(frames, rows, columns, 2),
     )

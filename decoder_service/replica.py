@@ -201,7 +201,7 @@ class _GivenUp(Exception):
 
 def _load(config: DecoderConfig) -> RequestProcessor:
     language = load_language(config.model, config.device, config.dtype)
-    return RequestProcessor(language, thrifty=config.pruning == "thrifty")
+    return RequestProcessor(language, auto_pruning=config.pruning == "thrifty")
 
 
 def _run(

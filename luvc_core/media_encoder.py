@@ -1,4 +1,4 @@
-"""From the bytes of pictures and clips to visual tokens."""
+"""From the bytes of images and videos to visual tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +15,12 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class MediaEncoder:
-    """Decodes pictures and clips on any thread, encodes them on one. Keeps nothing of them."""
+    """Decodes images and videos on any thread, encodes them on one. Keeps nothing of them.
+
+    Attributes:
+        vision: the model.
+        limits: what may be decoded.
+    """
 
     def __init__(self, vision: VisionHalf, limits: MediaLimits | None = None) -> None:
         self.vision = vision
@@ -23,7 +28,7 @@ class MediaEncoder:
 
     @property
     def recipe(self) -> Recipe:
-        """What the tokens of media depend on, the media and their merging apart."""
+        """Everything that the tokens of a file depend on, besides the file and its merging."""
         limits = self.limits
         return Recipe(
             self.identity,
@@ -33,6 +38,7 @@ class MediaEncoder:
 
     @property
     def identity(self) -> Identity:
+        """Which model makes the tokens."""
         return self.vision.identity
 
     def prepare(
@@ -42,10 +48,16 @@ class MediaEncoder:
         alone: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> Patches:
-        """Decode, resize and cut one picture or clip. Safe to call from several threads.
+        """Decode, resize and cut one image or video. Safe to call from several threads.
 
-        `field` names it in errors. alone: as in VisionHalf.preprocess. check: called between the
-        frames of a clip, and may raise to end the work. Raises InvalidMedia.
+        Args:
+            data: the file.
+            field: what errors call it.
+            alone: as in VisionHalf.preprocess.
+            check: called between the frames of a video, and may raise to end the work.
+
+        Raises:
+            InvalidMedia: for what cannot be decoded, or is over a limit.
         """
         if kind_of(data) == "image":
             image = decode_image(data, field, self.limits)
@@ -57,6 +69,6 @@ class MediaEncoder:
         return self.vision.preprocess_video(decode_video(data, field, self.limits, sampling, check))
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Visual tokens of each picture or clip, in order. Not from two threads at once."""
-        found = self.vision.encode(patches, oim)
-        return [replace(t, detail=p.detail) for t, p in zip(found, patches, strict=True)]
+        """Encode images and videos to visual tokens, in order. Not from two threads at once."""
+        tokens = self.vision.encode(patches, oim)
+        return [replace(t, detail=p.detail) for t, p in zip(tokens, patches, strict=True)]

@@ -27,9 +27,9 @@ def ask(
 ) -> Answer:
     """The greedy answer about media, which stand before the question."""
     request = Request((Message("user", (*tokens, question)),), SamplingParams(max_tokens), pruning)
-    session = engine.start(request)
+    generation = engine.start(request)
     text = ""
-    while (event := session.step()) is not None:
+    while (event := generation.step()) is not None:
         text += event.text
         if event.result is not None:
             return Answer(text.strip(), event.result)

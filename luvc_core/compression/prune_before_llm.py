@@ -1,7 +1,7 @@
-"""What of a picture need not travel, as SPU drops it before the first layer of the LLM.
+"""Selects the visual tokens that enter the first layer of the LLM; the others need not travel.
 
-Before that layer nothing of the question has touched the visual tokens, so the encoder knows as
-well as the decoder which of them go.
+Before that layer the question has not touched the visual tokens, so the encoder can select them as
+well as the decoder.
 """
 
 from dataclasses import replace
@@ -20,8 +20,10 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 @torch.inference_mode()
 def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTokens:
-    """The same tokens, those marked that enter the first layer, and for how many each stands there.
-    Unchanged where all or none do."""
+    """Select the tokens that enter the first layer, and count how many each one represents there.
+
+    Returns `tokens` itself where all of them enter, or none.
+    """
     count = tokens.token_count
     if spu is not None:
         count = schedules.counts([spu.first_share], tokens.token_count)[0]
@@ -37,8 +39,14 @@ def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTok
     return replace(tokens, selection=TokenSelection(kept, counts))
 
 
-def check_kept(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
-    """Raise InvalidInput unless what arrived is what enters the first layer."""
+def check_selection(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
+    """Raise InvalidInput unless as many tokens arrived as enter the first layer.
+
+    Args:
+        tokens: of one image, all of them or a selection.
+        first_layer_count: how many enter the first layer.
+        field: what the error calls the selection.
+    """
     if tokens.selection is not None and len(tokens.selection) != first_layer_count:
         raise InvalidInput(
             field, f"holds {len(tokens.selection)} visual tokens",

@@ -100,6 +100,14 @@ class SpuPruner:
     def decide(
         self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
     ) -> list[PruningDecision | None]:
+        """Choose which visual tokens enter `layer`, as `Pruner.decide` says.
+
+        Args:
+            layer: counts from 0.
+            hidden: [length, hidden].
+            rotary: not used.
+            survivors: for each image, the tokens still in the sequence.
+        """
         decisions: list[PruningDecision | None] = []
         for image, tokens, counts in zip(self._images, survivors, self._counts, strict=True):
             if layer == 0 and image.selection is not None:

@@ -1,7 +1,7 @@
-"""Visual tokens as one safetensors blob that proves itself whole. Never pickle.
+"""Visual tokens as one safetensors blob with its own checksum. Never pickle.
 
-The metadata holds what is no tensor, and a SHA-256 over the whole blob, taken with that digest's
-own place filled with zeros.
+The metadata hold everything that is no tensor, and a SHA-256 over the whole blob, computed while
+the digest's own bytes are zeros.
 """
 
 import hashlib
@@ -33,11 +33,17 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class BadValue(Exception):
-    """A blob that is not what it should be. The text says what is wrong, for logs."""
+    """A damaged blob, or another one than was asked for. The text says what is wrong, for logs."""
 
 
 def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
-    """The blob of tokens that are kept under `key`. in_int8: smaller, and not exact."""
+    """Write tokens to a blob.
+
+    Args:
+        tokens: of one image or video.
+        key: under which they are stored.
+        in_int8: eight bits a number: smaller, and not exact.
+    """
     about = {
         "key": key,
         "identity": asdict(tokens.identity),
@@ -63,14 +69,15 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
 
 
 def checksum_of(blob: bytes) -> str:
-    """The SHA-256, hex, that a blob says it has. Raises BadValue."""
+    """Read the SHA-256, hex, that a blob says it has. Raises BadValue."""
     return _metadata(blob)["sha256"]
 
 
 def from_blob(blob: bytes, key: str) -> VisionTokens:
-    """The tokens kept under `key`. Raises BadValue unless the blob is whole and is theirs.
+    """Read the tokens stored under `key`.
 
-    Whose tokens they are, the caller compares: `identity` is in them.
+    Raises BadValue unless the blob is intact and was written under that key. The caller compares
+    their `identity` with the model that it serves.
     """
     metadata = _metadata(blob)
     if _digest(blob, metadata["sha256"]) != metadata["sha256"]:
@@ -97,7 +104,7 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             source_positions=about["source_positions"],
             video=VideoFrames(**about["clip"]) if about["clip"] else None,
             selection=selection,
-            # Blobs of earlier releases do not say.
+            # Blobs of earlier releases do not have it.
             detail=float(about.get("detail", 0.0)),
         )
     except (

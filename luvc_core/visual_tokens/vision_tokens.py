@@ -1,4 +1,4 @@
-"""What the two halves exchange: visual tokens, and where they stand in their image or video."""
+"""Visual tokens and their positions in an image or video, as the vision half hands them over."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from luvc_core.visual_tokens.selection import TokenSelection
 
 @dataclass(frozen=True)
 class Grid:
-    """A raster of tokens: frames, then rows, then columns."""
+    """A grid of tokens in raster order: frames, then rows, then columns."""
 
     frames: int
     rows: int
@@ -21,6 +21,7 @@ class Grid:
 
     @property
     def token_count(self) -> int:
+        """Tokens of all frames."""
         return self.frames * self.rows * self.columns
 
     def __str__(self) -> str:
@@ -32,11 +33,13 @@ Separators = Literal["none", "row", "piece"]
 
 @dataclass(frozen=True)
 class Piece:
-    """A raster of tokens: a whole picture, all tiles of one size that it was cut into, or frames.
+    """One grid of an image: the whole image, all its tiles of one size, or a video's frames.
 
-    grid: after merging; tiles and frames both count as frames. source_grid: before merging.
-    separators: where the model puts in tokens that show no place, such as a newline: nowhere, at
-    the end of each row, or at the end of the piece.
+    Attributes:
+        grid: after merging; tiles and frames both count as frames.
+        source_grid: before merging.
+        separators: where the model inserts tokens that show no part of the image, such as a
+            newline: nowhere, at the end of each row, or at the end of the piece.
     """
 
     grid: Grid
@@ -45,15 +48,17 @@ class Piece:
 
     @property
     def token_count(self) -> int:
+        """Tokens after merging, separators included."""
         return self._with_separators(self.grid)
 
     @property
     def source_token_count(self) -> int:
+        """Tokens before merging, separators included."""
         return self._with_separators(self.source_grid)
 
     @property
     def line_length(self) -> int:
-        """How many tokens of the grid stand between two separators."""
+        """How many tokens of the grid there are between two separators."""
         return self.grid.columns if self.separators == "row" else self.grid.token_count
 
     def _with_separators(self, grid: Grid) -> int:
@@ -63,8 +68,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """What of a clip was looked at: so many frames, and the mean time from one to the next in
-    seconds."""
+    """The frames of a video that were looked at.
+
+    Attributes:
+        count: how many.
+        interval: mean time from one to the next, in seconds.
+    """
 
     count: int
     interval: float
@@ -116,11 +125,12 @@ class VisionTokens:
 
     @property
     def token_count(self) -> int:
+        """Tokens of all pieces, selected or not."""
         return sum(piece.token_count for piece in self.pieces)
 
     @property
     def source_token_count(self) -> int:
-        """How many there would be without merging."""
+        """How many tokens there would be without merging."""
         return sum(piece.source_token_count for piece in self.pieces)
 
     @property
@@ -142,30 +152,32 @@ class VisionTokens:
 
     @property
     def uncompressed_byte_count(self) -> int:
-        """Bytes the embeddings would have had without merging."""
+        """Bytes that the embeddings would have without merging."""
         return self.source_token_count * self.embeddings.shape[1] * self.embeddings.itemsize
 
 
 def raster(grid: Grid) -> Tensor:
-    """float32 [tokens, 3]: (frame, row, column) of each."""
+    """List (frame, row, column) of each token: float32 [tokens, 3]."""
     axes = (torch.arange(side) for side in (grid.frames, grid.rows, grid.columns))
     return torch.cartesian_prod(*axes).view(-1, 3).float()
 
 
-def even_places(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
-    """`positions` and `sizes` of tokens each of which stands for an equal part of its source grid:
-    exactly those of tokens that nothing merged."""
+def even_positions(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
+    """Compute `positions` and `sizes` of tokens that divide their source grids equally.
+
+    Where nothing merged, these are exactly the tokens' own.
+    """
     positions, sizes = [], []
     for piece in pieces:
         grid, source = piece.grid, piece.source_grid
         sides = torch.tensor([[s.frames, s.rows, s.columns] for s in (source, grid)])
         lines = ((raster(grid) + 0.5) * (sides[0] / sides[1]) - 0.5).view(-1, piece.line_length, 3)
-        own = torch.full(lines.shape[:2], source.token_count / grid.token_count)
+        line_sizes = torch.full(lines.shape[:2], source.token_count / grid.token_count)
         if piece.separators != "none":
             ends = lines[:, -1:].clone()
             ends[..., 2] = source.columns
             lines = torch.cat((lines, ends), dim=1)
-            own = torch.cat((own, torch.zeros(len(own), 1)), dim=1)
+            line_sizes = torch.cat((line_sizes, torch.zeros(len(line_sizes), 1)), dim=1)
         positions.append(lines.flatten(0, 1))
-        sizes.append(own.flatten())
+        sizes.append(line_sizes.flatten())
     return torch.cat(positions), torch.cat(sizes)

@@ -10,7 +10,7 @@ from torch import Tensor
 from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.visual_tokens.identity import Identity, check_identity
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
-from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places
+from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_positions
 from luvc_core.wire.grids import read_pieces, read_video_frames, write_pieces, write_video_frames
 from luvc_core.wire.identity import read_identity, write_identity
 from luvc_core.wire.selection import read_selection, write_selection
@@ -90,7 +90,7 @@ def read_vision_tokens(
         shapes["scales"] = (row_count,)
     tensors = _read_tensors(message, field, shapes)
     if "positions" not in tensors:
-        tensors["positions"], tensors["sizes"] = even_places(pieces)
+        tensors["positions"], tensors["sizes"] = even_positions(pieces)
     _check_sizes(tensors["sizes"], f"{field}.sizes", pieces)
     if selection is not None:
         tensors["embeddings"] = selection.scatter(tensors["embeddings"], token_count)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
 from luvc_core.visual_tokens.selection import TokenSelection
-from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens, even_places
+from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens, even_positions
 from luvc_core.wire.tensors import DTYPES, checksum, read_tensor, write_tensor
 from luvc_core.wire.vision_tokens import apply_selection, write_vision_tokens
 from tests.wire.test_vision_tokens import PIECES, received, tokens
@@ -52,7 +52,7 @@ def expected(made: VisionTokens, in_int8: bool, sparse: bool) -> VisionTokens:
     embeddings[made.selection.indices if made.selection else slice(None)] = rows
     made = dataclasses.replace(made, embeddings=embeddings)
     if sparse and not made.source_positions:
-        positions, sizes = even_places(made.pieces)
+        positions, sizes = even_positions(made.pieces)
         made = dataclasses.replace(made, positions=positions, sizes=sizes)
     return made
 

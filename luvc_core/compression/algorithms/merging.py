@@ -33,7 +33,7 @@ LineAlignment = Literal["per_line", "shared"]
 MergedPosition = Literal["mean", "kept"]
 
 # Similarities closer than this are ties. Far above float32 noise, so that flat areas are decided
-# by place alone: equally on every device and in every batch.
+# by position alone: equally on every device and in every batch.
 _SIMILARITY_STEPS = 1 << 16
 
 
@@ -116,7 +116,7 @@ def choose_pairs(metric: Tensor, pairs: int, window: int = 0, shared: bool = Fal
     odd = torch.arange(1, tokens, 2, device=device)
     apart = odd - even.unsqueeze(1)
     farness = apart.abs() + (apart < 0).long()
-    # Integers in which a lower place only ever decides between equal higher ones.
+    # Integers whose lower digits decide only between equal higher ones.
     ranked = steps * (2 * tokens) - farness
     if window:
         ranked = ranked.masked_fill(apart.abs() > window, torch.iinfo(torch.int64).min)

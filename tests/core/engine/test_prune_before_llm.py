@@ -21,7 +21,7 @@ from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
 from luvc_core.visual_tokens.selection import TokenSelection
-from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places
+from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_positions
 from luvc_core.wire.vision_tokens import write_vision_tokens
 from tests.end_to_end.test_references import refusal
 from tests.support.asking import IMAGES, TIMEOUT, ask, to_decoder
@@ -45,10 +45,10 @@ def test_whoever_drops_them_the_answer_is_the_same(
     found = []
     for own in (images, [prune_before_llm(image, spu) for image in images]):
         request = Request(two_images(own), SamplingParams(max_tokens=6), spu)
-        session = RequestProcessor(language).start(request)
-        last = list(iter(session.step, None))[-1].result
+        generation = RequestProcessor(language).start(request)
+        last = list(iter(generation.step, None))[-1].result
         assert last is not None
-        found.append((session.tokens, last.layer_visual_token_counts))
+        found.append((generation.tokens, last.layer_visual_token_counts))
     assert found[0] == found[1]
 
 
@@ -173,7 +173,7 @@ def test_a_blob_of_counts_that_do_not_add_up_is_a_bad_value(counts: list[int]) -
 @ALL_FAMILIES
 def test_tokens_that_nothing_merged_stand_evenly(images: list[VisionTokens]) -> None:
     for image in images:
-        positions, sizes = even_places(image.pieces)
+        positions, sizes = even_positions(image.pieces)
         assert torch.equal(image.sizes == 0, sizes == 0)
         # Tiles that were cut or shrunk by the family itself are not quite even.
         if torch.equal(image.sizes, sizes):

@@ -84,7 +84,7 @@ def _start_ray(config: DecoderConfig) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     # How often replicas tell the autoscaler what they have to do.
     os.environ.setdefault("RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "2")
-    needed = math.ceil(config.most_replicas * config.replica_cpus)
+    needed = math.ceil(config.replica_limit * config.replica_cpus)
     try:
         ray.init(
             address="local",

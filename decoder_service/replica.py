@@ -53,7 +53,7 @@ class DecoderReplica(Health):
         self._slots = AdmissionLimiter(config.max_active, config.max_waiting)
         self._backlog = autoscaling.Backlog()
         self._engine = _load(config)
-        cores = config.torch_threads or max(1, core_count() // config.most_replicas)
+        cores = config.torch_threads or max(1, core_count() // config.replica_limit)
         self._streams = EngineBridge(
             Limits(config.kv_bytes, config.prefill_rows), cores, config.text_interval
         )

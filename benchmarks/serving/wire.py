@@ -16,9 +16,10 @@ import torch
 from benchmarks.common import report
 from benchmarks.common.random_towers import Geometry, build
 from encoder_service.codec import tokens_to
-from encoder_service.config import MIB, EncoderConfig
+from encoder_service.config import EncoderConfig
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import Patches
+from luvc_core.runtime.service_config import MIB
 from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens
 
 MERGED = OimSettings(keep_rows=0.5, keep_columns=0.5)

@@ -116,4 +116,4 @@ def test_junk_ends_the_program(
 def test_an_application_refuses_settings_that_serve_would_ignore(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"replica|port"):
         from_mapping(DecoderConfig, settings)
-    assert from_mapping(DecoderConfig, {"max_replicas": "4", "min_replicas": 1}).most_replicas == 4
+    assert from_mapping(DecoderConfig, {"max_replicas": "4", "min_replicas": 1}).replica_limit == 4

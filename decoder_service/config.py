@@ -88,9 +88,7 @@ class DecoderConfig:
         check_at_least(
             self, 0, "ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"
         )
-        check_seconds(
-            self, "timeout", "grace", "upscale_delay", "downscale_delay", "fetch_timeout"
-        )
+        check_seconds(self, "timeout", "grace", "upscale_delay", "downscale_delay", "fetch_timeout")
         self._check_autoscaling()
         check(0 <= self.text_interval <= 1, "text_interval", self.text_interval, "0 to 1")
         check(self.object_store_bytes >= 80 * MIB, "object_store_bytes", self.object_store_bytes,

@@ -63,15 +63,15 @@ class DecoderClient:
         """
         if self._agreed_generation == self._channel.generation:
             return
-        patience_seconds = min(self._connect_timeout, deadline.left * 0.9)
+        timeout = min(self._connect_timeout, deadline.left * 0.9)
         try:
             async with self._channel.use() as channel:
                 stub = decoder_pb2_grpc.DecoderServiceStub(channel)
                 asked_generation = self._channel.generation
-                info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=patience_seconds)
+                info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise self._unreachable(f"no answer within {patience_seconds:.3g} s") from None
+                raise self._unreachable(f"no answer within {timeout:.3g} s") from None
             raise self._translate(error, deadline) from None
         check_identity(self._identity, identity_from(info.identity))
         self.sources = tuple(info.token_sources)
@@ -114,7 +114,7 @@ class DecoderClient:
         details = from_metadata(error.trailing_metadata())
         if details is not None:
             return Refused(Status(code, text, details))
-        # The text is not the decoder's but Ray's or gRPC's, which may hold anything: it is not told.
+        # The text is Ray's or gRPC's, which may hold anything, so that no caller is told it.
         log.warning("the decoder at %s failed: %s: %s", self._endpoint, code.name, text)
         by_code: dict[grpc.StatusCode, ServiceError] = {
             grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import grpc
 
-
 PathLike = str | os.PathLike[str]
 
 

@@ -29,6 +29,7 @@ class ApiKeyInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any
     ) -> Any:
+        """Continue where the API key is known, or none is needed."""
         if not details.method.startswith(_OPEN_METHODS):
             try:
                 self._tenants.of(details.invocation_metadata)
@@ -66,6 +67,7 @@ class ReadableRequestInterceptor(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any
     ) -> Any:
+        """Wrap the handler, so that it refuses what its deserialiser cannot parse."""
         handler: Any = await continuation(details)
         if handler is None or not details.method.startswith(_ENCODER_SERVICE):
             return handler

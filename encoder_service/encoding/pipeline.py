@@ -183,7 +183,10 @@ class EncodingPipeline:
 
 
 def _digest_and_kind(file: MediaFile) -> tuple[str, Kind]:
-    """Return SHA-256 and kind of a file; raise InvalidMedia for another digest than the caller's."""
+    """Return SHA-256 and kind of a file.
+
+    Raises InvalidMedia where the caller gave another digest.
+    """
     digest = hashlib.sha256(file.data)
     if file.digest and digest.digest() != file.digest:
         raise InvalidMedia(f"{file.field}.digest_sha256", "does not fit the data")

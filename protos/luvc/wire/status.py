@@ -1,4 +1,4 @@
-"""Rich error details (google.rpc.Status) in the trailing metadata, without googleapis installed.
+"""Rich error details (google.rpc.Status) in trailing metadata, without googleapis installed.
 
 The three messages are declared in a pool of their own, so that they neither need nor clash with
 the package googleapis-common-protos; on the wire they are the same.
@@ -164,8 +164,8 @@ def _from_bytes(data: bytes) -> Details | None:
 _TYPE_URL = "type.googleapis.com/google.rpc."
 _STRING, _INT32, _MESSAGE = Field.TYPE_STRING, Field.TYPE_INT32, Field.TYPE_MESSAGE
 _ANY = ".google.protobuf.Any"
-# message -> (field, number, type, message type). Messages repeat, but for a Duration; a map is a
-# repeated key/value message.
+# Fields by message, each as (name, number, type, message type). Fields that are messages are
+# repeated, except for a Duration. A map is a repeated message of key and value.
 _MESSAGES: dict[str, list[tuple[str, int, Any, str]]] = {
     "Status": [
         ("code", 1, _INT32, ""),

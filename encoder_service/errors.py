@@ -19,7 +19,7 @@ class Refused(Exception):
 
 
 def status_of(error: BaseException, request_id: str) -> Status:
-    """Return the status for an exception. What is unexpected is logged, and not told."""
+    """Return the status for an exception. One that is unexpected is logged instead of told."""
     if isinstance(error, Refused):
         return error.status
     if isinstance(error, ServiceError):

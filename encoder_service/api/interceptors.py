@@ -19,12 +19,12 @@ _OPEN_METHODS = ("/grpc.health.v1.Health/", "/luvc.v1.EncoderService/FetchTokens
 class ApiKeyInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls without a known API key, before their message is parsed.
 
-    refused: called with the code of each call that is refused.
+    count_refused: called with the code of each call that is refused.
     """
 
-    def __init__(self, tenants: Tenants, refused: Callable[[str], None]) -> None:
+    def __init__(self, tenants: Tenants, count_refused: Callable[[str], None]) -> None:
         self._tenants = tenants
-        self._refused = refused
+        self._count_refused = count_refused
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any
@@ -34,7 +34,7 @@ class ApiKeyInterceptor(grpc.aio.ServerInterceptor):
             try:
                 self._tenants.of(details.invocation_metadata)
             except Unauthenticated as error:
-                self._refused(error.code)
+                self._count_refused(error.code)
                 return _refusing(error)
         return await continuation(details)
 
@@ -58,11 +58,11 @@ class ReadableRequestInterceptor(grpc.aio.ServerInterceptor):
     gRPC by itself answers UNKNOWN, and writes a traceback into the log. All calls of the service
     are coroutines that take one message.
 
-    refused: called with the code of each call that is refused.
+    count_refused: called with the code of each call that is refused.
     """
 
-    def __init__(self, refused: Callable[[str], None]) -> None:
-        self._refused = refused
+    def __init__(self, count_refused: Callable[[str], None]) -> None:
+        self._count_refused = count_refused
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any
@@ -83,7 +83,7 @@ class ReadableRequestInterceptor(grpc.aio.ServerInterceptor):
         async def answer_or_refuse(request: Any, context: Any) -> Any:
             if isinstance(request, _Unreadable):
                 status = status_of(InvalidInput("request", "its bytes are no such message"), "")
-                self._refused(status.code.name)
+                self._count_refused(status.code.name)
                 await context.abort(status.code, status.message, status.trailing_metadata)
             return await answer(request, context)
 

@@ -14,7 +14,7 @@ from luvc.wire import traces
 from luvc.wire.traces import Span
 from ray.serve.grpc_util import RayServegRPCContext
 
-from decoder_service import autoscaling, codec
+from decoder_service import autoscaling
 from decoder_service.config import DecoderConfig
 from decoder_service.engine_bridge import EngineBridge
 from decoder_service.errors import refuse
@@ -32,6 +32,9 @@ from luvc_core.runtime.deadline import Deadline
 from luvc_core.runtime.log_format import of_request, request_id_of, set_up
 from luvc_core.runtime.offload import run_on
 from luvc_core.runtime.request_timeline import RequestTimeline
+from luvc_core.wire.generate import FINISH_REASONS, read_decoder_request, read_timeout, write_usage
+from luvc_core.wire.identity import write_identity
+from luvc_core.wire.vision_tokens import TOKEN_CODECS
 
 log = logging.getLogger(__name__)
 
@@ -109,11 +112,11 @@ class DecoderReplica(Health):
         """Tell which model is served, and in which forms it takes visual tokens."""
         model = self._processor.language
         return decoder_pb2.GetModelInfoResponse(
-            identity=codec.identity_to(model.identity),
+            identity=write_identity(model.identity),
             layer_count=model.layer_count,
             context_length=model.context_length,
             token_sources=self._fetcher.sources,
-            token_codecs=codec.TOKEN_CODECS,
+            token_codecs=TOKEN_CODECS,
             takes_sparse_tokens=True,
         )
 
@@ -122,7 +125,7 @@ class DecoderReplica(Health):
     ) -> AsyncGenerator[Response]:
         """Read a request, wait for its turn, start a generation and stream its text."""
         timeline = RequestTimeline()
-        deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
+        deadline = Deadline.after(self._config.timeout, read_timeout(request))
         question = await self._read(request, timeline, deadline, span)
         async with AsyncExitStack() as stack:
             in_backlog = stack.enter_context(self._backlog.entry(question.visual_token_count))
@@ -166,7 +169,7 @@ class DecoderReplica(Health):
         return await deadline.wait_for(
             run_on(
                 self._edge_threads,
-                codec.question_from,
+                read_decoder_request,
                 request,
                 model.identity,
                 fetched,
@@ -202,7 +205,7 @@ class DecoderReplica(Health):
                 note_stages(span, generation, event.result, timeline.arrival)
                 yield Response(
                     text=event.text,
-                    finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
+                    finish_reason=FINISH_REASONS[event.result.finish_reason],
                     usage=usage,
                 )
                 return
@@ -213,7 +216,7 @@ def _usage(generation: Generation, result: Result, timeline: RequestTimeline) ->
     arrival, end = timeline.arrival, timeline.last_piece
     queue_seconds = generation.began_at - arrival
     first_text_seconds = (generation.first_text_at or end) - arrival
-    return codec.usage_to(result, queue_seconds, first_text_seconds, end - arrival)
+    return write_usage(result, queue_seconds, first_text_seconds, end - arrival)
 
 
 def _load_processor(config: DecoderConfig) -> RequestProcessor:

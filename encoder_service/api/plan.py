@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from luvc.v1 import encoder_pb2
 
-from encoder_service import codec
 from luvc_core.compression.profiles import Profiles
 from luvc_core.compression.settings import Compression
+from luvc_core.media.media_file import MediaFile
+from luvc_core.wire.chat import Conversation, media_in, read_conversation, read_sampling
+from luvc_core.wire.compression import read_compression
 
 # Applied where the service is busy and the request would rather be compressed more than wait.
 _BUSY_PROFILE = "max"
@@ -23,15 +25,15 @@ class RequestPlan:
         strict: whether any degradation is an error, such as going on without the store.
     """
 
-    conversation: codec.Conversation
+    conversation: Conversation
     compression: Compression
     compressed_more: bool
     strict: bool
 
     @property
-    def media(self) -> list[codec.MediaFile]:
+    def media(self) -> list[MediaFile]:
         """All images and videos, in reading order."""
-        return codec.media_in(self.conversation)
+        return media_in(self.conversation)
 
 
 def plan_request(
@@ -48,9 +50,10 @@ def plan_request(
     Raises:
         InvalidInput: naming the field that cannot be accepted.
     """
-    conversation = codec.conversation_from(request.messages)
-    codec.check_sampling(request.sampling)
-    compression = codec.compression_from(request.compression, default_profile, profiles)
+    conversation = read_conversation(request.messages)
+    # Checked before any work is done; the decoder reads it again.
+    read_sampling(request.sampling)
+    compression = read_compression(request.compression, default_profile, profiles)
     compress_more = busy and request.degradation == encoder_pb2.DEGRADATION_COMPRESS_MORE
     if compress_more:
         compression = profiles.get(_BUSY_PROFILE)

@@ -8,12 +8,10 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
-from luvc.v1 import decoder_pb2, encoder_pb2, encoder_pb2_grpc, tokens_pb2
+from luvc.v1 import encoder_pb2, encoder_pb2_grpc, tokens_pb2
 from luvc.wire import traces
-from luvc.wire.fields import duration_of
 from luvc.wire.traces import Span
 
-from encoder_service import codec
 from encoder_service.api.idempotency import InFlightByKey
 from encoder_service.api.plan import RequestPlan, plan_request
 from encoder_service.api.usage import RequestState, note_encoding, usage_of
@@ -32,6 +30,9 @@ from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.runtime.log_format import of_request, request_id_of
 from luvc_core.runtime.request_timeline import RequestTimeline
+from luvc_core.wire.chat import read_media_file
+from luvc_core.wire.compression import read_compression
+from luvc_core.wire.generate import read_timeout, write_decoder_request
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         timeline = RequestTimeline()
         request_id = request_id_of(request.request_id)
         async with self._call("Generate", context, request_id) as span:
-            asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
+            asked = read_timeout(request)
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
             tenant = self._tenants.of(context.invocation_metadata())
             state = RequestState(request, request_id, deadline, tenant, span, timeline)
@@ -84,12 +85,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         request_id = uuid.uuid4().hex
         async with self._call("Encode", context, request_id):
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
-            compression = codec.compression_from(
+            compression = read_compression(
                 request.compression, self._config.profile, self._profiles
             )
             if not request.media:
                 raise InvalidInput("media", "empty", "at least one picture or clip")
-            media = [codec.media_from(m, f"media[{i}]") for i, m in enumerate(request.media)]
+            media = [read_media_file(m, f"media[{i}]") for i, m in enumerate(request.media)]
             tenant = self._tenants.of(context.invocation_metadata())
             async with self._tenants.turn(tenant, deadline), self.limiter.take(deadline):
                 encoded = await self._pipeline.tokens_for(media, compression.oim, deadline, tenant)
@@ -162,15 +163,14 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         self, state: RequestState, plan: RequestPlan, encoded: Encoded
     ) -> DecoderCall:
         """Build the request to the decoder, but for the visual tokens."""
-        request = decoder_pb2.DecoderServiceGenerateRequest(
-            messages=codec.messages_to(plan.conversation),
-            sampling=state.request.sampling,
-            timeout=duration_of(state.deadline.left),
-            request_id=state.request_id,
-            whole_answer=state.request.whole_answer,
-        )
         spu = plan.compression.spu_for(tokens.detail for tokens in encoded.tokens)
-        codec.spu_to(request, spu)
+        request = write_decoder_request(
+            plan.conversation,
+            state.request,
+            spu,
+            timeout=state.deadline.left,
+            request_id=state.request_id,
+        )
         options = self._transfer_options(state, spu)
         return DecoderCall(
             request, encoded.entries, options, state.deadline, state.span, not plan.strict

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from luvc.v1 import encoder_pb2, tokens_pb2
 
-from encoder_service.codec import tokens_to
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor
 from encoder_service.transfer.blob_handles import HeldBlobs
@@ -19,6 +18,8 @@ from luvc_core.store import is_shared
 from luvc_core.store.cache import Entry
 from luvc_core.visual_tokens.blob import checksum_of, to_blob
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from luvc_core.wire.selection import write_selection
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 # Small enough that neither side's event loop is held up by handing out or fetching one.
 CHUNK_BYTES = 1 << 20
@@ -145,7 +146,7 @@ class TokenSender:
     ) -> tokens_pb2.VisionTokens:
         # Copying and hashing megabytes would hold up the event loop.
         return await deadline.wait_for(
-            self._executor.offload(tokens_to, tokens, options.in_int8, options.sparse)
+            self._executor.offload(write_vision_tokens, tokens, options.in_int8, options.sparse)
         )
 
     async def _reference(
@@ -184,10 +185,8 @@ class TokenSender:
         else:
             return None
         message = tokens_pb2.VisionTokens(reference=reference)
-        if in_store and tokens.kept is not None:
-            message.kept_places.extend(tokens.kept.tolist())
-            if tokens.kept_counts is not None:
-                message.kept_counts.extend(tokens.kept_counts.tolist())
+        if in_store:
+            message.MergeFrom(write_selection(tokens))
         return message
 
 

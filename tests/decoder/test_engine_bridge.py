@@ -59,7 +59,8 @@ def test_who_leaves_between_two_texts_leaves_nothing(
         async with asyncio.timeout(10):
             while not any(r.message.startswith("idle") for r in caplog.records):
                 await asyncio.sleep(0.01)
-        assert (bridge.workload.running, bridge.workload.waiting, bridge.workload.kv_usage) == (0, 0, 0)
+        workload = bridge.workload
+        assert (workload.running, workload.waiting, workload.kv_usage) == (0, 0, 0)
 
     caplog.set_level(logging.DEBUG, "luvc_core.engine.engine_thread")
     asyncio.run(run())

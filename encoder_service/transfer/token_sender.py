@@ -165,7 +165,10 @@ class TokenSender:
         if not in_store and not from_here:
             return None
         # A blob in another form than the store's has another key.
-        changes = {"int8": options.in_int8, "thinned": tokens.kept is not None and not in_store}
+        changes = {
+            "int8": options.in_int8,
+            "thinned": tokens.selection is not None and not in_store,
+        }
         key = ":".join((entry.key, *(name for name, done in changes.items() if done)))
         blob = entry.blob if key == entry.key else None
         if blob is None:
@@ -186,7 +189,7 @@ class TokenSender:
             return None
         message = tokens_pb2.VisionTokens(reference=reference)
         if in_store:
-            message.MergeFrom(write_selection(tokens))
+            message.MergeFrom(write_selection(tokens.selection))
         return message
 
 
@@ -194,4 +197,4 @@ def _byte_count(tokens: VisionTokens, in_int8: bool) -> int:
     """Return the bytes of the embeddings, which are nearly all that travels."""
     if not in_int8:
         return tokens.byte_count
-    return tokens.kept_count * (tokens.embeddings.shape[1] + SCALE_BYTES)
+    return tokens.selected_count * (tokens.embeddings.shape[1] + SCALE_BYTES)

@@ -10,7 +10,7 @@ from torch import Tensor
 from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.visual_tokens.identity import Identity, check_identity
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
-from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places, scattered
+from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places
 from luvc_core.wire.grids import read_pieces, read_video_frames, write_pieces, write_video_frames
 from luvc_core.wire.identity import read_identity, write_identity
 from luvc_core.wire.selection import read_selection, write_selection
@@ -31,7 +31,7 @@ def write_vision_tokens(
         sparse: without positions and sizes where the LLM does not need them. Only for decoders
             that say `takes_sparse_tokens`.
     """
-    tensors = {"embeddings": tokens.kept_embeddings}
+    tensors = {"embeddings": tokens.selected_embeddings}
     if tokens.source_positions or not sparse:
         tensors |= {"positions": tokens.positions, "sizes": tokens.sizes}
     if in_int8:
@@ -51,7 +51,7 @@ def write_vision_tokens(
         clip=write_video_frames(tokens.video) if tokens.video else None,
     )
     message.MergeFrom(write_pieces(tokens.pieces))
-    message.MergeFrom(write_selection(tokens))
+    message.MergeFrom(write_selection(tokens.selection))
     message.checksum_sha256 = checksum(tensors, message.kept_places, message.kept_counts)
     return message
 
@@ -80,8 +80,8 @@ def read_vision_tokens(
     if token_count > max_tokens and (message.kept_places or not has_positions):
         # Bytes that did not come must not make room for tokens without end.
         raise PromptTooLong(token_count, max_tokens)
-    kept, kept_counts = read_selection(message, field, token_count)
-    row_count = token_count if kept is None else len(kept)
+    selection = read_selection(message, field, token_count)
+    row_count = token_count if selection is None else len(selection)
 
     shapes: dict[str, tuple[int, ...]] = {"embeddings": (row_count, served.hidden_size)}
     if message.source_positions or has_positions:
@@ -92,10 +92,12 @@ def read_vision_tokens(
     if "positions" not in tensors:
         tensors["positions"], tensors["sizes"] = even_places(pieces)
     _check_sizes(tensors["sizes"], f"{field}.sizes", pieces)
+    if selection is not None:
+        tensors["embeddings"] = selection.scatter(tensors["embeddings"], token_count)
     has_frames = message.HasField("clip")
 
     return VisionTokens(
-        scattered(tensors["embeddings"], kept, token_count),
+        tensors["embeddings"],
         pieces,
         tensors["positions"],
         tensors["sizes"],
@@ -103,8 +105,7 @@ def read_vision_tokens(
         merge_sha256=message.merge_sha256,
         source_positions=message.source_positions,
         video=read_video_frames(message.clip, f"{field}.clip") if has_frames else None,
-        kept=kept,
-        kept_counts=kept_counts,
+        selection=selection,
     )
 
 
@@ -151,5 +152,4 @@ def apply_selection(
     """
     if not message.kept_places:
         return tokens
-    kept, kept_counts = read_selection(message, field, tokens.token_count)
-    return replace(tokens, kept=kept, kept_counts=kept_counts)
+    return replace(tokens, selection=read_selection(message, field, tokens.token_count))

@@ -14,7 +14,7 @@ from tests.support.services import Stack
 SOURCE = DOCS / "examples" / "node"
 INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.more, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

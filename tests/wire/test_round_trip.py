@@ -9,6 +9,7 @@ from luvc.v1 import tokens_pb2
 from torch import Tensor
 
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
+from luvc_core.visual_tokens.selection import TokenSelection
 from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens, even_places
 from luvc_core.wire.tensors import DTYPES, checksum, read_tensor, write_tensor
 from luvc_core.wire.vision_tokens import apply_selection, write_vision_tokens
@@ -28,25 +29,27 @@ def vision_tokens(draw: st.DrawFn) -> VisionTokens:
     places = draw(st.none() | st.sets(st.integers(0, count - 1), min_size=1))
     if places is None:
         return made
-    kept = torch.tensor(sorted(places))
-    kept_counts = None
+    indices, counts = torch.tensor(sorted(places)), None
     if draw(st.booleans()):
-        kept_counts = torch.ones_like(kept)
-        kept_counts[draw(st.integers(0, len(kept) - 1))] += count - len(kept)
-    return dataclasses.replace(made, kept=kept, kept_counts=kept_counts)
+        counts = torch.ones_like(indices)
+        counts[draw(st.integers(0, len(indices) - 1))] += count - len(indices)
+    return dataclasses.replace(made, selection=TokenSelection(indices, counts))
 
 
-def same(a: Tensor | None, b: Tensor | None) -> bool:
-    if a is None or b is None:
-        return a is b
-    return a.dtype == b.dtype and torch.equal(a, b)
+def same(a: object, b: object) -> bool:
+    if isinstance(a, TokenSelection) and isinstance(b, TokenSelection):
+        return same(a.indices, b.indices) and same(a.counts, b.counts)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return a == b
 
 
 def expected(made: VisionTokens, in_int8: bool, sparse: bool) -> VisionTokens:
     """What is left of tokens on their way."""
-    rows = from_int8(*to_int8(made.kept_embeddings)) if in_int8 else made.kept_embeddings
+    rows = made.selected_embeddings
+    rows = from_int8(*to_int8(rows)) if in_int8 else rows
     embeddings = torch.zeros(made.embeddings.shape, dtype=rows.dtype)
-    embeddings[torch.arange(len(embeddings)) if made.kept is None else made.kept] = rows
+    embeddings[made.selection.indices if made.selection else slice(None)] = rows
     made = dataclasses.replace(made, embeddings=embeddings)
     if sparse and not made.source_positions:
         positions, sizes = even_places(made.pieces)
@@ -62,20 +65,15 @@ def test_tokens_are_read_as_they_were_written(
     got = received(tokens_pb2.VisionTokens.FromString(data))
     want = expected(made, in_int8, sparse)
     for field in dataclasses.fields(VisionTokens):
-        was, now = getattr(want, field.name), getattr(got, field.name)
-        if isinstance(was, Tensor):
-            assert same(now, was), field.name
-        else:
-            assert now == was, field.name
+        assert same(getattr(got, field.name), getattr(want, field.name)), field.name
 
 
 @given(made=vision_tokens())
 def test_a_selection_applies_to_tokens_that_were_fetched(made: VisionTokens) -> None:
     message = write_vision_tokens(made)
-    fetched = dataclasses.replace(made, kept=None, kept_counts=None)
+    fetched = dataclasses.replace(made, selection=None)
     got = apply_selection(fetched, message, "vision_tokens[0]")
-    assert same(got.kept, made.kept)
-    assert same(got.kept_counts, made.kept_counts)
+    assert same(got.selection, made.selection)
 
 
 @given(dtype=st.sampled_from(list(DTYPES)), rows=st.integers(1, 5), columns=st.integers(1, 5))

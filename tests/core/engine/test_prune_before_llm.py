@@ -20,6 +20,7 @@ from luvc_core.engine.request_processor import Request, RequestProcessor
 from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
+from luvc_core.visual_tokens.selection import TokenSelection
 from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places
 from luvc_core.wire.vision_tokens import write_vision_tokens
 from tests.end_to_end.test_references import refusal
@@ -62,21 +63,24 @@ def test_what_is_kept_arrives_in_its_place_either_way(
 ) -> None:
     made = prune_before_llm(tokens(*pieces, seed=seed), SpuSettings(Ramp(first_keep=share)))
     message = write_vision_tokens(made, in_int8)
-    assert message.embeddings.shape[0] == made.kept_count
-    kept = torch.arange(made.token_count) if made.kept is None else made.kept
-    everything = dataclasses.replace(made, kept=None, kept_counts=None)
+    assert message.embeddings.shape[0] == made.selected_count
+    selection = made.selection
+    kept = torch.arange(made.token_count) if selection is None else selection.indices
+    everything = dataclasses.replace(made, selection=None)
     whole = write_vision_tokens(everything, in_int8)
     expected = torch.zeros_like(received(whole).embeddings)
     expected[kept] = received(whole).embeddings[kept]
     for got in (received(message), from_blob(to_blob(made, "k", in_int8), "k")):
         assert torch.equal(got.embeddings, expected)
-        assert torch.equal(got.kept_embeddings, expected[kept])
+        assert torch.equal(got.selected_embeddings, expected[kept])
         assert torch.equal(got.positions, made.positions)
-        if made.kept is None:
-            assert got.kept_counts is None
+        if selection is None:
+            assert got.selection is None
         else:
-            assert torch.equal(got.kept_counts, made.kept_counts)
-            assert got.kept_counts.sum() == made.token_count
+            assert got.selection is not None
+            assert torch.equal(got.selection.indices, selection.indices)
+            assert torch.equal(got.selection.counts, selection.counts)
+            assert got.selection.counts.sum() == made.token_count
 
 
 @pytest.mark.parametrize("spu", [None, SpuSettings(Ramp(start=0.1, first_keep=0.5))])
@@ -153,17 +157,17 @@ def test_what_is_left_out_makes_no_more_room_than_a_prompt_has() -> None:
 
 @pytest.mark.parametrize("kept", [[1, 0], [0, 0], [-1]])
 def test_a_blob_of_places_that_are_none_is_a_bad_value(kept: list[int]) -> None:
-    blob = to_blob(dataclasses.replace(tokens(), kept=torch.tensor(kept)), "k")
+    selection = TokenSelection(torch.tensor(kept))
+    blob = to_blob(dataclasses.replace(tokens(), selection=selection), "k")
     with pytest.raises(BadValue, match="kept places"):
         from_blob(blob, "k")
 
 
 @pytest.mark.parametrize("counts", [[1, 1], [0, 4], [4]])
 def test_a_blob_of_counts_that_do_not_add_up_is_a_bad_value(counts: list[int]) -> None:
-    made = tokens()
-    kept, own = torch.tensor([0, 1]), torch.tensor(counts)
+    selection = TokenSelection(torch.tensor([0, 1]), torch.tensor(counts))
     with pytest.raises(BadValue, match="kept counts"):
-        from_blob(to_blob(dataclasses.replace(made, kept=kept, kept_counts=own), "k"), "k")
+        from_blob(to_blob(dataclasses.replace(tokens(), selection=selection), "k"), "k")
 
 
 @ALL_FAMILIES

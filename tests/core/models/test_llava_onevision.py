@@ -14,6 +14,8 @@ from tests.core.models.test_families import HALF, OFF, patches_of
 from tests.support.checkpoints import write_checkpoint
 from tests.support.families import KITS
 
+pytestmark = pytest.mark.transformers
+
 KIT = KITS["llava_onevision"]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from luvc import AsyncClient, LuvcError
-from luvc.client import DEADLINE_GRACE_SECONDS
+from luvc._base_client import DEADLINE_GRACE_SECONDS
 
 from benchmarks.chaos.outcomes import TYPED, Outcome
 

@@ -15,9 +15,10 @@ import torch
 
 from benchmarks.common import report
 from benchmarks.common.random_towers import Geometry, build
-from encoder_service.config import MIB, EncoderConfig
+from encoder_service.config import EncoderConfig
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import Patches
+from luvc_core.runtime.service_config import MIB
 from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens
 from luvc_core.wire.vision_tokens import write_vision_tokens
 

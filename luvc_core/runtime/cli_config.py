@@ -7,13 +7,19 @@ unknown flags and unknown variables of the prefix end the program with status 2.
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
 
-def flag(default: Any, help: str, choices: Sequence[str] = (), former: str = "") -> Any:
+def flag(
+    default: Any,
+    help: str,
+    choices: Sequence[str] = (),
+    former: str = "",
+    former_values: Mapping[str, str] | None = None,
+) -> Any:
     """Declare a dataclass field that is a flag.
 
     Args:
@@ -21,8 +27,14 @@ def flag(default: Any, help: str, choices: Sequence[str] = (), former: str = "")
         help: text of `--help`.
         choices: allowed values; empty for any.
         former: field name of an earlier release, which is still accepted everywhere.
+        former_values: values of an earlier release, still accepted, and what they mean now.
     """
-    metadata = {"help": help, "choices": choices, "former": former}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "former": former,
+        "former_values": former_values or {},
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -41,7 +53,7 @@ def config_from(
         former = field.metadata["former"]
         parser.add_argument(
             *(_spelled(spelling) for spelling in (name, former) if spelling),
-            type=type(field.default),
+            type=_converter(field),
             choices=field.metadata["choices"] or None,
             help=field.metadata["help"],
             default=field.default,
@@ -74,12 +86,26 @@ def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     spellings = _spellings(fields)
     if unknown := sorted(values.keys() - spellings.keys()):
         raise ValueError(f"unknown settings: {', '.join(unknown)}")
-    values = {spellings[name]: value for name, value in values.items()}
-    defaults: dict[str, Any] = {name: field.default for name, field in fields.items()}
-    for name, value in values.items():
+    settings = {}
+    for spelling, value in values.items():
+        name = spellings[spelling]
+        settings[name] = _converter(fields[name])(value)
         allowed = fields[name].metadata["choices"]
-        check(not allowed or value in allowed, name, repr(value), ", ".join(allowed))
-    return cls(**{name: type(defaults[name])(value) for name, value in values.items()})
+        check(not allowed or settings[name] in allowed, name, repr(value), ", ".join(allowed))
+    return cls(**settings)
+
+
+def _converter(field: "dataclasses.Field[Any]") -> Callable[[Any], Any]:
+    """Make a function from what was given to a value of the field's type."""
+    kind: type[Any] = type(field.default)
+
+    def convert(given: Any) -> Any:
+        former_values = field.metadata["former_values"]
+        return kind(former_values.get(given, given) if isinstance(given, str) else given)
+
+    # argparse names the type by this where a value is none.
+    convert.__name__ = kind.__name__
+    return convert
 
 
 def _spellings(fields: Mapping[str, "dataclasses.Field[Any]"]) -> dict[str, str]:

@@ -42,3 +42,16 @@ def request_id_of(given: str) -> str:
     """The id that a caller gave, without what could pass for another line of the log, and at most
     100 characters of it; a new one where nothing is left."""
     return "".join(c for c in given[:100] if c.isprintable()) or uuid.uuid4().hex
+
+
+def log_unexpected(log: logging.Logger, request_id: str, error: BaseException) -> None:
+    """Log an error that no caller is told, with its traceback.
+
+    Args:
+        log: the logger of the service.
+        request_id: the only thing that the caller is told, to find this record by.
+        error: what was raised.
+    """
+    log.error(
+        "request %s failed unexpectedly", request_id, exc_info=error, extra=of_request(request_id)
+    )

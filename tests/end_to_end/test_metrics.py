@@ -96,12 +96,12 @@ async def test_an_answer_and_a_failure_are_counted(
 
 def test_the_gauges_of_a_replica_end_with_it(recorded: list[Any]) -> None:
     class Owner:
-        def load(self) -> decoder_service.metrics.Load:
-            return decoder_service.metrics.Load(2, 3, 0.5)
+        def workload(self) -> decoder_service.metrics.Workload:
+            return decoder_service.metrics.Workload(2, 3, 0.5)
 
     owner = Owner()
     metrics = decoder_service.metrics.Metrics()
-    decoder_service.metrics.sample_for_ever(metrics, owner.load)
+    decoder_service.metrics.sample_for_ever(metrics, owner.workload)
     while len(recorded) < 3:
         time.sleep(0.01)
     assert {(name, value) for name, value, _ in recorded} == {

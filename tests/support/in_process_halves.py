@@ -12,7 +12,7 @@ from luvc.v1 import decoder_pb2, decoder_pb2_grpc, encoder_pb2_grpc
 from decoder_service.config import DecoderConfig
 from decoder_service.replica import DecoderReplica
 from encoder_service.config import EncoderConfig
-from encoder_service.server import load_profiles, running
+from encoder_service.server import profiles_from, running
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import VisionHalf
 
@@ -66,7 +66,7 @@ async def encoder(
     """An encoder's endpoint, and a way to talk to it."""
     config = EncoderConfig(**{"port": 0, "grace": 1.0, "decoder": decoder} | settings)
     async with (
-        running(MediaEncoder(vision), load_profiles(config), config) as port,
+        running(MediaEncoder(vision), profiles_from(config), config) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield f"127.0.0.1:{port}", encoder_pb2_grpc.EncoderServiceStub(channel)

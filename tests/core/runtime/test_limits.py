@@ -103,6 +103,15 @@ def test_former_spellings_are_accepted_wherever_the_present_ones_are() -> None:
             assert getattr(config, name) == 3
 
 
+def test_former_values_are_accepted_wherever_the_present_ones_are() -> None:
+    for config in (
+        config_from(DecoderConfig, "x", "LUVC_DECODER_", ["--pruning", "thrifty"], {}),
+        config_from(DecoderConfig, "x", "LUVC_DECODER_", [], {"LUVC_DECODER_PRUNING": "thrifty"}),
+        from_mapping(DecoderConfig, {"pruning": "thrifty"}),
+    ):
+        assert config == DecoderConfig(pruning="auto")
+
+
 @pytest.mark.parametrize(
     ("argv", "environ", "names"),
     [
@@ -134,4 +143,4 @@ def test_junk_ends_the_program(
 def test_an_application_refuses_settings_that_serve_would_ignore(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"replica|port"):
         from_mapping(DecoderConfig, settings)
-    assert from_mapping(DecoderConfig, {"max_replicas": "4", "min_replicas": 1}).most_replicas == 4
+    assert from_mapping(DecoderConfig, {"max_replicas": "4", "min_replicas": 1}).replica_limit == 4

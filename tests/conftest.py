@@ -15,11 +15,12 @@ from luvc_core.config import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.tokens import VisionTokens
+from tests.cpu_class import unchanged_cpu_class
 from tests.families import KITS, Kit
 from tests.fixtures import noise_picture, write_checkpoint
 from tests.services import stack
 
-__all__ = ["stack"]
+__all__ = ["stack", "unchanged_cpu_class"]
 
 torch.set_num_threads(1)
 

@@ -11,10 +11,23 @@ from luvc_core.errors import InvalidMedia
 from luvc_core.media.images import decode_image
 from luvc_core.media.sampling import EvenSampling, RateSampling
 from luvc_core.media.video import decode_clip, kind_of
-from tests.clips import ALL, FIELD, FILMS, FRAGMENTED, FRAMES, LIMITS, animation, difference, film
+from tests.clips import (
+    ALL,
+    AV1_FILMS,
+    FIELD,
+    FILMS,
+    FRAGMENTED,
+    FRAMES,
+    LIMITS,
+    animation,
+    difference,
+    film,
+    film_of,
+)
 from tests.fixtures import encoded
 from tests.test_frame_sampling import stock_indices
 
+NAMES = [*FILMS, *AV1_FILMS]
 SAMPLINGS = {
     "Qwen2-VL": RateSampling(rate=4, min_frames=4, max_frames=10),
     "InternVL": EvenSampling(5, middle=True),
@@ -22,9 +35,9 @@ SAMPLINGS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_films_are_clips(name: str) -> None:
-    assert kind_of(film(FRAMES[:2], *FILMS[name])) == "clip"
+    assert kind_of(film_of(name)) == "clip"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
@@ -48,9 +61,9 @@ def test_a_still_gif_is_refused_as_before() -> None:
 
 
 @pytest.mark.parametrize("family", SAMPLINGS)
-@pytest.mark.parametrize("name", [name for name in FILMS if "webm" not in name])
+@pytest.mark.parametrize("name", [name for name in NAMES if "webm" not in name])
 def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None:
-    data, sampling = film(FRAMES, *FILMS[name]), SAMPLINGS[family]
+    data, sampling = film_of(name), SAMPLINGS[family]
     frames, metadata = read_video_pyav(
         io.BytesIO(data), lambda metadata: stock_indices(sampling, metadata)
     )
@@ -61,9 +74,9 @@ def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None
     assert clip.timestamps == pytest.approx(metadata.timestamps)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_films(name: str) -> None:
-    clip = decode_clip(film(FRAMES, *FILMS[name]), FIELD, LIMITS, ALL)
+    clip = decode_clip(film_of(name), FIELD, LIMITS, ALL)
     assert (clip.frame_count, clip.duration, clip.rate) == (24, 3.0, 8.0)
     assert clip.timestamps == pytest.approx([i / 8 for i in range(24)])
     assert all(difference(a, b) < 9 for a, b in zip(clip.frames, FRAMES, strict=True))

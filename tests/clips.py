@@ -22,7 +22,7 @@ FILMS = {
     "h264 mov": ("mov", "libx264"),
     "vp9 webm": ("webm", "libvpx-vp9"),
 }
-# FRAMES as AV1, which `python -m tests.av1_films` encodes: libsvtav1 puts the process that calls it,
+# FRAMES as AV1, encoded by `python -m tests.av1_films`: libsvtav1 puts the process that calls it,
 # and so whatever that process starts later, into the realtime class SCHED_FIFO where it may.
 AV1_FILMS = {
     f"av1 {kind}": Path(__file__).parent / "films" / f"av1.{kind}" for kind in ("mp4", "webm")

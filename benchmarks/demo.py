@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luvc import Answer, Client, LuvcError
+from luvc.ending import end_in_order
 from luvc.launch import Stack, StartFailed
 from luvc.ports import free_port
 
@@ -129,4 +130,5 @@ def _report(asked: list[Answered], profile: str) -> None:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

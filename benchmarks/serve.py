@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from luvc import Client
 from luvc.cores import core_count
+from luvc.ending import end_in_order
 from luvc.launch import Stack
 from luvc.ports import free_port
 
@@ -202,4 +203,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luvc import Client
+from luvc.ending import end_in_order
 from luvc.ports import free_port
 
 from benchmarks import report
@@ -225,4 +226,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 import torch
 from hypothesis import settings
+from luvc.ending import end_in_order
 
 from luvc_core.config import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
@@ -27,6 +28,11 @@ torch.set_num_threads(1)
 # The same examples every time, however slow the machine.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+def pytest_sessionstart() -> None:
+    # What pytest takes as the end of the run: it closes all fixtures.
+    end_in_order(KeyboardInterrupt)
 
 
 class Checkpoints(Protocol):

@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from luvc.ending import end_in_order
+
 from benchmarks import report
 from benchmarks.chaos.outcomes import table
 from benchmarks.chaos.readme import section
@@ -48,4 +50,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

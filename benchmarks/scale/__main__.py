@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from luvc.ending import end_in_order
+
 from benchmarks import report
 from benchmarks.running import Services
 from benchmarks.scale import decoders, encoders
@@ -35,4 +37,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

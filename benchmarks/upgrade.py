@@ -1,6 +1,6 @@
 """The release before beside today's halves, under load: both ways round, and nothing may fail.
 
-`make bench-upgrade`, or `python -m benchmarks.upgrade`. Two encoders and a decoder of a release serve
+`make bench-upgrade`, or `python -m benchmarks.upgrade`. Two encoders and a decoder of a release run
 (its commit, in a folder of its own); then one half after the other is replaced by today's, as
 Kubernetes would: an encoder goes once its successor is ready, and a decoder once a Service leads
 elsewhere and the connections to it have grown old. Meanwhile clients ask without pause.

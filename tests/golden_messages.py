@@ -2,8 +2,8 @@
 
 Writes tests/golden/<version>/: every message of the calls with every field set, `<name>-<n>.binpb`,
 their fields as JSON, a question as a caller and as its encoder sent it, `asked.binpb` and
-`asked_of_decoder.binpb`, and the commit that they were made at, `COMMIT`, which `make bench-upgrade`
-runs. Part of `make release-protos`: made once for each release, and never changed after it.
+`asked_of_decoder.binpb`, and in `COMMIT` where they were made, for `make bench-upgrade`. Part of
+`make release-protos`: made once for each release, and never changed after it.
 """
 
 import asyncio

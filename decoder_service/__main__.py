@@ -16,10 +16,10 @@ from ray.serve.schema import LoggingConfig
 
 from decoder_service.app import SERVICER_FUNCTIONS, application
 from decoder_service.config import DecoderConfig
-from luvc_core.errors import LuvcError
-from luvc_core.flags import config_from
-from luvc_core.logs import set_up
-from luvc_core.models.resolve import resolve
+from luvc_core.errors import ServiceError
+from luvc_core.models.checkpoint.resolve import resolve
+from luvc_core.runtime.cli_config import config_from
+from luvc_core.runtime.log_format import set_up
 
 APPLICATION = "luvc"
 # Nothing is served over HTTP, but without a route Ray's proxies do not know the application.
@@ -56,7 +56,7 @@ def main() -> int:
             signal.pause()
     except _Stop:
         return 0
-    except (LuvcError, OSError, RuntimeError, ConnectionError) as error:
+    except (ServiceError, OSError, RuntimeError, ConnectionError) as error:
         print(f"decoder_service: {error}", file=sys.stderr)
         return 1
     finally:

@@ -7,10 +7,10 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
 from decoder_service.config import DecoderConfig
-from decoder_service.deployment import Decoder
-from luvc_core.flags import from_mapping
+from decoder_service.replica import DecoderReplica
+from luvc_core.compression.profile_files import read_profiles
 from luvc_core.models.registry import layer_count
-from luvc_core.profile_files import read_profiles
+from luvc_core.runtime.cli_config import from_mapping
 
 # What replicas report is averaged over this time; Ray samples it five times within it.
 _LOOK_BACK_SECONDS = 15.0
@@ -53,7 +53,7 @@ def application(config: DecoderConfig) -> Application:
             )
         }
     deployment = serve.deployment(
-        Decoder,
+        DecoderReplica,
         name="decoder",
         max_ongoing_requests=config.max_ongoing,
         max_queued_requests=config.max_waiting,

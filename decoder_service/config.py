@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from luvc_core.flags import check, flag
-from luvc_core.logs import LOG_FORMATS
+from luvc_core.runtime.cli_config import check, flag
+from luvc_core.runtime.log_format import LOG_FORMATS
 from luvc_core.store import is_shared
 
 MIB = 1 << 20

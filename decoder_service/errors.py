@@ -4,10 +4,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import grpc
-from luvc.status import Details, Status, Violation, reason_of, shorten
+from luvc.wire.status import Details, Status, Violation, reason_of, shorten
 
-from luvc_core.errors import InvalidInput, LuvcError, Overloaded
-from luvc_core.logs import of_request
+from luvc_core.errors import InvalidInput, Overloaded, ServiceError
+from luvc_core.runtime.log_format import of_request
 
 if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext
@@ -32,7 +32,7 @@ def refuse(
 
 def status_of(error: BaseException, request_id: str) -> Status:
     """What to answer. Unexpected errors are logged here and only their request id is told."""
-    if not isinstance(error, LuvcError):
+    if not isinstance(error, ServiceError):
         log.error(
             "request %s failed unexpectedly",
             request_id,

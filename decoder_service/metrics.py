@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luvc.fields import seconds_of
 from luvc.v1 import usage_pb2
+from luvc.wire.fields import seconds_of
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from luvc_core.buckets import GAP, LATENCY, STAGE
+from luvc_core.runtime.histogram_buckets import GAP, LATENCY, STAGE
 
 SAMPLE_SECONDS = 0.5
 # Of luvc.v1.StageTimes, those that a replica measures.

@@ -4,13 +4,13 @@ import asyncio
 import os
 import sys
 
-from luvc import traces
+from luvc.wire import traces
 
 from encoder_service.config import EncoderConfig
 from encoder_service.server import serve
-from luvc_core.errors import LuvcError
-from luvc_core.flags import config_from
-from luvc_core.logs import set_up
+from luvc_core.errors import ServiceError
+from luvc_core.runtime.cli_config import config_from
+from luvc_core.runtime.log_format import set_up
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     traces.set_up("luvc-encoder")
     try:
         asyncio.run(serve(config))
-    except (LuvcError, OSError, RuntimeError, ValueError) as error:
+    except (ServiceError, OSError, RuntimeError, ValueError) as error:
         print(f"encoder_service: {error}", file=sys.stderr)
         return 1
     return 0

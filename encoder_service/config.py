@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from luvc_core.flags import check, flag
-from luvc_core.logs import LOG_FORMATS
-from luvc_core.profiles import BUILT_IN, DEFAULT_PROFILE
+from luvc_core.compression.profiles import BUILT_IN, DEFAULT_PROFILE
+from luvc_core.runtime.cli_config import check, flag
+from luvc_core.runtime.log_format import LOG_FORMATS
 from luvc_core.store import is_shared
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -25,17 +25,21 @@ class EncoderConfig:
     max_media: int = flag(16, "most pictures and clips in a request")
     max_media_bytes: int = flag(20 * MIB, "largest picture file")
     max_media_pixels: int = flag(50_000_000, "most pixels of a picture, checked before decoding")
-    max_clips: int = flag(4, "most clips in a request")
-    max_clip_bytes: int = flag(60 * MIB, "largest clip file")
-    max_clip_pixels: int = flag(4096 * 2304, "most pixels of a clip's frame")
-    max_clip_seconds: int = flag(600, "longest clip")
-    max_clip_frames: int = flag(36_000, "most frames in a clip's file")
+    max_videos: int = flag(4, "most clips in a request", former="max_clips")
+    max_video_bytes: int = flag(60 * MIB, "largest clip file", former="max_clip_bytes")
+    max_video_pixels: int = flag(
+        4096 * 2304, "most pixels of a clip's frame", former="max_clip_pixels"
+    )
+    max_video_seconds: int = flag(600, "longest clip", former="max_clip_seconds")
+    max_video_frames: int = flag(36_000, "most frames in a clip's file", former="max_clip_frames")
     max_shown_frames: int = flag(128, "most frames of a clip that the model looks at")
-    clip_timeout: float = flag(30.0, "longest time to decode a clip")
+    video_timeout: float = flag(30.0, "longest time to decode a clip", former="clip_timeout")
     max_batch: int = flag(
         0, "most pictures of one size in the vision tower at once; 0 is 8, on CPUs 1"
     )
-    max_active_clips: int = flag(2, "most clips in the vision tower or before it")
+    max_active_videos: int = flag(
+        2, "most clips in the vision tower or before it", former="max_active_clips"
+    )
     store: str = flag("memory", "where visual tokens are kept: memory, redis://HOST:PORT or none")
     store_bytes: int = flag(512 * MIB, "most bytes that the store in memory holds")
     store_item_bytes: int = flag(128 * MIB, "most bytes of one picture or clip in a store")
@@ -78,9 +82,9 @@ class EncoderConfig:
         _, _, decoder_port = self.decoder.rpartition(":")
         check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
         for name in (
-            "max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes", "max_clips",
-            "max_clip_bytes", "max_clip_pixels", "max_clip_seconds", "max_clip_frames",
-            "max_shown_frames", "max_active_clips", "max_active", "media_threads",
+            "max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes", "max_videos",
+            "max_video_bytes", "max_video_pixels", "max_video_seconds", "max_video_frames",
+            "max_shown_frames", "max_active_videos", "max_active", "media_threads",
             "store_bytes",
             "tenant_active",
             "store_item_bytes",
@@ -104,7 +108,7 @@ class EncoderConfig:
             "tenant_waiting",
         ):
             check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "clip_timeout", "connect_timeout", "grace", "store_ttl",
+        for name in ("timeout", "video_timeout", "connect_timeout", "grace", "store_ttl",
                      "store_timeout", "connection_age", "decoder_connection_age"):  # fmt: skip
             value = getattr(self, name)
             check(0 < value <= 86_400, name, value, "(0, 86400]")

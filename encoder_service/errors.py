@@ -3,10 +3,10 @@
 import logging
 
 import grpc
-from luvc.status import Details, Status, Violation, reason_of, shorten
+from luvc.wire.status import Details, Status, Violation, reason_of, shorten
 
-from luvc_core.errors import InvalidInput, LuvcError, Overloaded
-from luvc_core.logs import of_request
+from luvc_core.errors import InvalidInput, Overloaded, ServiceError
+from luvc_core.runtime.log_format import of_request
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def status_of(error: BaseException, request_id: str) -> Status:
     """What to answer. Unexpected errors are logged here and only their request id is told."""
     if isinstance(error, Refused):
         return error.status
-    if not isinstance(error, LuvcError):
+    if not isinstance(error, ServiceError):
         log.error(
             "request %s failed unexpectedly",
             request_id,

@@ -6,18 +6,18 @@ in `_total`, times are in seconds, sizes in bytes.
 
 from collections.abc import Iterable
 
-from luvc.fields import seconds_of
 from luvc.v1 import usage_pb2
+from luvc.wire.fields import seconds_of
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from encoder_service.plane import TokenPlane
-from encoder_service.promises import Promises
+from encoder_service.encoding.executor import EncodingExecutor
+from encoder_service.encoding.pipeline import EncodingPipeline
 from encoder_service.tenants import Tenants
-from encoder_service.vision import Vision
-from luvc_core.buckets import GAP, LATENCY, STAGE
-from luvc_core.slots import Slots
+from encoder_service.transfer.blob_handles import HeldBlobs
+from luvc_core.runtime.admission import AdmissionLimiter
+from luvc_core.runtime.histogram_buckets import GAP, LATENCY, STAGE
 from luvc_core.store.cache import Counts
 
 # Those of luvc.v1.StageTimes that are stages; the others have histograms of their own.
@@ -79,7 +79,12 @@ class Metrics:
         self.registry.register(self._store)
 
     def watch(
-        self, slots: Slots, tenants: Tenants, vision: Vision, promises: Promises, plane: TokenPlane
+        self,
+        slots: AdmissionLimiter,
+        tenants: Tenants,
+        vision: EncodingExecutor,
+        promises: HeldBlobs,
+        plane: EncodingPipeline,
     ) -> None:
         """Read gauges and the store's counts from here, whenever they are scraped."""
         self._running.set_function(lambda: slots.running)
@@ -132,7 +137,7 @@ class Metrics:
 class _StoreCounts(Collector):
     """The counts of the token cache, which counts by itself."""
 
-    plane: TokenPlane | None = None
+    plane: EncodingPipeline | None = None
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         counts = self.plane.counts if self.plane else Counts()

@@ -12,26 +12,26 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from luvc.cores import core_count
+from luvc.local_stack.cpu_cores import core_count
 from luvc.v1 import encoder_pb2_grpc
 from prometheus_client import start_http_server
 
-from encoder_service.carrier import Carrier
+from encoder_service.api.interceptors import ReadableRequestInterceptor
+from encoder_service.api.servicer import SERVICE, EncoderServicer
 from encoder_service.config import EncoderConfig
-from encoder_service.decoder_client import DecoderClient
+from encoder_service.encoding.executor import EncodingExecutor
+from encoder_service.encoding.pipeline import EncodingPipeline
 from encoder_service.metrics import Metrics
-from encoder_service.plane import TokenPlane
-from encoder_service.readable import ReadableCheck
-from encoder_service.servicer import SERVICE, EncoderServicer
-from encoder_service.tenants import KeyCheck, Tenants
-from encoder_service.vision import Vision
-from luvc_core.encode import Encoder
+from encoder_service.tenants import ApiKeyInterceptor, Tenants
+from encoder_service.transfer.decoder_client import DecoderClient
+from encoder_service.transfer.token_sender import TokenSender
+from luvc_core.compression.profile_files import read_profiles
+from luvc_core.compression.profiles import Profiles
 from luvc_core.media.images import MediaLimits
+from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_vision
-from luvc_core.profile_files import read_profiles
-from luvc_core.profiles import Profiles
+from luvc_core.runtime.cpu_threads import compute_on
 from luvc_core.store import open_store
-from luvc_core.threads import compute_on
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,10 @@ async def serve(config: EncoderConfig) -> None:
 
 @asynccontextmanager
 async def running(
-    encoder: Encoder, profiles: Profiles, config: EncoderConfig
+    encoder: MediaEncoder, profiles: Profiles, config: EncoderConfig
 ) -> AsyncIterator[int]:
     """A server that serves for the time of the block, then drains. Gives the port that it got."""
-    vision = Vision(encoder, config)
+    vision = EncodingExecutor(encoder, config)
     store = open_store(
         config.store,
         max_bytes=config.store_bytes,
@@ -74,9 +74,9 @@ async def running(
     decoder = DecoderClient(
         config.decoder, encoder.identity, config.connect_timeout, config.decoder_connection_age
     )
-    carrier = Carrier(vision, config)
+    carrier = TokenSender(vision, config)
     tenants = Tenants.load(config)
-    plane = TokenPlane(vision, store, config)
+    plane = EncodingPipeline(vision, store, config)
     metrics = Metrics()
     servicer = EncoderServicer(plane, carrier, decoder, tenants, profiles, config, metrics)
     metrics.watch(servicer.slots, tenants, vision, carrier.promises, plane)
@@ -121,7 +121,7 @@ def make_server(
     refused = partial(metrics.ended, "any")
     server = grpc.aio.server(
         options=_options(config),
-        interceptors=[KeyCheck(tenants, refused), ReadableCheck(refused)],
+        interceptors=[ApiKeyInterceptor(tenants, refused), ReadableRequestInterceptor(refused)],
         # Each request at work may have its decoder fetch what it was promised.
         maximum_concurrent_rpcs=2 * config.max_active + config.max_waiting + _SPARE_CALLS,
     )
@@ -176,17 +176,17 @@ def load_profiles(config: EncoderConfig) -> Profiles:
     return profiles
 
 
-def load(config: EncoderConfig) -> Encoder:
+def load(config: EncoderConfig) -> MediaEncoder:
     """The vision half of the configured model, with the configured limits."""
     limits = MediaLimits(
         max_bytes=config.max_media_bytes,
         max_pixels=config.max_media_pixels,
         max_items=config.max_media,
-        max_clips=config.max_clips,
-        max_clip_bytes=config.max_clip_bytes,
-        max_clip_pixels=config.max_clip_pixels,
-        max_clip_seconds=config.max_clip_seconds,
-        max_clip_frames=config.max_clip_frames,
+        max_videos=config.max_videos,
+        max_video_bytes=config.max_video_bytes,
+        max_video_pixels=config.max_video_pixels,
+        max_video_seconds=config.max_video_seconds,
+        max_video_frames=config.max_video_frames,
         max_shown_frames=config.max_shown_frames,
     )
-    return Encoder(load_vision(config.model, config.device, config.dtype), limits)
+    return MediaEncoder(load_vision(config.model, config.device, config.dtype), limits)

@@ -11,9 +11,9 @@ import grpc
 
 from encoder_service.config import EncoderConfig
 from encoder_service.errors import status_of
-from luvc_core.deadline import Deadline
 from luvc_core.errors import Unauthenticated
-from luvc_core.slots import Slots
+from luvc_core.runtime.admission import AdmissionLimiter
+from luvc_core.runtime.deadline import Deadline
 
 _LINE = re.compile(r"([0-9a-f]{64})\s+([\w.-]{1,64})")
 # Asked for by load balancers, and by decoders that were told a handle of 256 random bits.
@@ -27,7 +27,8 @@ class Tenants:
         self._by_digest = by_digest
         waiting = config.tenant_waiting
         self._slots = {
-            name: Slots(config.tenant_active, waiting) for name in {*by_digest.values(), ""}
+            name: AdmissionLimiter(config.tenant_active, waiting)
+            for name in {*by_digest.values(), ""}
         }
 
     @property
@@ -85,7 +86,7 @@ class Tenants:
             yield
 
 
-class KeyCheck(grpc.aio.ServerInterceptor):
+class ApiKeyInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls without a known key before their message is parsed.
 
     refused: told the code of each.

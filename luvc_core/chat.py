@@ -1,4 +1,4 @@
-"""Conversations as the model side sees them, and how an answer is drawn."""
+"""Conversations as the models see them, and how an answer is sampled."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ MAX_STOP_STRINGS = 16
 
 @dataclass(frozen=True)
 class Message(Generic[MediaT]):
-    """One turn: text and media in reading order. Media are pictures or, later, VisionTokens."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: who speaks.
+        parts: text and media in reading order. Media are files, patches or VisionTokens, by how far
+            the request has come.
+    """
 
     role: Role
     parts: tuple[str | MediaT, ...]
@@ -39,8 +45,16 @@ def check_conversation(messages: tuple[Message[MediaT], ...]) -> None:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How an answer is drawn. Fields as in luvc.v1.Sampling; `seed` None draws one."""
+class SamplingParams:
+    """How the tokens of an answer are sampled. Fields as in luvc.v1.Sampling.
+
+    Attributes:
+        max_tokens: how long the answer may be.
+        temperature: in [0, 2]; 0 takes the likeliest token.
+        top_p: share of the probability from which tokens are sampled, in (0, 1].
+        seed: None for a random one.
+        stop: strings that end the answer.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0

@@ -10,18 +10,19 @@ from typing import Any, Protocol
 import pytest
 import torch
 from hypothesis import settings
-from luvc.ending import end_in_order
+from luvc.local_stack.ending import end_in_order
 
-from luvc_core.config import OimSettings
+from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
-from luvc_core.tokens import VisionTokens
-from tests.cpu_class import unchanged_cpu_class
-from tests.families import KITS, Kit
-from tests.fixtures import noise_picture, write_checkpoint
-from tests.services import stack
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from tests.support.checkpoints import noise_image, write_checkpoint
+from tests.support.cpu_class import unchanged_cpu_class
+from tests.support.deprecations import nothing_deprecated
+from tests.support.families import KITS, Kit
+from tests.support.services import stack
 
-__all__ = ["stack", "unchanged_cpu_class"]
+__all__ = ["nothing_deprecated", "stack", "unchanged_cpu_class"]
 
 torch.set_num_threads(1)
 
@@ -76,7 +77,7 @@ def stock(family: Kit, checkpoint: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def pictures(vision: VisionHalf) -> list[VisionTokens]:
+def images(vision: VisionHalf) -> list[VisionTokens]:
     """Two, of different size, not merged."""
-    images = [noise_picture(112, 84, 1), noise_picture(60, 140, 2)]
+    images = [noise_image(112, 84, 1), noise_image(60, 140, 2)]
     return vision.encode([vision.preprocess(image) for image in images], OimSettings())

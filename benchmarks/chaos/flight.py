@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
 from benchmarks.chaos.processes import Half
 from benchmarks.chaos.stage import KEYS, Stage
-from tests.fixtures import encoded
+from tests.support.checkpoints import encoded
 
 _ENCODING = "luvc_core.store.cache: encoding"
 
@@ -23,11 +23,11 @@ async def single_flight(stage: Stage) -> list[Row]:
 
 
 async def _together(stage: Stage) -> Row:
-    picture, fronts = _picture("navy"), (stage.one, stage.two)
+    image, fronts = _image("navy"), (stage.one, stage.two)
     before = _encodes(fronts)
     async with asyncio.timeout(2 * stage.size.patience):
         ended = await asyncio.gather(
-            *(_encode(stage, fronts[i % 2], picture) for i in range(stage.size.equal))
+            *(_encode(stage, fronts[i % 2], image) for i in range(stage.size.equal))
         )
     encodes = _encodes(fronts) - before
     demands = {f"{encodes} encodes": encodes == 1}
@@ -35,17 +35,17 @@ async def _together(stage: Stage) -> Row:
 
 
 async def _owner_killed(stage: Stage) -> Row:
-    picture, fronts = _picture("teal"), (stage.two, stage.one)
+    image, fronts = _image("teal"), (stage.two, stage.one)
     owner, other = fronts
     before, half = _encodes(fronts), stage.size.equal // 2
     before_owner = _encodes([owner])
-    lost = [asyncio.create_task(_encode(stage, owner, picture)) for _ in range(half)]
+    lost = [asyncio.create_task(_encode(stage, owner, image)) for _ in range(half)]
     async with asyncio.timeout(stage.size.patience):
         while await asyncio.to_thread(_encodes, [owner]) == before_owner:
             await asyncio.sleep(0.002)
     # It stays in the middle, however long the others take.
     owner.pause()
-    kept = [asyncio.create_task(_encode(stage, other, picture)) for _ in range(half)]
+    kept = [asyncio.create_task(_encode(stage, other, image)) for _ in range(half)]
     # They have found the lease, then.
     await asyncio.sleep(0.1)
     await asyncio.to_thread(owner.kill)
@@ -60,10 +60,10 @@ async def _owner_killed(stage: Stage) -> Row:
     return row("equal pictures, owner killed", _judged(ended), facts, demands, ("UNAVAILABLE",))
 
 
-async def _encode(stage: Stage, front: Half, picture: bytes) -> tuple[bytes, str, float]:
+async def _encode(stage: Stage, front: Half, image: bytes) -> tuple[bytes, str, float]:
     """The checksum of the tokens, empty without any; the code; the seconds."""
     start = time.monotonic()
-    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=picture)])
+    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=image)])
     async with grpc.aio.insecure_channel(front.endpoint) as channel:
         stub = encoder_pb2_grpc.EncoderServiceStub(channel)
         try:
@@ -92,6 +92,6 @@ def _encodes(fronts: Sequence[Half]) -> int:
     return sum(front.log.count(_ENCODING) for front in fronts)
 
 
-def _picture(colour: str) -> bytes:
+def _image(colour: str) -> bytes:
     """A small file that takes a good part of a second to decode: time to be killed in."""
     return encoded(Image.new("RGB", (4000, 4000), colour))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import cast
 
 from benchmarks.chaos.processes import Store
-from luvc_core.store.blob import BadValue, from_blob, to_blob
+from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
 
 PREFIX = b"luvc:1:"
 

@@ -20,20 +20,20 @@ import grpc
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from luvc.access import metadata_of
-from luvc.ending import end_with_parent
+from luvc.local_stack.ending import end_with_parent
 
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
 from benchmarks.chaos.processes import resident_mib
 from benchmarks.chaos.stage import KEYS, Stage
-from encoder_service.codec import tokens_to
-from luvc_core.config import OimSettings
+from luvc_core.compression.profile_files import to_toml
+from luvc_core.compression.profiles import BUILT_IN
+from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
-from luvc_core.profile_files import to_toml
-from luvc_core.profiles import BUILT_IN
-from luvc_core.store.blob import to_blob
-from tests.fixtures import noise_picture
+from luvc_core.visual_tokens.blob import to_blob
+from luvc_core.wire.vision_tokens import write_vision_tokens
+from tests.support.checkpoints import noise_image
 
 MOST_GROWTH_MIB = 50.0
 # Of 20 inputs, how many each edge gets.
@@ -49,9 +49,9 @@ _RAW = "/luvc.v1.EncoderService/Generate"
 
 def strategies(vision: Any) -> dict[str, Any]:
     """What each edge is given, by the name of its function. vision: makes the tokens."""
-    picture = vision.preprocess(noise_picture(84, 56, 1))
-    (tokens,) = vision.encode([picture], OimSettings())
-    to_decoder = hostile_requests.decoder_requests(tokens_to(tokens))
+    image = vision.preprocess(noise_image(84, 56, 1))
+    (tokens,) = vision.encode([image], OimSettings())
+    to_decoder = hostile_requests.decoder_requests(write_vision_tokens(tokens))
     asked = hostile_requests.encoder_requests()
     toml = to_toml([BUILT_IN.get("max")]).replace("[max", "[own").encode()
     return {

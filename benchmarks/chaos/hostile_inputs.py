@@ -10,8 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.clips import FILMS, animation, film, moving_square
-from tests.fixtures import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
+from tests.support.video_files import FILMS, animation, film, moving_square
 
 _FRAMES = moving_square(4, 64, 48)
 # What counts, sizes and offsets are set to.
@@ -33,7 +33,7 @@ def png(width: int, height: int, *more: bytes, pixels: bytes = b"") -> bytes:
 
 def files() -> dict[str, bytes]:
     """One small whole file of each kind that is taken."""
-    still = noise_picture(64, 48, 5)
+    still = noise_image(64, 48, 5)
     kinds = {kind: encoded(still, kind) for kind in ("PNG", "JPEG", "WEBP")}
     kinds |= {f"moving {kind}": animation(_FRAMES, kind) for kind in ("GIF", "PNG", "WEBP")}
     names = ("h264 mp4", "mpeg4 mp4", "vp9 webm", "h264 mov")
@@ -44,7 +44,7 @@ def bombs() -> dict[str, bytes]:
     """Small files that would fill memory, or time, for somebody less careful."""
     long = zlib.compress(bytes(64 << 20), 9)
     exif = b"MM\0*\0\0\0\x08" + b"\xff\xff" + bytes(12 * 64)
-    jpeg = bytearray(encoded(noise_picture(64, 48, 5), "JPEG"))
+    jpeg = bytearray(encoded(noise_image(64, 48, 5), "JPEG"))
     size = jpeg.index(b"\xff\xc0") + 5
     jpeg[size : size + 4] = b"\xff\xff\xff\xff"
     gif = bytearray(animation(_FRAMES))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from luvc.v1 import compression_pb2, decoder_pb2, encoder_pb2, tokens_pb2
 
 from benchmarks.chaos.hostile_inputs import changed
-from tests.asking import PICTURES, ask, named, to_decoder
+from tests.support.asking import IMAGES, ask, named, to_decoder
 
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 _RANGES = {
@@ -91,9 +91,9 @@ def asked() -> st.SearchStrategy[Message]:
         for spu in (ramp, keep)
     ]
     choices = [None, named("max"), named("luvc-paper"), *own]
-    digest = ask(PICTURES[0], "What is it?", max_tokens=2)
-    digest.messages[0].parts[0].media.digest_sha256 = hashlib.sha256(PICTURES[0]).digest()
-    requests = [ask(PICTURES[0], "What is it?", settings=s, max_tokens=2) for s in choices]
+    digest = ask(IMAGES[0], "What is it?", max_tokens=2)
+    digest.messages[0].parts[0].media.digest_sha256 = hashlib.sha256(IMAGES[0]).digest()
+    requests = [ask(IMAGES[0], "What is it?", settings=s, max_tokens=2) for s in choices]
     whole = [*requests, digest]
     # By their number, as hypothesis writes down all that it is to draw from.
     return st.integers(0, len(whole) - 1).map(whole.__getitem__)

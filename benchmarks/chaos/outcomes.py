@@ -7,7 +7,7 @@ from typing import Literal
 
 import grpc
 
-from benchmarks import report
+from benchmarks.common import report
 
 Ending = Literal["answered", "typed_error", "lost", "wrong", "hung"]
 # Codes that say nothing a caller could act on: whoever ends a call so has lost it.

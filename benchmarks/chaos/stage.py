@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luvc import AsyncClient
-from luvc.ports import free_port
+from luvc.local_stack.free_port import free_port
 
 from benchmarks.chaos.load import Asker, Question
 from benchmarks.chaos.processes import Half, Store
-from tests.fixtures import encoded, noise_picture, write_checkpoint
+from tests.support.checkpoints import encoded, noise_image, write_checkpoint
 
 KEYS = {"one": "key-of-one", "two": "key-of-two"}
 # The fronts share one store; only the small one refuses much.
@@ -135,10 +135,9 @@ async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
 
 def _questions() -> list[Question]:
     """Pictures of all shapes, answers of all lengths."""
-    pictures = [encoded(noise_picture(w, h, i)) for i, (w, h) in enumerate(_SIDES)]
+    images = [encoded(noise_image(w, h, i)) for i, (w, h) in enumerate(_SIDES)]
     return [
-        Question(f"What is picture {i}?", (picture,), 6 + 10 * i)
-        for i, picture in enumerate(pictures)
+        Question(f"What is picture {i}?", (image,), 6 + 10 * i) for i, image in enumerate(images)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Two tenants with the same picture: the second learns nothing of the first."""
+"""Two tenants with the same image: the second learns nothing of the first."""
 
 import hashlib
 import statistics
@@ -12,7 +12,7 @@ from luvc.v1 import chat_pb2, encoder_pb2_grpc
 from benchmarks.chaos.load import Asker
 from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
 from benchmarks.chaos.stage import KEYS, Stage
-from tests.fixtures import encoded, noise_picture
+from tests.support.checkpoints import encoded, noise_image
 
 _PAIRS = 12
 
@@ -21,11 +21,11 @@ async def tenants(stage: Stage) -> list[Row]:
     """By digest the first one's pictures are not there; by their data they are encoded again, and
     take as long as pictures that nobody has sent."""
     rounds = max(_PAIRS // 2, _PAIRS * stage.size.load // 32)
-    known = [encoded(noise_picture(168, 168, 100 + i)) for i in range(rounds)]
-    fresh = [encoded(noise_picture(168, 168, 200 + i)) for i in range(rounds)]
+    known = [encoded(noise_image(168, 168, 100 + i)) for i in range(rounds)]
+    fresh = [encoded(noise_image(168, 168, 200 + i)) for i in range(rounds)]
     async with stage.asking(stage.one) as first, stage.asking(stage.one, tenant="two") as second:
-        truths = [await _answer(first, picture) for picture in known]
-        by_digest = [await _by_digest(stage, picture) for picture in known]
+        truths = [await _answer(first, image) for image in known]
+        by_digest = [await _by_digest(stage, image) for image in known]
         ours, others, outcomes = [], [], []
         for one, other, (text, _, _) in zip(known, fresh, truths, strict=True):
             again, reused, took = await _answer(second, one)
@@ -43,17 +43,17 @@ async def tenants(stage: Stage) -> list[Row]:
     ]
 
 
-async def _answer(asker: Asker, picture: bytes) -> tuple[str, int, float]:
+async def _answer(asker: Asker, image: bytes) -> tuple[str, int, float]:
     """Text, how much was reused, and seconds. Raises LuvcError."""
     start = time.monotonic()
-    answer = await asker.client.ask("What?", picture, max_tokens=2, timeout=asker.patience)
+    answer = await asker.client.ask("What?", image, max_tokens=2, timeout=asker.patience)
     return answer.text, answer.usage.reused_media_count, time.monotonic() - start
 
 
-async def _by_digest(stage: Stage, picture: bytes) -> Outcome:
+async def _by_digest(stage: Stage, image: bytes) -> Outcome:
     """The thin client sends what is not kept along, so that this asks past it."""
     start = time.monotonic()
-    media = chat_pb2.Media(digest_sha256=hashlib.sha256(picture).digest())
+    media = chat_pb2.Media(digest_sha256=hashlib.sha256(image).digest())
     parts = [chat_pb2.ContentPart(media=media), chat_pb2.ContentPart(text="What?")]
     message = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=parts)
     request = Options(max_tokens=2, timeout=stage.size.patience).request([message])

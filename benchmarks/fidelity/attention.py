@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luvc_core.algorithms.ragged import LayerCache
+from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf, Rotary
-from luvc_core.models.text import TextHalf
+from luvc_core.models.text.decoder import TextHalf
 
 LayerCall = Callable[[int, Tensor, Rotary, LayerCache], Tensor]
 
@@ -71,23 +71,7 @@ def biased_layer(
     )
     mask = F.pad(bias, (0, length - len(bias))).to(hidden.dtype).expand(new, -1)
     mask = mask.masked_fill(hidden_keys, -math.inf)
-    out: Tensor = language._text.layers[index](
-        hidden.unsqueeze(0),
-        attention_mask=mask[None, None],
-        position_embeddings=rotary,
-        past_key_values=_AppendTo(cache),
-    )
-    return out.squeeze(0)
-
-
-class _AppendTo:
-    """What a decoder layer of transformers calls a cache."""
-
-    def __init__(self, cache: LayerCache) -> None:
-        self._cache = cache
-
-    def update(self, keys: Tensor, values: Tensor, layer_index: int) -> tuple[Tensor, Tensor]:
-        return self._cache.append(keys, values)
+    return language.stock_layer(index, hidden, rotary, cache, mask[None, None])
 
 
 @contextmanager

@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks import report
-from benchmarks.checkpoint import EMBEDDED, Checkpoint
+from benchmarks.common import report
+from benchmarks.common.checkpoint import EMBEDDED, Checkpoint
 from benchmarks.fidelity import curves, overlays, spectra
 from benchmarks.fidelity.rows import OFF
 from benchmarks.fidelity.summary import families, means

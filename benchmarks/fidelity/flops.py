@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.engine import Result
-from luvc_core.models.text import TextHalf
+from luvc_core.engine.request_processor import Result
+from luvc_core.models.text.decoder import TextHalf
 
 
 def prefill_flops(question: Question, result: Result) -> float:

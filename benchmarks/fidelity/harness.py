@@ -10,10 +10,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from luvc.ending import end_with_parent
+from luvc.local_stack.ending import end_with_parent
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.fidelity.flops import prefill_flops
 from benchmarks.fidelity.matching import Unreachable
 from benchmarks.fidelity.methods import Method

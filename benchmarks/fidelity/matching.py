@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from luvc_core.algorithms.matching import bisected
-from luvc_core.algorithms.schedules import layer_average
+from luvc_core.compression.algorithms.schedule_budget import bisected
+from luvc_core.compression.algorithms.schedules import layer_average
 
 # At most this share of all token layers may be spent on layers that still hold all tokens.
 _MOST_SPENT = 2 / 3

@@ -1,4 +1,4 @@
-"""Compression drawn over pictures: merged grids, and who survives to which layer."""
+"""Compression drawn over images: merged grids, and who survives to which layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
+from benchmarks.common.merge_1d import Recorder
+from benchmarks.common.merging_override import merging_by
 from benchmarks.fidelity.methods.luvc import matched_ramp
-from benchmarks.flat import Recorder
-from benchmarks.seams import merging_by
 from benchmarks.tasks import questions
 from benchmarks.tasks.files import png
-from luvc_core.algorithms.merging import merge_grid
-from luvc_core.config import OimSettings, SpuSettings
+from luvc_core.compression.algorithms.merging import merge_grid
+from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.prefill import pruner_for
-from luvc_core.engine.pruning import Left, Pruner
+from luvc_core.engine.pruner import Pruner, PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 Raster = NDArray[np.generic]
 KINDS = ("presence", "chart", "document")
@@ -35,19 +35,19 @@ _FADED = (84, 108, 138)
 class Tracer:
     """A Pruner that keeps account of another one's choices for the first picture.
 
-    places: for each layer, which of the picture's tokens enter it.
+    indices: for each layer, which of the image's tokens enter it.
     """
 
     pruner: Pruner
-    places: list[Tensor]
+    indices: list[Tensor]
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
-    ) -> Sequence[Tensor | None]:
-        kept = self.pruner.keep(layer, hidden, rotary, left)
-        first = left[0].places
-        self.places.append(first if kept[0] is None else first[kept[0]])
-        return kept
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> Sequence[PruningDecision | None]:
+        decisions = self.pruner.decide(layer, hidden, rotary, survivors)
+        indices, decision = survivors[0].indices, decisions[0]
+        self.indices.append(indices if decision is None else indices[decision.indices])
+        return decisions
 
 
 def survivors(
@@ -59,11 +59,11 @@ def survivors(
     assert pruner is not None
     tracer = Tracer(pruner, [])
     checkpoint.ask(tokens, question, tracer)
-    return tracer.places
+    return tracer.indices
 
 
 def merged_grids(checkpoint: Checkpoint) -> Figure:
-    """A row for each picture: its cells, merged less and more. For towers that see a picture as one
+    """A row for each image: its cells, merged less and more. For towers that see a picture as one
     tile."""
     side = checkpoint.encoder.vision.layout.multiple  # type: ignore[attr-defined]
     figure, panels = plt.subplots(len(KINDS), len(KEEPS), figsize=(9, 9.6), layout="constrained")

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.tasks.files import Asked
 from luvc_core.calibrate.asking import Answer
-from luvc_core.config import OimSettings
+from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, Patches
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Question:

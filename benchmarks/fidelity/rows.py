@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from benchmarks import report
+from benchmarks.common import report
 from benchmarks.fidelity.stats import retention, retention_interval
 from luvc_core.calibrate.intervals import wilson
 

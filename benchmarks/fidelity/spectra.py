@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.checkpoint import Checkpoint
+from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.fidelity.attention import last_query_attention
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import StagedPruner
 from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
-from luvc_core.config import Ramp, SpuSettings
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.scoring import image_scores
+from luvc_core.compression.settings import Ramp, SpuSettings
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.scoring import picture_energy
 
 SCORES = ("high-pass energy", "low-pass energy", "attention of the last token")
 
@@ -39,24 +39,29 @@ class _Reader(StagedPruner):
     def __init__(self, question: Question, layer: int) -> None:
         super().__init__(question, Stages((), ()))
         self._layer = layer
-        self._picture = question.plain[0]
+        self._image = question.plain[0]
         self.scores: dict[str, Tensor] = {}
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left]
-    ) -> list[Tensor | None]:
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> list[PruningDecision | None]:
         if layer == self._layer:
-            own, spu = left[0], SpuSettings(Ramp())
-            visual, pieces = hidden[own.rows], self._picture.pieces
+            own, spu = survivors[0], SpuSettings(Ramp())
+            visual, pieces = hidden[own.rows], self._image.pieces
             for name, score in (("high-pass energy", spu), ("low-pass energy", _low_pass(spu))):
-                self.scores[name] = picture_energy(visual, own.places, pieces, score)
+                self.scores[name] = image_scores(visual, own.indices, pieces, score)
             attention = last_query_attention(self.language, layer, hidden, rotary)
             self.scores["attention of the last token"] = attention[own.rows]
-        return [None] * len(left)
+        return [None] * len(survivors)
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
         raise AssertionError("nothing is pruned")
 
 

@@ -11,8 +11,8 @@ from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.methods.settings import Matched
 from benchmarks.fidelity.methods.variants import Variant
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.matching import matched_first_keep
-from luvc_core.config import Compression, Keep, OimSettings, Ramp, SpuSettings
+from luvc_core.compression.algorithms.schedule_budget import matched_first_keep
+from luvc_core.compression.settings import Compression, Keep, OimSettings, Ramp, SpuSettings
 
 _CUTOFFS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image
 
-from . import charts, clips, documents, pairs, scenes
+from . import charts, documents, pairs, scenes, videos
 from .base import CELL, QA, Label, Sample, Series, Size, as_size
 from .canvas import Canvas, Paint
 
@@ -46,8 +46,8 @@ KINDS: dict[str, str] = {
 """Kind of question -> the task whose pictures it is asked about."""
 
 SERIES: dict[str, tuple[int, Callable[[Sequence[Canvas]], tuple[list[Paint], list[QA]]]]] = {
-    "clip": (clips.FRAMES, clips.layout),
-    "pair": (pairs.PICTURES, pairs.layout),
+    "clip": (videos.FRAMES, videos.layout),
+    "pair": (pairs.IMAGES, pairs.layout),
 }
 """How many pictures a series of each task has, and what lays them out."""
 

@@ -10,7 +10,7 @@ from .base import QA
 from .canvas import Canvas, Paint, random_background
 from .words import COLORS, PLURALS, SHAPES
 
-PICTURES = 2
+IMAGES = 2
 WHICH = ("first", "second")
 
 
@@ -31,10 +31,10 @@ def counts(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
     for canvas in canvases:
         background, dark = random_background(rng, dark_share=0.35)
         number = rng.randint(1, 4)
-        things = [Actor(rng.choice(colors), rng.choice(shapes), PICTURES) for _ in range(number)]
+        things = [Actor(rng.choice(colors), rng.choice(shapes), IMAGES) for _ in range(number)]
         if scenes and rng.random() < 0.5:
             twin = rng.choice(scenes[0])
-            things[0] = Actor(twin.color, twin.shape, PICTURES)
+            things[0] = Actor(twin.color, twin.shape, IMAGES)
         scenes.append(place(rng, things, size))
         draw([canvas], scenes[-1], dark)
         backgrounds.append(background)
@@ -79,7 +79,7 @@ def difference(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
     """The same scene twice; in the second one an object is another, gone or new."""
     rng, size = canvases[0].rng, (canvases[0].width, canvases[0].height)
     background, dark = random_background(rng, dark_share=0.35)
-    actors = place(rng, distinct_cast(rng, rng.randint(2, 4), PICTURES), size)
+    actors = place(rng, distinct_cast(rng, rng.randint(2, 4), IMAGES), size)
     asked = _differ(rng, actors, rng.choice(("color", "shape", "gone", "new")))
     draw(canvases, actors, dark)
     return [background, background], asked

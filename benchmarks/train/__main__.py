@@ -6,9 +6,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from .images import READING, train_images
 from .labels import train_labels
 from .model import FAMILIES, LLM_LAYERS
-from .pictures import READING, train_pictures
 from .tower_stages import train_tower, tune_tower
 
 STAGES = {
@@ -16,9 +16,9 @@ STAGES = {
     "tune": tune_tower,
     "labels": train_labels,
     "deepen": partial(train_labels, layers=LLM_LAYERS, scale=0.4),
-    "swap": partial(train_pictures, layers=LLM_LAYERS, scale=0.3),
-    "read": partial(train_pictures, layers=LLM_LAYERS, scale=0.3, sparse=0.25, diet=READING),
-    "finish": partial(train_pictures, layers=LLM_LAYERS, scale=0.15, sparse=0.0),
+    "swap": partial(train_images, layers=LLM_LAYERS, scale=0.3),
+    "read": partial(train_images, layers=LLM_LAYERS, scale=0.3, sparse=0.25, diet=READING),
+    "finish": partial(train_images, layers=LLM_LAYERS, scale=0.15, sparse=0.0),
 }
 OF_ALL = ("labels", "deepen")
 """Stages that serve all families at once."""

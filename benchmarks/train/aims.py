@@ -94,7 +94,7 @@ class Aims:
         """
         if qa.kind in ("movement", "order", "change", "more", "difference"):
             return self._in_series(qa, hot).flatten(1)
-        return self._in_picture(qa, place, hot.flatten(0, 1))
+        return self._in_image(qa, place, hot.flatten(0, 1))
 
     @staticmethod
     def by_event(qa: QA, events: Events, cell_count: int) -> torch.Tensor | None:
@@ -122,7 +122,7 @@ class Aims:
         many = qa.question.startswith("How many") and qa.kind in ("count", "chart")
         return place == 0 and (many or " more " in qa.question or " fewer " in qa.question)
 
-    def _in_picture(self, qa: QA, place: int, hot: torch.Tensor) -> torch.Tensor:
+    def _in_image(self, qa: QA, place: int, hot: torch.Tensor) -> torch.Tensor:
         """Cells that match most of what is asked; for relations, the second head's differ."""
         found = self._found(qa.question)
         if found and self.is_counted(qa, place):

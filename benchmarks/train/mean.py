@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .export import export
+from .images import open_run, save
 from .model import FAMILIES, LLM_LAYERS
-from .pictures import open_run, save
 
 State = dict[str, Tensor]
 

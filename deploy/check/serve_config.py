@@ -9,7 +9,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from decoder_service.app import SERVICER_FUNCTIONS, build
 from decoder_service.config import DecoderConfig
-from luvc_core.flags import from_mapping
+from luvc_core.runtime.cli_config import from_mapping
 
 IMPORT_PATH = f"{build.__module__}:{build.__name__}"
 

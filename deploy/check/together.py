@@ -8,7 +8,7 @@ from deploy.check import serve_config
 from deploy.check.files import Invalid, parse
 from deploy.check.pods import Manifest, Pod, pods_of
 from encoder_service.config import EncoderConfig
-from luvc_core.flags import config_from
+from luvc_core.runtime.cli_config import config_from
 
 PREFIX = "LUVC_ENCODER_"
 # What is put in by Kubernetes, made into something that the settings take.

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
-from luvc.ending import end_in_order
+from luvc.local_stack.ending import end_in_order
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 from deploy.stack.answers import Answer, ask_all

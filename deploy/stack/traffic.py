@@ -35,7 +35,7 @@ def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
             try:
                 stream = client.stream(
                     "What colour?",
-                    picture(number // 2),
+                    image(number // 2),
                     max_tokens=_TOKENS,
                     temperature=_TEMPERATURE,
                     seed=number,
@@ -50,7 +50,7 @@ def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
                 over.wait(0.2)
 
 
-def picture(seed: int) -> bytes:
+def image(seed: int) -> bytes:
     """A PNG of 448x448, another one for each seed."""
     image = Image.new("RGB", (448, 448), "white")
     draw = random.Random(seed)

@@ -12,12 +12,12 @@ from luvc_core.calibrate.exam import Exam
 from luvc_core.calibrate.folder import read_folder
 from luvc_core.calibrate.search import Search
 from luvc_core.calibrate.trial import Trial, label
-from luvc_core.encode import Encoder
-from luvc_core.engine.engine import Engine
-from luvc_core.errors import InvalidInput, LuvcError
-from luvc_core.flags import config_from
+from luvc_core.compression.profile_files import to_toml
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.errors import InvalidInput, ServiceError
+from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_language, load_vision
-from luvc_core.profile_files import to_toml
+from luvc_core.runtime.cli_config import config_from
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except InvalidInput as error:
         print(f"luvc: {error}", file=sys.stderr)
         return 2
-    except (LuvcError, OSError) as error:
+    except (ServiceError, OSError) as error:
         print(f"luvc: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def calibrate(config: CalibrateConfig) -> int:
     """The command itself. A profile file is only written where the target is reached."""
     questions = read_folder(config.data)
-    encoder = Encoder(load_vision(config.model, config.device, config.dtype))
-    engine = Engine(load_language(config.model, config.device, config.dtype))
+    encoder = MediaEncoder(load_vision(config.model, config.device, config.dtype))
+    engine = RequestProcessor(load_language(config.model, config.device, config.dtype))
     exam = Exam(encoder, engine, questions, config.max_tokens)
     plain = exam.uncompressed()
     target = config.target_loyalty
@@ -48,10 +48,10 @@ def calibrate(config: CalibrateConfig) -> int:
     best = search.run()
     tried = [plain, *search.trials]
     title = f"{config.model}: {len(questions)} questions"
-    curve.draw(tried, best, target, title, config.picture_path)
+    curve.draw(tried, best, target, title, config.plot_path)
     said = report.verdict(best, target, len(search.trials))
     print(report.table(tried, best))
-    print(f"\n{said}\ncurve: {config.picture_path}")
+    print(f"\n{said}\ncurve: {config.plot_path}")
     if not best.passed:
         return 1
     _write(config, best, len(questions))

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from luvc_core.chat import Message, Sampling
-from luvc_core.config import SpuSettings
-from luvc_core.engine.engine import Engine, Request, Result
-from luvc_core.engine.pruning import Pruner
-from luvc_core.tokens import VisionTokens
+from luvc_core.chat import Message, SamplingParams
+from luvc_core.compression.settings import SpuSettings
+from luvc_core.engine.pruner import Pruner
+from luvc_core.engine.request_processor import Request, RequestProcessor, Result
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,17 @@ class Answer:
 
 
 def ask(
-    engine: Engine,
+    engine: RequestProcessor,
     tokens: Sequence[VisionTokens],
     question: str,
     pruning: SpuSettings | Pruner | None,
     max_tokens: int = 16,
 ) -> Answer:
     """The greedy answer about media, which stand before the question."""
-    request = Request((Message("user", (*tokens, question)),), Sampling(max_tokens), pruning)
-    session = engine.start(request)
+    request = Request((Message("user", (*tokens, question)),), SamplingParams(max_tokens), pruning)
+    generation = engine.start(request)
     text = ""
-    while (event := session.step()) is not None:
+    while (event := generation.step()) is not None:
         text += event.text
         if event.result is not None:
             return Answer(text.strip(), event.result)

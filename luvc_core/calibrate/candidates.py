@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from luvc_core.algorithms.matching import matched_first_keep
-from luvc_core.algorithms.schedules import ramp_shares
-from luvc_core.config import Compression, OimSettings, Ramp, SpuSettings
+from luvc_core.compression.algorithms.schedule_budget import matched_first_keep
+from luvc_core.compression.algorithms.schedules import ramp_shares
+from luvc_core.compression.settings import Compression, OimSettings, Ramp, SpuSettings
 
 # Shares of the visual tokens that the average layer holds, about a quarter fewer each.
 LEVELS = (0.8, 0.6, 0.45, 0.34, 0.25, 0.19, 0.14, 0.1, 0.075, 0.05)

@@ -3,19 +3,21 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from luvc_core.flags import check, flag
-from luvc_core.profile_files import check_name
+from luvc_core.compression.profile_files import check_name
+from luvc_core.runtime.cli_config import check, flag
 
 
 @dataclass(frozen=True)
 class CalibrateConfig:
-    """picture: empty for one beside the output."""
+    """plot: empty for one beside the output."""
 
     model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
     data: str = flag("", "folder with media files and questions.jsonl")
     target_loyalty: float = flag(0.99, "share of answers that have to equal uncompressed ones")
     output: str = flag("calibrated.toml", "profile file to write, in place of an older one")
-    picture: str = flag("", "PNG file for the curve; by default beside the profile file")
+    plot: str = flag(
+        "", "PNG file for the curve; by default beside the profile file", former="picture"
+    )
     name: str = flag("calibrated", "name of the profile")
     max_tokens: int = flag(32, "longest answer, in tokens")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
@@ -28,10 +30,10 @@ class CalibrateConfig:
         check(not problem, "name", f"{self.name!r}, {problem}", "letters, digits, - and _")
         check(self.max_tokens >= 1, "max_tokens", self.max_tokens, ">= 1")
         # Better known before the search than after it.
-        for name, path in (("output", Path(self.output)), ("picture", self.picture_path)):
+        for name, path in (("output", Path(self.output)), ("plot", self.plot_path)):
             fits = path.parent.is_dir() and not path.is_dir()
             check(fits, name, repr(str(path)), "a file in a folder that there is")
 
     @property
-    def picture_path(self) -> Path:
-        return Path(self.picture) if self.picture else Path(self.output).with_suffix(".png")
+    def plot_path(self) -> Path:
+        return Path(self.plot) if self.plot else Path(self.output).with_suffix(".png")

@@ -1,4 +1,4 @@
-"""The curve as a picture: what answers keep against visual tokens."""
+"""The curve as a plot: what answers keep against visual tokens."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

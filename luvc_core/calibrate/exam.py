@@ -10,13 +10,13 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from luvc_core.calibrate.asking import Answer, ask
 from luvc_core.calibrate.folder import Question, shown_alone
 from luvc_core.calibrate.trial import Outcome, Trial
-from luvc_core.config import OimSettings, SpuSettings
-from luvc_core.encode import Encoder
-from luvc_core.engine.engine import Engine
+from luvc_core.compression.profiles import PROFILES
+from luvc_core.compression.settings import OimSettings, SpuSettings
+from luvc_core.engine.request_processor import RequestProcessor
 from luvc_core.errors import InvalidInput
+from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import Patches
-from luvc_core.profiles import PROFILES
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,11 @@ class Exam:
     """
 
     def __init__(
-        self, encoder: Encoder, engine: Engine, questions: Sequence[Question], max_tokens: int
+        self,
+        encoder: MediaEncoder,
+        engine: RequestProcessor,
+        questions: Sequence[Question],
+        max_tokens: int,
     ) -> None:
         self._encoder = encoder
         self._engine = engine

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from luvc_core.calibrate.candidates import AXES, LEVELS, Shape
 from luvc_core.calibrate.trial import LEAST, Trial
-from luvc_core.config import Compression
-from luvc_core.profiles import PROFILES
+from luvc_core.compression.profiles import PROFILES
+from luvc_core.compression.settings import Compression
 
 # Asks questions until every trial has ended. The text says what round it is.
 Round = Callable[[Sequence[Trial], str], None]

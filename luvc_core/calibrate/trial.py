@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from luvc_core.calibrate.intervals import wilson
-from luvc_core.config import Compression, Keep
+from luvc_core.compression.settings import Compression, Keep
 
 # Points of the curve are known from at least this many questions.
 LEAST = 20

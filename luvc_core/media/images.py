@@ -19,7 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from luvc_core.errors import InvalidMedia, InvalidSettings
 
 _TYPES = "JPEG, PNG or WebP"
-CLIP_TYPES = "MP4, WebM, or animated GIF, WebP or PNG"
+VIDEO_TYPES = "MP4, WebM, or animated GIF, WebP or PNG"
 # What Pillow raises for bytes that are not what they say. Readers that allocate when they open a
 # file, and frames that enlarge it, meet Pillow's own limit before ours.
 DECODING_ERRORS = (
@@ -43,14 +43,14 @@ class MediaLimits:
     max_items: int = 16
     min_side: int = 4
     max_aspect_ratio: int = 100
-    max_clip_bytes: int = 60 * 2**20
-    max_clip_pixels: int = 4096 * 2304
-    max_clip_seconds: int = 600
-    max_clip_frames: int = 36_000
-    max_clip_decoded_bytes: int = 128 * 2**30
-    max_clip_kept_bytes: int = 256 * 2**20
+    max_video_bytes: int = 60 * 2**20
+    max_video_pixels: int = 4096 * 2304
+    max_video_seconds: int = 600
+    max_video_frames: int = 36_000
+    max_video_decoded_bytes: int = 128 * 2**30
+    max_video_kept_bytes: int = 256 * 2**20
     max_shown_frames: int = 128
-    max_clips: int = 4
+    max_videos: int = 4
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -58,14 +58,14 @@ class MediaLimits:
             if value < 1:
                 raise InvalidSettings(f"media.{field.name}", f"got {value}", ">= 1")
 
-    def check_count(self, count: int, clip_count: int) -> None:
+    def check_count(self, count: int, video_count: int) -> None:
         """Raise InvalidMedia if a request holds too many pictures and clips, or too many clips."""
         if count > self.max_items:
             raise InvalidMedia(
                 "messages", f"{count} pictures and clips", f"at most {self.max_items}"
             )
-        if clip_count > self.max_clips:
-            raise InvalidMedia("messages", f"{clip_count} clips", f"at most {self.max_clips}")
+        if video_count > self.max_videos:
+            raise InvalidMedia("messages", f"{video_count} clips", f"at most {self.max_videos}")
 
 
 def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
@@ -81,7 +81,7 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
     opener = opener_for(data)
     if opener is None:
         problem = f"unsupported type ({_what_it_looks_like(data)})"
-        raise InvalidMedia(field, problem, f"{_TYPES}; for clips {CLIP_TYPES}")
+        raise InvalidMedia(field, problem, f"{_TYPES}; for clips {VIDEO_TYPES}")
     try:
         # Past Image.open, whose own bomb check warns or raises by a global limit.
         image = opener(io.BytesIO(data))

@@ -14,14 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from luvc_core.algorithms.ragged import LayerCache
 from luvc_core.chat import Message
-from luvc_core.config import OimSettings
+from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.clips import Clip
-from luvc_core.media.sampling import FrameSampling
-from luvc_core.models.resolve import Checkpoint
-from luvc_core.tokens import ClipFrames, Grid, Identity, VisionTokens
+from luvc_core.kv_cache.layer_cache import LayerCache
+from luvc_core.media.frame_sampling import FrameSampling
+from luvc_core.media.video_request import Video
+from luvc_core.models.checkpoint.resolve import Checkpoint
+from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionTokens
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,20 @@ class Patches:
     width], in the family's own order. A family may add what else it has to know of it.
 
     grid: of the patches, tiles counting as frames. The projector may reduce it to a smaller one.
-    clip: None for a picture. detail: of the picture, as media.detail has it; 0 for a clip.
+    video: None for a picture. detail: of the picture, as media.detail has it; 0 for a clip.
     """
 
     pixels: Tensor
     grid: Grid
-    clip: ClipFrames | None = field(default=None, kw_only=True)
+    video: VideoFrames | None = field(default=None, kw_only=True)
     detail: float = field(default=0.0, kw_only=True)
 
 
 class VisionHalf(ABC):
     """Vision tower and projector. Loads no tensor of the language model.
 
-    `preprocess` and `preprocess_clip` are pure and safe to call from several threads. `encode` uses
-    the device: one call at a time.
+    `preprocess` and `preprocess_video` are pure and safe to call from several threads. `encode`
+    uses the device: one call at a time.
 
     sampling: which frames of a clip the family looks at, None where it takes pictures only.
     shows_alone_larger: whether `alone` makes a difference to what a picture becomes.
@@ -68,7 +69,7 @@ class VisionHalf(ABC):
         alone: it is the only one of its conversation. Some families then see it in more detail.
         """
 
-    def preprocess_clip(self, clip: Clip) -> Patches:
+    def preprocess_video(self, video: Video) -> Patches:
         """The same for the frames of a clip. Only called where there is a `sampling`."""
         raise InvalidMedia("media", "a clip", "pictures, for this family")
 
@@ -89,14 +90,14 @@ class Prompt:
     picture or clip a place belongs to, -1 for text; a clip may stand in several runs with text
     between them. positions: float32 [length, axes], the rotary
     position of each place (axes is 1, or 3 for M-RoPE). next_position: where the first generated
-    token stands, on all axes. pictures: in the order of their segments. All on the CPU.
+    token stands, on all axes. images: in the order of their segments. All on the CPU.
     """
 
     ids: Tensor
     segment: Tensor
     positions: Tensor
     next_position: float
-    pictures: tuple[VisionTokens, ...]
+    images: tuple[VisionTokens, ...]
 
     @property
     def length(self) -> int:
@@ -110,7 +111,7 @@ class Prompt:
 
 def runs_of(segment: Tensor) -> list[tuple[int, int]]:
     """Neighbouring places of one medium, or of text: (medium or -1, how many), in order."""
-    return [(picture, len(list(run))) for picture, run in groupby(segment.tolist())]
+    return [(image, len(list(run))) for image, run in groupby(segment.tolist())]
 
 
 Rotary = tuple[Tensor, Tensor]

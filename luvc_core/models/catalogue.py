@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from luvc_core.models.layout import Media
-from luvc_core.models.loading import Weights
+from luvc_core.models.checkpoint.layout import Media
+from luvc_core.models.checkpoint.resolve import embedded, resolve
+from luvc_core.models.checkpoint.weights import Weights
 from luvc_core.models.registry import FAMILIES, Family, family_of
-from luvc_core.models.resolve import embedded, resolve
 
 _SIDES = {1: "any", 2: "even"}
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from luvc_core.errors import CheckpointError
-from luvc_core.models import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from luvc_core.models.base import LanguageHalf, VisionHalf
-from luvc_core.models.devices import choose_device, choose_dtype
-from luvc_core.models.layout import Layout
-from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
-from luvc_core.models.resolve import Checkpoint, resolve
+from luvc_core.models.checkpoint.devices import choose_device, choose_dtype
+from luvc_core.models.checkpoint.layout import Layout
+from luvc_core.models.checkpoint.resolve import Checkpoint, resolve
+from luvc_core.models.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
+from luvc_core.models.families.llava_onevision_vision import LlavaOnevisionVision
 
 
 @dataclass(frozen=True)

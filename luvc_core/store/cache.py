@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import torch
 
-from luvc_core.deadline import Deadline
 from luvc_core.errors import Unavailable
+from luvc_core.runtime.async_tasks import to_its_end
+from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.base import Store, StoreFailed
-from luvc_core.store.blob import BadValue, from_blob, to_blob
-from luvc_core.store.flights import Flights
-from luvc_core.together import to_its_end
-from luvc_core.tokens import Identity, VisionTokens
+from luvc_core.store.single_flight import Flights
+from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
+from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 log = logging.getLogger(__name__)
 

@@ -4,29 +4,29 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from luvc_core.tokens import Identity
+from luvc_core.visual_tokens.identity import Identity
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What an encoder makes of media, the media apart. dtype: of the vision tower's numbers.
 
-    clip_limits: bounds that change which frames of a clip are seen, and how large.
+    video_limits: bounds that change which frames of a clip are seen, and how large.
     """
 
     identity: Identity
     dtype: str
-    clip_limits: tuple[int, ...]
+    video_limits: tuple[int, ...]
 
 
-def picture_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str,
+def image_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str,
                 alone: bool) -> str:  # fmt: skip
     """alone: whether it is shown as the only picture, False in families where that is all one."""
     return _digest(recipe, media_sha256, merge_sha256, tenant, {"picture": alone})
 
 
-def clip_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str) -> str:
-    return _digest(recipe, media_sha256, merge_sha256, tenant, {"clip": recipe.clip_limits})
+def video_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str) -> str:
+    return _digest(recipe, media_sha256, merge_sha256, tenant, {"clip": recipe.video_limits})
 
 
 def _digest(

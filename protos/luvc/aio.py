@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import grpc
 
+from luvc._retry import KeptMedia, RetryState
 from luvc.access import CHANNEL_OPTIONS, Tls, metadata_of
 from luvc.answers import Answer, finish
-from luvc.attempts import Attempts, KeptMedia
 from luvc.client import DEADLINE_GRACE_SECONDS
 from luvc.errors import LuvcError, from_rpc
 from luvc.requests import MediaLike, Message, Options, conversation, question_about
@@ -49,7 +49,7 @@ class AsyncClient:
     def _start(
         self, messages: list[chat_pb2.ChatMessage], options: Options, whole: bool = False
     ) -> "AsyncAnswerStream":
-        attempts = Attempts(messages, options, self._kept, whole)
+        attempts = RetryState(messages, options, self._kept, whole)
         metadata = (*self._metadata, *attempts.metadata)
         generate = partial(self._stub.Generate, metadata=metadata)
         return AsyncAnswerStream(generate, attempts)
@@ -72,7 +72,7 @@ class AsyncClient:
 class AsyncAnswerStream:
     """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
 
-    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
+    def __init__(self, generate: Callable[..., Any], attempts: RetryState) -> None:
         self._generate = generate
         self._attempts = attempts
         self._pieces: list[str] = []

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import grpc
 
+from luvc._retry import KeptMedia, RetryState
 from luvc.access import CHANNEL_OPTIONS, Tls, metadata_of
 from luvc.answers import Answer, finish
-from luvc.attempts import Attempts, KeptMedia
 from luvc.errors import LuvcError, from_rpc
 from luvc.requests import MediaLike, Message, Options, conversation, question_about
 from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
@@ -58,7 +58,7 @@ class Client:
     def _start(
         self, messages: list[chat_pb2.ChatMessage], options: Options, whole: bool = False
     ) -> "AnswerStream":
-        attempts = Attempts(messages, options, self._kept, whole)
+        attempts = RetryState(messages, options, self._kept, whole)
         metadata = (*self._metadata, *attempts.metadata)
         generate = partial(self._stub.Generate, metadata=metadata)
         return AnswerStream(generate, attempts)
@@ -81,7 +81,7 @@ class Client:
 class AnswerStream:
     """Text as it is generated. Leaving it early? `cancel()` frees the servers at once."""
 
-    def __init__(self, generate: Callable[..., Any], attempts: Attempts) -> None:
+    def __init__(self, generate: Callable[..., Any], attempts: RetryState) -> None:
         self._generate = generate
         self._attempts = attempts
         self._pieces: list[str] = []

@@ -2,7 +2,7 @@
 
 import grpc
 
-from luvc.status import from_metadata
+from luvc.wire.status import from_metadata
 
 
 class LuvcError(Exception):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from benchmarks.fidelity.matching import smaller_grid
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
-from luvc_core.tokens import Grid, Piece, VisionTokens
+from luvc_core.visual_tokens.vision_tokens import Grid, Piece, VisionTokens
 
 
 class AveragePooling(Method):

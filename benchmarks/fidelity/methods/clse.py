@@ -14,10 +14,10 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, one_shot, scaled
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.spectrum import keep_top
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
-from luvc_core.tokens import VisionTokens
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 _RADIUS = 0.1
 
@@ -34,17 +34,22 @@ class Clse(Method):
 class _Pruner(WatchingPruner):
     def __init__(self, question: Question, stages: Stages) -> None:
         super().__init__(question, stages)
-        self._pictures = question.plain
+        self._images = question.plain
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
         scores = [
-            importance(sharpness(self.seen.hidden[own.rows], picture),
-                       sharpness(hidden[own.rows], picture))
-            for own, picture in zip(left, self._pictures, strict=True)
+            importance(sharpness(self.seen.hidden[own.rows], image),
+                       sharpness(hidden[own.rows], image))
+            for own, image in zip(survivors, self._images, strict=True)
         ]  # fmt: skip
-        return keep_top(torch.cat(scores), count)
+        return PruningDecision(top_indices(torch.cat(scores), count))
 
 
 def importance(before: Tensor, after: Tensor) -> Tensor:
@@ -52,12 +57,12 @@ def importance(before: Tensor, after: Tensor) -> Tensor:
     return ((after - before).abs() / (before + before.mean()).clamp(min=1e-12)).clamp(0, 1)
 
 
-def sharpness(hidden: Tensor, picture: VisionTokens) -> Tensor:
+def sharpness(hidden: Tensor, image: VisionTokens) -> Tensor:
     """S of all tokens of a picture, float32 [tokens]. hidden: [tokens, dim]"""
     scores = []
     for own, piece in zip(
-        torch.split(hidden, [piece.token_count for piece in picture.pieces]),
-        picture.pieces,
+        torch.split(hidden, [piece.token_count for piece in image.pieces]),
+        image.pieces,
         strict=True,
     ):
         found = own.new_zeros(len(own), dtype=torch.float32)

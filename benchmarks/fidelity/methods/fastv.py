@@ -12,8 +12,8 @@ from benchmarks.fidelity.attention import last_query_attention
 from benchmarks.fidelity.matching import one_shot
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner, rows_of
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.spectrum import keep_top
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -29,9 +29,14 @@ class AttentionPruner(WatchingPruner):
     """By the attention of the last token of the prompt in the layer before."""
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
         attention = last_query_attention(
             self.language, layer - 1, self.seen.hidden, self.seen.rotary
         )
-        return keep_top(attention[rows_of(left)], count)
+        return PruningDecision(top_indices(attention[rows_of(survivors)], count))

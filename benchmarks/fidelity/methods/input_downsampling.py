@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from benchmarks.fidelity.matching import smaller_grid
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
-from luvc_core.config import OimSettings
+from luvc_core.compression.settings import OimSettings
+from luvc_core.media.decode_video import decode_video
 from luvc_core.media.images import decode_image
-from luvc_core.media.video import decode_clip
 from luvc_core.models.base import Patches
-from luvc_core.models.internvl import InternVLVision
-from luvc_core.models.llava_onevision_vision import LlavaOnevisionVision
-from luvc_core.tokens import Grid, VisionTokens
+from luvc_core.models.families.internvl import InternVLVision
+from luvc_core.models.families.llava_onevision_vision import LlavaOnevisionVision
+from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 
 
 class InputDownsampling(Method):
@@ -75,9 +75,9 @@ def _smaller_files(question: Question, down: float, across: float) -> list[Patch
             patches.append(vision.preprocess(smaller(decode_image(data, "file", limits)), alone))
         else:
             assert vision.sampling is not None
-            clip = decode_clip(data, "file", limits, vision.sampling)
-            clip = dataclasses.replace(clip, frames=tuple(map(smaller, clip.frames)))
-            patches.append(vision.preprocess_clip(clip))
+            video = decode_video(data, "file", limits, vision.sampling)
+            video = dataclasses.replace(video, frames=tuple(map(smaller, video.frames)))
+            patches.append(vision.preprocess_video(video))
     return patches
 
 

@@ -6,9 +6,9 @@ layer, for targets from 45 % on at 10 % of the depth. What its first layer keeps
 
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.matching import matched_first_keep
-from luvc_core.algorithms.schedules import ramp_shares
-from luvc_core.config import Ramp, SpuSettings
+from luvc_core.compression.algorithms.schedule_budget import matched_first_keep
+from luvc_core.compression.algorithms.schedules import ramp_shares
+from luvc_core.compression.settings import Ramp, SpuSettings
 
 _ENDS = (0.8, 0.85, 0.9, 0.95, 1.0)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.pruning import Left
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -26,8 +26,13 @@ class _Pruner(StagedPruner):
         self._generator = torch.Generator().manual_seed(question.index)
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
-        total = sum(len(own.rows) for own in left)
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
+        total = sum(len(own.rows) for own in survivors)
         order = torch.randperm(total, generator=self._generator)
-        return order[:count].sort().values.to(hidden.device)
+        return PruningDecision(order[:count].sort().values.to(hidden.device))

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from benchmarks.checkpoint import Pruning
+from benchmarks.common.checkpoint import Pruning
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
-from luvc_core.config import Compression
-from luvc_core.profiles import PROFILES
-from luvc_core.tokens import VisionTokens
+from luvc_core.compression.profiles import PROFILES
+from luvc_core.compression.settings import Compression
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Settings(Method):

@@ -5,9 +5,9 @@ import dataclasses
 
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.matching import matched_first_keep
-from luvc_core.config import Ramp, SpuSettings
-from luvc_core.profiles import PROFILES
+from luvc_core.compression.algorithms.schedule_budget import matched_first_keep
+from luvc_core.compression.profiles import PROFILES
+from luvc_core.compression.settings import Ramp, SpuSettings
 
 
 class SpuPaper(Method):

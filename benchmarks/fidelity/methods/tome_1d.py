@@ -4,13 +4,13 @@ As many tokens leave as for an OIM of the same target, at OIM's blocks, with pos
 source; but the grid is lost before the projector takes its blocks of neighbours from it.
 """
 
+from benchmarks.common.merge_1d import merge_flat
+from benchmarks.common.merging_override import merging_by
 from benchmarks.fidelity.matching import smaller_grid
 from benchmarks.fidelity.methods.base import Method
 from benchmarks.fidelity.question import Question
-from benchmarks.flat import merge_flat
-from benchmarks.seams import merging_by
-from luvc_core.config import OimSettings
-from luvc_core.tokens import VisionTokens
+from luvc_core.compression.settings import OimSettings
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 _BLOCKS = (0.25, 0.5)
 

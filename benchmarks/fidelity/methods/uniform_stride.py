@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.pruning import Left
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -21,9 +21,15 @@ class UniformStride(Method):
 
 class _Pruner(StagedPruner):
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
-        return strided(sum(len(own.rows) for own in left), count).to(hidden.device)
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
+        total = sum(len(own.rows) for own in survivors)
+        return PruningDecision(strided(total, count).to(hidden.device))
 
 
 def strided(total: int, count: int) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, affordable, scaled, solved
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner, rows_of
 from benchmarks.fidelity.question import Question
-from luvc_core.algorithms.spectrum import keep_top
-from luvc_core.engine.pruning import Left
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 _LAYERS = (3, 16, 22)
@@ -41,7 +41,13 @@ def stages(layer_count: int, tokens: int, target: float) -> Stages:
 
 class _Pruner(WatchingPruner):
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
-        rows = rows_of(left)
-        return keep_top((hidden[rows] - self.seen.hidden[rows]).float().norm(dim=1), count)
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
+        rows = rows_of(survivors)
+        change = (hidden[rows] - self.seen.hidden[rows]).float().norm(dim=1)
+        return PruningDecision(top_indices(change, count))

@@ -16,7 +16,7 @@ from benchmarks.fidelity.question import Question
 from benchmarks.tasks.files import file_questions
 from luvc_core.chat import Message
 from luvc_core.engine.prefill import prefill
-from luvc_core.engine.pruning import Left
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 SAMPLES = 20
@@ -52,9 +52,14 @@ class Withdrawal(StagedPruner):
         super().__init__(question, Stages((layer,), (0.0,)))
 
     def choose(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[Left], count: int
-    ) -> Tensor:
-        return torch.zeros(0, dtype=torch.int64, device=hidden.device)
+        self,
+        layer: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        survivors: Sequence[SurvivingTokens],
+        count: int,
+    ) -> PruningDecision:
+        return PruningDecision(torch.zeros(0, dtype=torch.int64, device=hidden.device))
 
 
 def searched_layer(samples: Sequence[Question]) -> int:

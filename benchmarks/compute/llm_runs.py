@@ -1,0 +1,130 @@
+"""One answer of a language half, by the product's engine or by stock `generate`, and its times."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from luvc_core.chat import Message, SamplingParams
+from luvc_core.compression.settings import SpuSettings
+from luvc_core.engine import prefill
+from luvc_core.engine.pruner import SpuPruner
+from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.models.base import LanguageHalf
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One answer. Seconds by the clock that was given; kv_bytes at the end.
+
+    average: visual tokens in the average layer. pruning: what scoring, choosing and leaving out
+    took, as part of `first`.
+    """
+
+    name: str
+    visual_tokens: int
+    average: float
+    first: float
+    total: float
+    pruning: float
+    kv_bytes: int
+
+
+def run(
+    name: str,
+    language: LanguageHalf,
+    shown: VisionTokens,
+    spu: SpuSettings | None,
+    new: int,
+    clock: Clock = time.process_time,
+) -> Run:
+    """One answer of the engine, alone."""
+    engine = RequestProcessor(language)
+    request = Request((Message("user", (shown, "?")),), SamplingParams(new), spu)
+    with _timed_pruning(clock) as pruning:
+        start = clock()
+        session = engine.start(request)
+        event = session.step()
+        first = clock() - start
+        while event is not None and event.result is None:
+            event = session.step()
+        total = clock() - start
+    assert event is not None
+    assert event.result is not None
+    return Run(
+        name,
+        shown.token_count,
+        event.result.layer_averaged_visual_token_count,
+        first,
+        total,
+        sum(pruning),
+        event.result.cache_byte_count,
+    )
+
+
+@torch.inference_mode()
+def run_stock(
+    stock: Any,
+    language: LanguageHalf,
+    shown: VisionTokens,
+    new: int,
+    clock: Clock = time.process_time,
+) -> Run:
+    """The same answer by stock `generate`."""
+    times: list[float] = []
+
+    def note(ids: Tensor, logits: Tensor) -> Tensor:
+        times.append(clock())
+        return logits
+
+    start = clock()
+    prompt = language.tokenize((Message("user", (shown, "?")),))
+    embeds = language.embed(prompt.ids)
+    embeds[prompt.visual] = shown.embeddings.to(embeds.dtype)
+    found = stock.generate(
+        inputs_embeds=embeds[None],
+        attention_mask=torch.ones(1, prompt.length, dtype=torch.long),
+        max_new_tokens=new,
+        min_new_tokens=new,
+        do_sample=False,
+        pad_token_id=0,
+        logits_processor=[note],
+        return_dict_in_generate=True,
+    )
+    total = clock() - start
+    # Renamed in transformers 5.24.
+    cache = found["cache" if "cache" in found else "past_key_values"]
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    count = shown.token_count
+    return Run("generate", count, count, times[0] - start, total, 0.0, held)
+
+
+@contextmanager
+def _timed_pruning(clock: Clock) -> Iterator[list[float]]:
+    """Seconds of each part of pruning while it lasts: scoring and choosing, then leaving out."""
+    seconds: list[float] = []
+
+    def timed(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object) -> Any:
+            start = clock()
+            found = plain(*arguments)
+            seconds.append(clock() - start)
+            return found
+
+        return call
+
+    # `_drop` is looked up by prefill in its own names.
+    leave_out = timed(vars(prefill)["_drop"])
+    with (
+        mock.patch.object(SpuPruner, "decide", timed(SpuPruner.decide)),
+        mock.patch.object(prefill, "_drop", leave_out),
+    ):
+        yield seconds

@@ -1,0 +1,116 @@
+"""The way to the decoder: a connection, a checked identity, a deadline on every call."""
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+
+import grpc
+from luvc.v1 import decoder_pb2, decoder_pb2_grpc
+from luvc.wire.status import Status, from_metadata
+from luvc.wire.traces import Span
+
+from encoder_service.errors import Refused
+from encoder_service.transfer.rotating_channel import RotatingChannel
+from luvc_core.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
+from luvc_core.runtime.deadline import Deadline
+from luvc_core.visual_tokens.identity import Identity, check_identity
+from luvc_core.wire.identity import read_identity
+
+log = logging.getLogger(__name__)
+
+# After an outage the default backoff would keep refusing for up to two minutes.
+_CHANNEL_OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_send_message_length", -1),
+)
+# Our own deadline should end a call first, with its typed error.
+_GRACE_SECONDS = 1.0
+
+
+class DecoderClient:
+    """Calls one decoder endpoint. Make it on the event loop that uses it.
+
+    Raises Unavailable when the decoder cannot be reached within `connect_timeout` seconds,
+    IdentityMismatch when it serves another model than `identity`, Refused with an answer of its
+    own. sources, codecs: TokenSource and TokenCodec values that it takes, once checked.
+    takes_sparse: whether it takes them without what the LLM does not need.
+    """
+
+    def __init__(
+        self, endpoint: str, identity: Identity, connect_timeout: float, connection_age: float
+    ) -> None:
+        self._endpoint = endpoint
+        self._identity = identity
+        self._connect_timeout = connect_timeout
+        self._connections = RotatingChannel(endpoint, _CHANNEL_OPTIONS, connection_age)
+        # Of the connection on which both halves last agreed; 0 where they did not.
+        self._agreed = 0
+        self.sources: Sequence[int] = ()
+        self.codecs: Sequence[int] = ()
+        self.takes_sparse = False
+
+    async def check(self, deadline: Deadline) -> None:
+        """Make sure that both halves belong together. Asks once a connection, and again after a
+        failure."""
+        if self._agreed == self._connections.generation:
+            return
+        patience = min(self._connect_timeout, deadline.left * 0.9)
+        try:
+            async with self._connections.use() as channel:
+                stub = decoder_pb2_grpc.DecoderServiceStub(channel)
+                asked = self._connections.generation
+                info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=patience)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self._unreachable(f"no answer within {patience:.3g} s") from None
+            raise self._translate(error, deadline) from None
+        check_identity(self._identity, read_identity(info.identity))
+        self.sources = tuple(info.token_sources)
+        self.codecs = tuple(info.token_codecs)
+        self.takes_sparse = info.takes_sparse_tokens
+        self._agreed = asked
+
+    async def generate(
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline, above: Span
+    ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
+        """The decoder's answer, piece by piece. Leaving early cancels it."""
+        span, code = above.child("luvc.v1.DecoderService/Generate", "client"), "CANCELLED"
+        async with self._connections.use() as channel:
+            call = decoder_pb2_grpc.DecoderServiceStub(channel).Generate(
+                request, timeout=deadline.left + _GRACE_SECONDS, metadata=span.metadata
+            )
+            try:
+                while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:
+                    yield response
+                code = "OK"
+            except grpc.aio.AioRpcError as error:
+                self._agreed, code = 0, error.code().name
+                raise self._translate(error, deadline) from None
+            finally:
+                call.cancel()
+                span.end_call(code)
+
+    async def close(self) -> None:
+        """Give up the calls that are left."""
+        await self._connections.close()
+
+    def _translate(self, error: grpc.aio.AioRpcError, deadline: Deadline) -> Exception:
+        code, text = error.code(), error.details() or ""
+        details = from_metadata(error.trailing_metadata())
+        if details is not None:
+            return Refused(Status(code, text, details))
+        # Not the decoder's own words but those of Ray or gRPC, which may hold anything.
+        log.warning("the decoder at %s failed: %s: %s", self._endpoint, code.name, text)
+        by_code: dict[grpc.StatusCode, ServiceError] = {
+            grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded(
+                f"the {deadline.allowed:.3g} s allowed for this request are over"
+            ),
+            grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded("the decoder is full; try again later"),
+        }
+        return by_code.get(code) or self._unreachable(code.name.lower().replace("_", " "))
+
+    def _unreachable(self, why: str) -> Unavailable:
+        return Unavailable(f"the decoder at {self._endpoint} cannot be reached: {why}")

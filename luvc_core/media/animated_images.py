@@ -1,0 +1,88 @@
+"""Animated GIF, WebP and PNG, through Pillow, as their stills are."""
+
+import io
+from collections.abc import Iterator
+
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from luvc_core.errors import InvalidMedia
+from luvc_core.media.images import DECODING_ERRORS, opener_for, to_rgb
+from luvc_core.media.video_request import Video, VideoRequest
+
+# Frames of 10 ms or less show for 100: what every browser does with files that say 0.
+_SHORTEST_MS, _DEFAULT_MS = 10, 100
+
+
+def is_animation(data: bytes) -> bool:
+    """A GIF, WebP or PNG of several frames. Decodes no pixels; damaged files are none."""
+    opener = _opener_for(data)
+    if opener is None:
+        return False
+    try:
+        return bool(getattr(opener(io.BytesIO(data)), "is_animated", False))
+    except DECODING_ERRORS:
+        return False
+
+
+def decode_animated_image(request: VideoRequest) -> Video:
+    """Raises InvalidMedia, and what `request.check` raises."""
+    try:
+        starts, duration = _times(request)
+        rate = len(starts) / duration
+        chosen = request.sampling.choose(len(starts), rate)
+        keep = request.keeper(len(set(chosen)))
+        kept = {}
+        for index, image in _frames(request):
+            if index in chosen:
+                kept[index] = keep(to_rgb(image))
+            if index == chosen[-1]:
+                break
+    except DECODING_ERRORS as error:
+        raise request.damaged(error) from error
+    return request.gather(chosen, kept, starts, duration, rate)
+
+
+def _times(request: VideoRequest) -> tuple[list[float], float]:
+    """When each frame starts and when the last one ends, in seconds. Decodes every frame once."""
+    starts, now = [], 0
+    for _, image in _frames(request):
+        starts.append(now / 1000)
+        shown = int(image.info.get("duration", 0))
+        now += shown if shown > _SHORTEST_MS else _DEFAULT_MS
+        request.check_length(len(starts), now / 1000)
+        request.check_work(len(starts), image.size)
+    if not starts:
+        raise request.damaged("no frames")
+    return starts, now / 1000
+
+
+def _frames(request: VideoRequest) -> Iterator[tuple[int, Image.Image]]:
+    """Every frame with its index, decoded, before the next one takes its place."""
+    opener = _opener_for(request.data)
+    if opener is None:
+        raise InvalidMedia(request.field, "no animation", "GIF, WebP or PNG")
+    image = opener(io.BytesIO(request.data))
+    # A PNG may open with a still for viewers that know no animation.
+    skipped = 1 if image.info.get("default_image") else 0
+    index = 0
+    while True:
+        try:
+            image.seek(index + skipped)
+        except EOFError:
+            return
+        request.check()
+        request.check_frame(image.size)
+        image.load()
+        yield index, image
+        index += 1
+
+
+def _opener_for(data: bytes) -> type[ImageFile] | None:
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return GifImageFile
+    opener = opener_for(data)
+    return opener if opener in (PngImageFile, WebPImageFile) else None

@@ -1,0 +1,46 @@
+"""Clips, decoded within limits: MP4, WebM, and animated GIF, WebP or PNG."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from luvc_core.errors import InvalidMedia
+from luvc_core.media.animated_images import decode_animated_image, is_animation
+from luvc_core.media.containers import demuxer_for
+from luvc_core.media.ffmpeg_video import decode_ffmpeg_video
+from luvc_core.media.frame_sampling import FrameSampling
+from luvc_core.media.images import VIDEO_TYPES, MediaLimits
+from luvc_core.media.video_request import Video, VideoRequest
+
+Kind = Literal["image", "video"]
+
+
+def kind_of(data: bytes) -> Kind:
+    """What a media file is, by its content. What nobody knows is a picture, for decode_image to
+    refuse by name; so is a GIF that does not move."""
+    return "video" if demuxer_for(data) or is_animation(data) else "image"
+
+
+def decode_video(
+    data: bytes,
+    field: str,
+    limits: MediaLimits,
+    sampling: FrameSampling,
+    check: Callable[[], None] = lambda: None,
+) -> Video:
+    """The frames that `sampling` chooses. `field` names the item in errors.
+
+    `check` is called at least once a frame and may raise to end the work, as Deadline.check does.
+    Time otherwise goes with the frames of the file, memory with the chosen ones, which are made
+    smaller at once where all of them would not fit in `limits.max_video_kept_bytes`. Raises
+    InvalidMedia for anything that is no whole clip within the limits.
+    """
+    if not data:
+        raise InvalidMedia(field, "0 bytes", VIDEO_TYPES)
+    if len(data) > limits.max_video_bytes:
+        raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_video_bytes} bytes")
+    request = VideoRequest(data, field, limits, sampling, check)
+    if demuxer_for(data):
+        return decode_ffmpeg_video(request)
+    if is_animation(data):
+        return decode_animated_image(request)
+    raise InvalidMedia(field, "no clip", VIDEO_TYPES)

@@ -1,0 +1,74 @@
+"""From the bytes of images and videos to visual tokens."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from luvc_core.compression.detail import detail_of
+from luvc_core.compression.settings import OimSettings
+from luvc_core.errors import InvalidMedia
+from luvc_core.media.decode_video import decode_video, kind_of
+from luvc_core.media.images import MediaLimits, decode_image
+from luvc_core.models.base import Patches, VisionHalf
+from luvc_core.store.keys import Recipe
+from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+
+
+class MediaEncoder:
+    """Decodes images and videos on any thread, encodes them on one. Keeps nothing of them.
+
+    Attributes:
+        vision: the model.
+        limits: what may be decoded.
+    """
+
+    def __init__(self, vision: VisionHalf, limits: MediaLimits | None = None) -> None:
+        self.vision = vision
+        self.limits = limits or MediaLimits()
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that the tokens of a file depend on, besides the file and its merging."""
+        limits = self.limits
+        return Recipe(
+            self.identity,
+            str(self.vision.dtype),
+            (limits.max_shown_frames, limits.max_video_kept_bytes),
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """Which model makes the tokens."""
+        return self.vision.identity
+
+    def prepare(
+        self,
+        data: bytes,
+        field: str,
+        alone: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> Patches:
+        """Decode, resize and cut one image or video. Safe to call from several threads.
+
+        Args:
+            data: the file.
+            field: what errors call it.
+            alone: as in VisionHalf.preprocess.
+            check: called between the frames of a video, and may raise to end the work.
+
+        Raises:
+            InvalidMedia: for what cannot be decoded, or is over a limit.
+        """
+        if kind_of(data) == "image":
+            image = decode_image(data, field, self.limits)
+            return replace(self.vision.preprocess(image, alone), detail=detail_of(image))
+        if self.vision.sampling is None:
+            allowed = f"pictures: {self.identity.family} takes no clips"
+            raise InvalidMedia(field, "a clip", allowed)
+        sampling = self.vision.sampling.at_most(self.limits.max_shown_frames)
+        return self.vision.preprocess_video(decode_video(data, field, self.limits, sampling, check))
+
+    def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
+        """Encode images and videos to visual tokens, in order. Not from two threads at once."""
+        tokens = self.vision.encode(patches, oim)
+        return [replace(t, detail=p.detail) for t, p in zip(tokens, patches, strict=True)]

@@ -1,0 +1,94 @@
+"""How the checkpoints of a family are laid out, and what the family takes: both halves know it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal
+
+from luvc_core.errors import CheckpointError
+from luvc_core.models.checkpoint.resolve import Checkpoint
+from luvc_core.models.checkpoint.weights import Renames, Weights
+from luvc_core.visual_tokens.identity import Identity
+
+Media = Literal["picture", "several pictures", "video"]
+IMAGES: tuple[Media, ...] = ("picture", "several pictures")
+
+
+def llava_renames(projector: str = "visual.projector.") -> Renames:
+    """Of all families whose parts are called as LLaVA's: the names of transformers 5, then those of
+    the hub. projector: canonical prefix of the module `multi_modal_projector`."""
+    return (
+        ("model.vision_tower.vision_model.", "visual.tower."),
+        ("model.vision_tower.", "visual.tower."),
+        ("model.multi_modal_projector.", projector),
+        ("model.language_model.", "language."),
+        ("vision_tower.vision_model.", "visual.tower."),
+        ("vision_tower.", "visual.tower."),
+        ("multi_modal_projector.", projector),
+        ("language_model.lm_head.", "lm_head."),
+        ("language_model.model.", "language."),
+        ("lm_head.", "lm_head."),
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint whose settings fit. identity: without what only the vision half knows."""
+
+    folder: Path
+    config: Any
+    weights: Weights
+    identity: Identity
+
+    def require(
+        self, setting: str, allowed: object, fits: Callable[[Any], bool] | None = None
+    ) -> None:
+        """Raise CheckpointError unless a setting of config.json, a dotted name, is what is allowed.
+
+        fits: decides instead, and `allowed` says in words what it takes.
+        """
+        value = reduce(getattr, setting.split("."), self.config)
+        if not (fits(value) if fits else value == allowed):
+            problem = f"{setting} {value!r} is not supported; supported: {allowed}"
+            raise CheckpointError(f"{self.folder}: {problem}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """family: `model_type` of config.json. title: the name that people know. config_class: of
+    transformers. renames: as in Weights; canonical names start with `visual.`, `language.` or
+    `lm_head.`. projector: canonical prefix of all that stands between tower and LLM. multiple: what
+    the projector needs both sides of a merged grid to be a multiple of. takes: media of a request.
+    """
+
+    family: str
+    title: str
+    config_class: Any
+    renames: Renames
+    projector: str
+    multiple: int = 1
+    takes: tuple[Media, ...] = IMAGES
+
+    def settings(self, checkpoint: Checkpoint) -> Any:
+        """Its config.json. Raises CheckpointError where it is not this family's."""
+        content = checkpoint.read_json("config.json")
+        try:
+            return self.config_class.from_dict(content)
+        except (ValueError, TypeError, KeyError) as error:
+            problem = f"config.json does not fit: {error}"
+            raise CheckpointError(f"{checkpoint.folder}: {problem}") from error
+
+    def open(self, checkpoint: Checkpoint) -> Opened:
+        """Raises CheckpointError where settings or tensor names are not this family's."""
+        config = self.settings(checkpoint)
+        weights = Weights(checkpoint, self.renames)
+        identity = Identity(
+            family=self.family,
+            revision=checkpoint.revision,
+            vision_sha256="",
+            projector_sha256=weights.sha256(self.projector),
+            preprocessing_sha256="",
+            hidden_size=config.text_config.hidden_size,
+        )
+        return Opened(checkpoint.folder, config, weights, identity)

@@ -1,0 +1,26 @@
+"""LLaVA-OneVision: what its two halves know alike, and its language half."""
+
+from transformers import LlavaOnevisionConfig
+
+from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
+from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
+from luvc_core.models.text.positions_1d import Text1D
+
+LAYOUT = Layout(
+    family="llava_onevision",
+    title="LLaVA-OneVision",
+    config_class=LlavaOnevisionConfig,
+    renames=(
+        ("model.image_newline", "visual.projector.newline.weight"),
+        ("image_newline", "visual.projector.newline.weight"),
+        *llava_renames(projector="visual.projector.mlp."),
+    ),
+    projector="visual.projector.",
+    takes=(*IMAGES, "video"),
+)
+
+
+class LlavaOnevisionLanguage(Text1D):
+    layout = LAYOUT
+    marks = ImageMarks("<image>")
+    video_marks = VideoMarks("<video>", "<video>")

@@ -1,0 +1,92 @@
+"""A frozen dataclass filled from command-line flags, then the environment, then its defaults.
+
+A field becomes the flag `--its-name` and the variable `<PREFIX>ITS_NAME`; its metadata holds the
+help text. The dataclass validates itself with ValueError when made. Junk never passes silently:
+unknown flags and unknown variables of the prefix end the program with status 2.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+ConfigT = TypeVar("ConfigT")
+
+
+def flag(default: Any, help: str, choices: Sequence[str] = (), former: str = "") -> Any:
+    """Declare a dataclass field that is a flag.
+
+    Args:
+        default: value where nothing is given; the flag has its type.
+        help: text of `--help`.
+        choices: allowed values; empty for any.
+        former: field name of an earlier release, which is still accepted everywhere.
+    """
+    metadata = {"help": help, "choices": choices, "former": former}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def config_from(
+    cls: type[ConfigT], program: str, prefix: str, argv: Sequence[str], environ: Mapping[str, str]
+) -> ConfigT:
+    """The configuration of a program. Ends it with a message and status 2 where a value is junk."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    parser = argparse.ArgumentParser(
+        program,
+        description=f"Every flag can also be set as {prefix}<FLAG_NAME> in the environment.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, field in fields.items():
+        former = field.metadata["former"]
+        parser.add_argument(
+            *(_spelled(spelling) for spelling in (name, former) if spelling),
+            type=type(field.default),
+            choices=field.metadata["choices"] or None,
+            help=field.metadata["help"],
+            default=field.default,
+        )
+    spellings = _spellings(fields)
+    # Variables become flags in front of the real ones, so that both are checked alike.
+    from_environ: list[str] = []
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(prefix):
+            continue
+        name = variable.removeprefix(prefix).lower()
+        if name not in spellings or variable != variable.upper():
+            parser.error(f"unknown environment variable {variable}")
+        from_environ.append(f"{_spelled(name)}={value}")
+    try:
+        return cls(**vars(parser.parse_args([*from_environ, *argv])))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def check(ok: bool, name: str, value: object, allowed: str) -> None:
+    """Raise ValueError naming the flag unless `ok`."""
+    if not ok:
+        raise ValueError(f"{_spelled(name)}: got {value}; allowed: {allowed}")
+
+
+def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """The configuration from its field names. Raises ValueError for an unknown name or junk."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    spellings = _spellings(fields)
+    if unknown := sorted(values.keys() - spellings.keys()):
+        raise ValueError(f"unknown settings: {', '.join(unknown)}")
+    values = {spellings[name]: value for name, value in values.items()}
+    defaults: dict[str, Any] = {name: field.default for name, field in fields.items()}
+    for name, value in values.items():
+        allowed = fields[name].metadata["choices"]
+        check(not allowed or value in allowed, name, repr(value), ", ".join(allowed))
+    return cls(**{name: type(defaults[name])(value) for name, value in values.items()})
+
+
+def _spellings(fields: Mapping[str, "dataclasses.Field[Any]"]) -> dict[str, str]:
+    """Map every accepted name of a setting, former ones included, to its field."""
+    formers = {f.metadata["former"]: name for name, f in fields.items() if f.metadata["former"]}
+    return formers | {name: name for name in fields}
+
+
+def _spelled(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,253 @@
+"""SPU scores, against a plain discrete Fourier transform and by their symmetries."""
+
+import cmath
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from luvc_core.compression.algorithms.frequency_scores import (
+    FrequencyScoring,
+    hamming,
+    low_pass,
+    low_pass_by_transform,
+    token_scores,
+    top_indices,
+)
+
+torch.set_num_threads(1)
+quick = settings(deadline=None, derandomize=True, max_examples=40)
+GRID = (2, 4, 6)
+AXES = ("raster", "grid", "channels")
+BANDS = ("low_pass", "high_pass")
+cutoffs = st.floats(0.05, 1)
+
+
+def everything(grid: tuple[int, int, int]) -> Tensor:
+    return torch.arange(math.prod(grid))
+
+
+def scored(hidden: Tensor, indices: Tensor, grid: tuple[int, int, int], **options: Any) -> Tensor:
+    return token_scores(hidden, indices, grid, FrequencyScoring(**options))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def plain_low_pass(line: list[float], cutoff: float) -> list[float]:
+    """By the definition of the transform, in Python numbers."""
+    n = len(line)
+    out = [0.0] * n
+    for k in range(n):
+        share = min(k, n - k) / (n / 2)
+        if share > cutoff + 1e-6:
+            continue
+        gain = 0.54 + 0.46 * math.cos(math.pi * share / cutoff)
+        wave = [cmath.exp(2j * math.pi * k * i / n) for i in range(n)]
+        weight = sum(x * w.conjugate() for x, w in zip(line, wave, strict=True)) * gain / n
+        out = [o + (weight * w).real for o, w in zip(out, wave, strict=True)]
+    return out
+
+
+def plain_columns(x: Tensor, cutoff: float) -> Tensor:
+    """[length, dim], each channel by itself."""
+    return torch.tensor([plain_low_pass(c, cutoff) for c in x.T.tolist()], dtype=x.dtype).T
+
+
+@quick
+@given(length=st.integers(1, 17), cutoff=cutoffs, seed=st.integers(0, 99))
+def test_low_pass_equals_the_plain_transform(length, cutoff, seed):
+    x = noise(length, 3, seed=seed)
+    expected = plain_columns(x.double(), cutoff).float()
+    torch.testing.assert_close(low_pass(x, cutoff, 0), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(low_pass(x.T, cutoff, 1).T, expected, rtol=1e-4, atol=1e-5)
+    by_transform = low_pass_by_transform(x, cutoff, 0)
+    torch.testing.assert_close(by_transform, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [255, 256, 257, 600])
+def test_both_ways_of_filtering_agree_at_any_length(length):
+    x = noise(2, length, 3)
+    torch.testing.assert_close(
+        low_pass(x, 0.3, 1), low_pass_by_transform(x, 0.3, 1), rtol=1e-4, atol=1e-5
+    )
+
+
+@quick
+@given(cutoff=cutoffs)
+def test_the_window_falls_from_one_to_the_hamming_edge(cutoff):
+    shares = torch.tensor([0.0, cutoff / 2, cutoff, cutoff * 1.01])
+    expected = torch.tensor([1, 0.54, 0.08, 0])
+    torch.testing.assert_close(hamming(shares, cutoff), expected, rtol=1e-3, atol=1e-3)
+
+
+@quick
+@given(cutoff=cutoffs, axis=st.sampled_from(AXES), seed=st.integers(0, 99))
+def test_scores_equal_a_plain_filter(cutoff, axis, seed):
+    hidden = noise(48, 5, seed=seed)
+    if axis == "raster":
+        smooth = plain_columns(hidden, cutoff)
+    elif axis == "channels":
+        smooth = plain_columns(hidden.T, cutoff).T
+    else:
+        frames = hidden.view((*GRID, 5))
+        along = torch.stack([torch.stack([plain_columns(r, cutoff) for r in f]) for f in frames])
+        turned = along.transpose(1, 2)
+        down = torch.stack([torch.stack([plain_columns(c, cutoff) for c in f]) for f in turned])
+        smooth = down.transpose(1, 2).reshape(48, 5)
+    for score, part in (("low_pass", smooth), ("high_pass", hidden - smooth)):
+        scores = scored(
+            hidden, everything(GRID), GRID, score=score, cutoff=cutoff, axis=axis, normalize=False
+        )
+        torch.testing.assert_close(scores, part.square().sum(-1), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", ["raster", "grid"])
+def test_a_flat_image_is_all_low_pass(axis):
+    hidden = noise(1, 7).expand(48, 7)
+    low, high = (
+        scored(hidden, everything(GRID), GRID, score=s, axis=axis, normalize=False) for s in BANDS
+    )
+    torch.testing.assert_close(low, hidden.square().sum(-1))
+    assert high.max() < 1e-8
+
+
+@pytest.mark.parametrize("axis", ["raster", "grid"])
+def test_one_token_that_stands_out_leads_the_high_pass(axis):
+    hidden = noise(1, 7).repeat(48, 1)
+    hidden[29] = noise(7, seed=1)
+    scores = scored(hidden, everything(GRID), GRID, score="high_pass", axis=axis)
+    assert scores.argmax() == 29
+
+
+def test_the_grid_treats_frames_apart():
+    hidden = noise(48, 5)
+    other = torch.cat((hidden[:24], noise(24, 5, seed=1)))
+    scores, changed = (
+        scored(h, everything(GRID), GRID, score="low_pass", axis="grid") for h in (hidden, other)
+    )
+    assert torch.equal(scores[:24], changed[:24])
+    places = torch.arange(0, 48, 3)
+    few, few_changed = (scored(h[places], places, GRID, axis="grid") for h in (hidden, other))
+    assert torch.equal(few[:8], few_changed[:8])
+
+
+@quick
+@given(
+    rows=st.integers(0, 3),
+    columns=st.integers(0, 5),
+    score=st.sampled_from(BANDS),
+    normalize=st.booleans(),
+)
+def test_an_image_moved_round_moves_its_scores(rows, columns, score, normalize):
+    def moved(x: Tensor) -> Tensor:
+        return x.view(*GRID, -1).roll((rows, columns), (1, 2)).reshape(48, -1)
+
+    hidden = noise(48, 5)
+    options = {"score": score, "axis": "grid", "normalize": normalize}
+    scores = scored(hidden, everything(GRID), GRID, **options)
+    after = scored(moved(hidden), everything(GRID), GRID, **options)
+    torch.testing.assert_close(after, moved(scores).view(48))
+    line = hidden.roll(columns, 0)
+    options["axis"] = "raster"
+    after = scored(line, everything(GRID), GRID, **options)
+    torch.testing.assert_close(
+        after, scored(hidden, everything(GRID), GRID, **options).roll(columns, 0)
+    )
+
+
+@quick
+@given(score=st.sampled_from(BANDS), axis=st.sampled_from(("raster", "grid")))
+def test_the_order_of_channels_does_not_matter(score, axis):
+    hidden = noise(48, 9)
+    shuffled = hidden[:, torch.randperm(9, generator=torch.Generator().manual_seed(1))]
+    torch.testing.assert_close(
+        *(scored(h, everything(GRID), GRID, score=score, axis=axis) for h in (hidden, shuffled))
+    )
+
+
+@pytest.mark.parametrize("score", BANDS)
+@pytest.mark.parametrize("axis", AXES)
+def test_normalised_scores_ignore_the_scale_of_tokens(score, axis):
+    hidden = noise(48, 9)
+    scaled = hidden * torch.linspace(0.5, 40, 48).unsqueeze(1)
+    torch.testing.assert_close(
+        *(scored(h, everything(GRID), GRID, score=score, axis=axis) for h in (hidden, scaled)),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("score", BANDS)
+@pytest.mark.parametrize("axis", AXES)
+def test_sampling_does_not_matter_while_nothing_is_pruned(score, axis):
+    hidden = noise(48, 5)
+    filled, index = (
+        scored(hidden, everything(GRID), GRID, score=score, axis=axis, sampling=s)
+        for s in ("filled", "index")
+    )
+    assert torch.equal(filled, index)
+
+
+@pytest.mark.parametrize("score", BANDS)
+@pytest.mark.parametrize("axis", ["raster", "grid"])
+def test_filled_equals_the_image_with_its_holes_painted_over(score, axis):
+    hidden, places = noise(48, 5), torch.arange(1, 48, 3)
+    frame_of = everything(GRID) // 24 if axis == "grid" else everything(GRID) * 0
+    painted = torch.stack([hidden[places][frame_of[places] == f].mean(0) for f in frame_of])
+    painted[places] = hidden[places]
+    options = {"score": score, "axis": axis, "normalize": False}
+    whole = scored(painted, everything(GRID), GRID, **options)
+    torch.testing.assert_close(scored(hidden[places], places, GRID, **options), whole[places])
+
+
+@pytest.mark.parametrize("axis", ["raster", "grid"])
+def test_index_takes_survivors_as_one_line(axis):
+    hidden, places = noise(16, 5), torch.arange(1, 48, 3)
+    scores = scored(hidden, places, GRID, axis=axis, sampling="index")
+    line = scored(hidden, torch.arange(16), (1, 1, 16), axis="raster")
+    torch.testing.assert_close(scores, line)
+
+
+@pytest.mark.parametrize("sampling", ["filled", "index"])
+def test_channels_look_at_each_token_alone(sampling):
+    hidden, places = noise(48, 8), torch.tensor([3, 17, 40])
+    whole = scored(hidden, everything(GRID), GRID, axis="channels")
+    few = scored(hidden[places], places, GRID, axis="channels", sampling=sampling)
+    torch.testing.assert_close(few, whole[places])
+
+
+def test_norm_and_random():
+    hidden = noise(48, 5)
+    norm = scored(hidden, everything(GRID), GRID, score="norm")
+    torch.testing.assert_close(norm, hidden.square().sum(-1))
+    first, again = (scored(h, everything(GRID), GRID, score="random") for h in (hidden, -hidden))
+    assert torch.equal(first, again)
+    assert first.unique().numel() == 48
+
+
+@pytest.mark.parametrize("score", ["low_pass", "high_pass", "norm", "random"])
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scores_are_float32_and_finite(score, axis, dtype):
+    hidden = noise(5, 4).to(dtype)
+    hidden[2] = 0
+    for grid, places in (((1, 1, 5), torch.arange(5)), ((3, 2, 2), torch.tensor([0, 1, 2, 9, 11]))):
+        scores = scored(hidden, places, grid, score=score, axis=axis)
+        assert scores.shape == (5,)
+        assert scores.dtype == torch.float32
+        assert scores.isfinite().all()
+
+
+@quick
+@given(scores=st.lists(st.integers(0, 5), max_size=20), count=st.integers(0, 25))
+def test_top_indices_are_the_highest_in_their_order(scores, count):
+    kept = top_indices(torch.tensor(scores, dtype=torch.float32), count)
+    expected = sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
+    assert kept.tolist() == expected
+    assert kept.dtype == torch.int64

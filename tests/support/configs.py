@@ -1,0 +1,197 @@
+"""Settings of the small models that the tests make, and what stock code takes for pictures."""
+
+from dataclasses import astuple
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    InternVLConfig,
+    LlavaConfig,
+    LlavaOnevisionConfig,
+    Qwen2_5_VLConfig,
+    Qwen2VLConfig,
+)
+
+from luvc_core.models.base import Patches
+from tests.support.templates import token_id
+
+
+def same(config: dict[str, Any]) -> dict[str, Any]:
+    return config
+
+
+NORMALIZED = {
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "do_convert_rgb": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "rescale_factor": 1 / 255,
+    "resample": 3,
+}
+
+
+QWEN2_VL_VIDEOS = NORMALIZED | {
+    "fps": 2,
+    "min_frames": 4,
+    "max_frames": 8,
+    "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 12},
+}
+
+
+def videos_of_tiles(side: int) -> dict[str, Any]:
+    return NORMALIZED | {"num_frames": 4, "size": {"height": side, "width": side}}
+
+
+def qwen2_vl_config(text: dict[str, Any], tied: bool) -> Qwen2VLConfig:
+    vision = {"depth": 4, "embed_dim": 64, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
+    return Qwen2VLConfig(**_qwen_parts("qwen2_vl", text, vision), tie_word_embeddings=tied)
+
+
+def qwen2_5_vl_config(text: dict[str, Any], tied: bool) -> Qwen2_5_VLConfig:
+    vision = {
+        "depth": 4,
+        "hidden_size": 64,
+        "out_hidden_size": 64,
+        "intermediate_size": 96,
+        "num_heads": 2,
+        "window_size": 56,
+        "fullatt_block_indexes": [1, 3],
+    }
+    return Qwen2_5_VLConfig(**_qwen_parts("qwen2_5_vl", text, vision), tie_word_embeddings=tied)
+
+
+def _qwen_parts(family: str, text: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
+    rope = {**text["rope_parameters"], "mrope_section": [2, 3, 3]}
+    return {
+        "text_config": {**text, "model_type": f"{family}_text", "rope_parameters": rope},
+        "vision_config": vision,
+        "image_token_id": token_id("<|image_pad|>"),
+        "video_token_id": token_id("<|video_pad|>"),
+        "vision_start_token_id": token_id("<|vision_start|>"),
+        "vision_end_token_id": token_id("<|vision_end|>"),
+    }
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """As hub checkpoints of Qwen2-VL and 2.5 write it: the text settings at the top level."""
+    whole = dict(config)
+    text = whole.pop("text_config")
+    text.pop("model_type")
+    rope = text.pop("rope_parameters")
+    text["rope_theta"] = rope["rope_theta"]
+    text["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+    whole["vision_config"]["model_type"] = whole["model_type"]
+    return {**text, **whole}
+
+
+def qwen2_vl_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    return {
+        "pixel_values": torch.cat([p.pixels for p in patches]),
+        "image_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
+    }
+
+
+def qwen2_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    return {
+        "pixel_values_videos": torch.cat([p.pixels for p in patches]),
+        "video_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
+    }
+
+
+def qwen2_5_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    """With the seconds from one patch in time to the next."""
+    seconds = torch.tensor([2 * p.video.interval for p in patches if p.video])
+    return {**qwen2_vl_video_inputs(patches), "second_per_grid_ts": seconds}
+
+
+def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
+    vision = {
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": [112, 112],
+        "attention_bias": True,
+        "use_qk_norm": True,
+    }
+    return InternVLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=token_id("<IMG_CONTEXT>"),
+        image_seq_length=16,
+        tie_word_embeddings=tied,
+    )
+
+
+def llava_config(text: dict[str, Any], tied: bool) -> LlavaConfig:
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 84,
+        "patch_size": 14,
+    }
+    return LlavaConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=token_id("<image>"),
+        tie_word_embeddings=tied,
+    )
+
+
+def tiles(patches: list[Patches]) -> dict[str, Tensor]:
+    return {"pixel_values": torch.cat([p.pixels for p in patches])}
+
+
+PINPOINTS = [
+    [70, 70], [70, 140], [140, 70], [140, 140], [70, 210], [210, 70], [140, 210], [210, 140],
+]  # fmt: skip
+
+
+def llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionConfig:
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+        "image_size": 70,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
+    return LlavaOnevisionConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=token_id("<image>"),
+        video_token_index=token_id("<video>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_aspect_ratio="anyres_max_2",
+        tie_word_embeddings=tied,
+    )
+
+
+def llava_onevision_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    cut = [p.grid.frames > 1 for p in patches]
+    return {
+        "pixel_values": pad_sequence([p.pixels for p in patches], batch_first=True),
+        "image_sizes": torch.tensor([p.size for p in patches]),
+        "batch_num_images": torch.tensor([1] * len(patches) if all(cut) else [len(patches)]),
+    }
+
+
+def llava_onevision_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    return {"pixel_values_videos": torch.stack([p.pixels for p in patches])}
+
+
+OLDER_HUB_NAMES = {
+    "model.vision_tower.": "vision_tower.",
+    "model.multi_modal_projector.": "multi_modal_projector.",
+    "model.language_model.": "language_model.model.",
+    "lm_head.": "language_model.lm_head.",
+}

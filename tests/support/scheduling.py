@@ -1,0 +1,45 @@
+"""What the tests of the scheduler ask, and how they work on it."""
+
+import itertools
+
+from luvc_core.chat import SamplingParams
+from luvc_core.compression.settings import Keep, Ramp, SpuSettings
+from luvc_core.engine.request_processor import Generation, Request, RequestProcessor
+from luvc_core.engine.scheduler import Limits, Outcome, Scheduler
+from luvc_core.models.base import LanguageHalf
+from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from tests.support.checkpoints import ask, two_images
+
+LAYERS = 5
+KV = 1 << 20
+SPUS = (
+    None,
+    SpuSettings(Ramp(start=0.0)),
+    SpuSettings(Keep((0.5, 0.4, 0.2, 0.1, 0.0)), sampling="index"),
+    SpuSettings(Ramp(start=0.4, shape="step")),
+)
+
+
+def mixed_requests(images: list[VisionTokens]) -> list[Request]:
+    """Text alone, a picture, and two, each with every schedule and answers of different length."""
+    talks = (ask("Say something."), ask(images[0], "What?"), two_images(images))
+    return [
+        Request(talk, SamplingParams(max_tokens=3 + 2 * i, temperature=float(i == 2), seed=i), spu)
+        for spu in SPUS
+        for i, talk in enumerate(talks)
+    ]
+
+
+def finish(scheduler: Scheduler) -> list[Outcome]:
+    steps = itertools.takewhile(lambda _: not scheduler.idle, itertools.count())
+    return [outcome for _ in steps for outcome in scheduler.step()]
+
+
+def started(
+    language: LanguageHalf, *requests: Request, prefill_rows: int = 1
+) -> tuple[Scheduler, list[Generation]]:
+    scheduler = Scheduler(Limits(KV, prefill_rows))
+    generations = [RequestProcessor(language).start(request) for request in requests]
+    for generation in generations:
+        scheduler.submit(generation)
+    return scheduler, generations

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from luvc.local_stack.ending import end_in_order
+
 from benchmarks.chaos.docs import section
 from benchmarks.chaos.outcomes import table
 from benchmarks.chaos.runs import CASES, QUICK_CASES, run
@@ -47,4 +49,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

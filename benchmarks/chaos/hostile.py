@@ -20,6 +20,7 @@ import grpc
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from luvc.access import metadata_of
+from luvc.local_stack.ending import end_with_parent
 
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
@@ -130,7 +131,7 @@ async def hostile(stage: Stage) -> list[Row]:
 
 
 def _bulk_row(stage: Stage, count: int, kept: str) -> Row:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent, (getpid(),)) as pool:
         try:
             found = pool.submit(bulk, stage.checkpoint, count, kept).result()
         except BrokenProcessPool:

@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from luvc import Client
 from luvc.local_stack.cpu_cores import core_count
+from luvc.local_stack.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 from luvc.local_stack.launcher import Stack
 
@@ -203,4 +204,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

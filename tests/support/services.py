@@ -31,7 +31,7 @@ class Service:
     endpoint: str
     child: Child
 
-    def wait_ready(self, seconds: float = 240) -> "Service":
+    def wait_ready(self, seconds: float = 120) -> "Service":
         self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
         return self
 
@@ -103,7 +103,7 @@ def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
         yield serve
 
 
-def wait_serves(decoder: Service, family: str, seconds: float = 240) -> None:
+def wait_serves(decoder: Service, family: str, seconds: float = 120) -> None:
     """Until a model of this family answers, and no earlier one."""
     end, asked = time.monotonic() + seconds, decoder_pb2.GetModelInfoRequest()
     with grpc.insecure_channel(decoder.endpoint) as channel:

@@ -1,4 +1,4 @@
-"""From the bytes of pictures and clips to visual tokens."""
+"""From the bytes of images and videos to visual tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 from luvc_core.compression.detail import detail_of
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.decode_video import decode_video, kind_of
+from luvc_core.media.decode_video import decode_video, media_kind_of
 from luvc_core.media.images import MediaLimits, decode_image
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.store.keys import Recipe
@@ -15,7 +15,12 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class MediaEncoder:
-    """Decodes pictures and clips on any thread, encodes them on one. Keeps nothing of them."""
+    """Decodes images and videos on any thread and encodes them on one. Keeps nothing of them.
+
+    Attributes:
+        vision: the vision half that encodes.
+        limits: what media may be at most.
+    """
 
     def __init__(self, vision: VisionHalf, limits: MediaLimits | None = None) -> None:
         self.vision = vision
@@ -23,7 +28,7 @@ class MediaEncoder:
 
     @property
     def recipe(self) -> Recipe:
-        """What the tokens of media depend on, the media and their merging apart."""
+        """What visual tokens depend on besides the media and their merging."""
         limits = self.limits
         return Recipe(
             self.identity,
@@ -42,12 +47,19 @@ class MediaEncoder:
         alone: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> Patches:
-        """Decode, resize and cut one picture or clip. Safe to call from several threads.
+        """Decode, resize and cut one image or video. Safe to call from several threads.
 
-        `field` names it in errors. alone: as in VisionHalf.preprocess. check: called between the
-        frames of a clip, and may raise to end the work. Raises InvalidMedia.
+        Args:
+            data: the file.
+            field: names the file in errors.
+            alone: as in VisionHalf.preprocess.
+            check: called between the frames of a video; may raise to end the work.
+
+        Raises:
+            InvalidMedia: for a file that cannot be decoded within the limits, or a video where the
+                family takes none.
         """
-        if kind_of(data) == "image":
+        if media_kind_of(data) == "image":
             image = decode_image(data, field, self.limits)
             return replace(self.vision.preprocess(image, alone), detail=detail_of(image))
         if self.vision.sampling is None:
@@ -57,6 +69,6 @@ class MediaEncoder:
         return self.vision.preprocess_video(decode_video(data, field, self.limits, sampling, check))
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Visual tokens of each picture or clip, in order. Not from two threads at once."""
-        found = self.vision.encode(patches, oim)
-        return [replace(t, detail=p.detail) for t, p in zip(found, patches, strict=True)]
+        """Return the visual tokens of each image or video, in order. Not thread-safe."""
+        encoded = self.vision.encode(patches, oim)
+        return [replace(t, detail=p.detail) for t, p in zip(encoded, patches, strict=True)]

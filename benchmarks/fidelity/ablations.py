@@ -21,7 +21,7 @@ from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import Store
 from benchmarks.fidelity.variants import ABLATIONS
 from benchmarks.tasks.files import ALL_KINDS
-from luvc_core.calibrate.asking import Answer
+from luvc_core.calibrate.answer_questions import Answer
 
 README = Path(__file__).parents[2] / "README.md"
 

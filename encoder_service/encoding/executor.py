@@ -15,7 +15,7 @@ from encoder_service.codec import MediaFile
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.tower_batcher import TowerBatcher
 from luvc_core.compression.settings import OimSettings
-from luvc_core.media.decode_video import Kind
+from luvc_core.media.decode_video import MediaKind
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import Patches
 from luvc_core.runtime.admission import AdmissionLimiter
@@ -62,7 +62,7 @@ class EncodingExecutor:
         self.pixels = 0
 
     async def encode(
-        self, file: MediaFile, kind: Kind, alone: bool, oim: OimSettings, deadline: Deadline
+        self, file: MediaFile, kind: MediaKind, alone: bool, oim: OimSettings, deadline: Deadline
     ) -> tuple[VisionTokens, EncodingTimes]:
         """One picture or clip. alone: the only picture of its conversation. Raises InvalidMedia."""
         async with AsyncExitStack() as held:

@@ -9,7 +9,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor, EncodingTimes
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia, TokensExpired
-from luvc_core.media.decode_video import Kind, kind_of
+from luvc_core.media.decode_video import MediaKind, media_kind_of
 from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.base import Store
@@ -61,7 +61,7 @@ class _Seen:
 
     file: MediaFile
     sha256: str
-    kind: Kind | None
+    kind: MediaKind | None
     entry: Entry | None = None
 
 
@@ -152,9 +152,9 @@ class EncodingPipeline:
             raise InvalidMedia(file.field, error.problem, error.allowed) from None
 
 
-def _look_at(file: MediaFile) -> tuple[str, Kind]:
+def _look_at(file: MediaFile) -> tuple[str, MediaKind]:
     """Digest and kind. Raises InvalidMedia where the caller said another digest."""
     digest = hashlib.sha256(file.data)
     if file.digest and digest.digest() != file.digest:
         raise InvalidMedia(f"{file.field}.digest_sha256", "does not fit the data")
-    return digest.hexdigest(), kind_of(file.data)
+    return digest.hexdigest(), media_kind_of(file.data)

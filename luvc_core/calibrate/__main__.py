@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from luvc_core.calibrate import curve, report
+from luvc_core.calibrate import plot, report
 from luvc_core.calibrate.config import CalibrateConfig
-from luvc_core.calibrate.exam import Exam
-from luvc_core.calibrate.folder import read_folder
+from luvc_core.calibrate.evaluation import Evaluation
+from luvc_core.calibrate.question_folder import read_folder
 from luvc_core.calibrate.search import Search
 from luvc_core.calibrate.trial import Trial, label
 from luvc_core.compression.profile_files import to_toml
@@ -41,14 +41,14 @@ def calibrate(config: CalibrateConfig) -> int:
     questions = read_folder(config.data)
     encoder = MediaEncoder(load_vision(config.model, config.device, config.dtype))
     engine = RequestProcessor(load_language(config.model, config.device, config.dtype))
-    exam = Exam(encoder, engine, questions, config.max_tokens)
-    plain = exam.uncompressed()
+    evaluation = Evaluation(encoder, engine, questions, config.max_tokens)
+    plain = evaluation.uncompressed()
     target = config.target_loyalty
-    search = Search(exam.ask, engine.language.layer_count, len(questions), target)
+    search = Search(evaluation.ask, engine.language.layer_count, len(questions), target)
     best = search.run()
     tried = [plain, *search.trials]
     title = f"{config.model}: {len(questions)} questions"
-    curve.draw(tried, best, target, title, config.plot_path)
+    plot.draw(tried, best, target, title, config.plot_path)
     said = report.verdict(best, target, len(search.trials))
     print(report.table(tried, best))
     print(f"\n{said}\ncurve: {config.plot_path}")

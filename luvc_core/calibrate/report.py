@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 from luvc_core.calibrate.trial import Trial, label
 
 _HEADER = ("settings", "tokens %", "sent %", "loyalty %", "95 % interval", "accuracy %", "asked")

@@ -13,7 +13,7 @@ missed more questions than the target leaves room for, so bad ones cost a few qu
 from collections.abc import Callable, Iterable, Sequence
 
 from luvc_core.calibrate.candidates import AXES, LEVELS, Shape
-from luvc_core.calibrate.trial import LEAST, Trial
+from luvc_core.calibrate.trial import MIN_QUESTIONS, Trial
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.compression.settings import Compression
 
@@ -58,17 +58,17 @@ class Search:
             shape, level = self._vary(shape, level, name, variants(shape))
         self._refine(shape, level)
         best = self.best
-        best.least = self._questions
+        best.min_questions = self._questions
         if not best.ended:
             self._ask([best], "the best, to the end")
         return best
 
     def _coarse(self, shape: Shape) -> int:
         """The last level that the shape passes, -1 for none."""
-        least = min(LEAST, self._questions)
+        min_questions = min(MIN_QUESTIONS, self._questions)
         profiles = [PROFILES[name] for name in _PROFILES]
         own = [shape.at(self._layer_count, level) for level in LEVELS]
-        self._try([*own, *profiles], "levels", least)
+        self._try([*own, *profiles], "levels", min_questions)
         passed = [
             i for i, compression in enumerate(own) if compression and self._of(compression).passed
         ]
@@ -118,12 +118,14 @@ class Search:
             else:
                 fewer = middle
 
-    def _try(self, compressions: Iterable[Compression | None], name: str, least: int = 0) -> None:
+    def _try(
+        self, compressions: Iterable[Compression | None], name: str, min_questions: int = 0
+    ) -> None:
         """Ask what was not asked before."""
         new = []
         for compression in compressions:
             if compression and (key := _key(compression)) not in self._by_settings:
-                trial = Trial(compression, self._questions, self._target, least)
+                trial = Trial(compression, self._questions, self._target, min_questions)
                 self._by_settings[key] = trial
                 new.append(trial)
         if new:

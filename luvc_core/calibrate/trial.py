@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 from luvc_core.compression.settings import Compression, Keep
 
 # Points of the curve are known from at least this many questions.
-LEAST = 20
+MIN_QUESTIONS = 20
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Outcome:
 class Trial:
     """A compression and what is known about it so far.
 
-    questions: how many there are. target: the loyalty that it must have over all of them. least:
+    questions: how many there are. target: the loyalty that it must have over all of them. min_questions:
     how many are asked even if it cannot reach that any more.
     """
 
     def __init__(
-        self, compression: Compression, questions: int, target: float, least: int = 0
+        self, compression: Compression, questions: int, target: float, min_questions: int = 0
     ) -> None:
         self.compression = compression
         self.questions = questions
-        self.least = least
+        self.min_questions = min_questions
         self._misses_allowed = math.floor((1 - target) * questions + 1e-9)
         self._outcomes: list[Outcome] = []
         self.lasted = 0
@@ -56,7 +56,7 @@ class Trial:
     @property
     def ended(self) -> bool:
         """Whether no more questions are to be asked."""
-        return self.asked == self.questions or (self.hopeless and self.asked >= self.least)
+        return self.asked == self.questions or (self.hopeless and self.asked >= self.min_questions)
 
     @property
     def passed(self) -> bool:

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.images import DECODING_ERRORS, opener_for, to_rgb
+from luvc_core.media.images import DECODING_ERRORS, image_reader_for, to_rgb
 from luvc_core.media.video_request import Video, VideoRequest
 
 # Frames of 10 ms or less show for 100: what every browser does with files that say 0.
@@ -19,7 +19,7 @@ _SHORTEST_MS, _DEFAULT_MS = 10, 100
 
 def is_animation(data: bytes) -> bool:
     """A GIF, WebP or PNG of several frames. Decodes no pixels; damaged files are none."""
-    opener = _opener_for(data)
+    opener = _animation_reader_for(data)
     if opener is None:
         return False
     try:
@@ -62,7 +62,7 @@ def _times(request: VideoRequest) -> tuple[list[float], float]:
 
 def _frames(request: VideoRequest) -> Iterator[tuple[int, Image.Image]]:
     """Every frame with its index, decoded, before the next one takes its place."""
-    opener = _opener_for(request.data)
+    opener = _animation_reader_for(request.data)
     if opener is None:
         raise InvalidMedia(request.field, "no animation", "GIF, WebP or PNG")
     image = opener(io.BytesIO(request.data))
@@ -81,8 +81,8 @@ def _frames(request: VideoRequest) -> Iterator[tuple[int, Image.Image]]:
         index += 1
 
 
-def _opener_for(data: bytes) -> type[ImageFile] | None:
+def _animation_reader_for(data: bytes) -> type[ImageFile] | None:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return GifImageFile
-    opener = opener_for(data)
+    opener = image_reader_for(data)
     return opener if opener in (PngImageFile, WebPImageFile) else None

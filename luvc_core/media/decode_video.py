@@ -11,10 +11,10 @@ from luvc_core.media.frame_sampling import FrameSampling
 from luvc_core.media.images import VIDEO_TYPES, MediaLimits
 from luvc_core.media.video_request import Video, VideoRequest
 
-Kind = Literal["image", "video"]
+MediaKind = Literal["image", "video"]
 
 
-def kind_of(data: bytes) -> Kind:
+def media_kind_of(data: bytes) -> MediaKind:
     """What a media file is, by its content. What nobody knows is a picture, for decode_image to
     refuse by name; so is a GIF that does not move."""
     return "video" if demuxer_for(data) or is_animation(data) else "image"

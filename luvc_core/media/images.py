@@ -78,7 +78,7 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
         raise InvalidMedia(field, "0 bytes", _TYPES)
     if len(data) > limits.max_bytes:
         raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_bytes} bytes")
-    opener = opener_for(data)
+    opener = image_reader_for(data)
     if opener is None:
         problem = f"unsupported type ({_what_it_looks_like(data)})"
         raise InvalidMedia(field, problem, f"{_TYPES}; for clips {VIDEO_TYPES}")
@@ -98,7 +98,7 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
         raise InvalidMedia(field, problem, f"a whole {_TYPES} file") from error
 
 
-def opener_for(data: bytes) -> type[ImageFile] | None:
+def image_reader_for(data: bytes) -> type[ImageFile] | None:
     """The reader of a supported picture type, told by the first bytes."""
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile

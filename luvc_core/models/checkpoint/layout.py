@@ -33,7 +33,7 @@ def llava_renames(projector: str = "visual.projector.") -> Renames:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedCheckpoint:
     """A checkpoint whose settings fit. identity: without what only the vision half knows."""
 
     folder: Path
@@ -79,7 +79,7 @@ class Layout:
             problem = f"config.json does not fit: {error}"
             raise CheckpointError(f"{checkpoint.folder}: {problem}") from error
 
-    def open(self, checkpoint: Checkpoint) -> Opened:
+    def open(self, checkpoint: Checkpoint) -> OpenedCheckpoint:
         """Raises CheckpointError where settings or tensor names are not this family's."""
         config = self.settings(checkpoint)
         weights = Weights(checkpoint, self.renames)
@@ -91,4 +91,4 @@ class Layout:
             preprocessing_sha256="",
             hidden_size=config.text_config.hidden_size,
         )
-        return Opened(checkpoint.folder, config, weights, identity)
+        return OpenedCheckpoint(checkpoint.folder, config, weights, identity)

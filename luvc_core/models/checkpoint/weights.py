@@ -72,7 +72,7 @@ class Weights:
             digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
-    def fill(
+    def load_into(
         self, module: nn.Module, prefix: str, device: torch.device, dtype: torch.dtype
     ) -> None:
         """Give a module built on the meta device its weights, all that stand under the prefix.

@@ -24,8 +24,8 @@ from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
-from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, one_piece, run_blocks, run_tiles
+from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
+from luvc_core.models.vision.tower import MergePlan, single_piece_tokens, run_blocks, run_tiles
 from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionTokens
@@ -74,10 +74,10 @@ class InternVLVision(VisionHalf):
         with torch.device("meta"):
             tower = InternVLVisionModel._from_config(config.vision_config)
             projector = InternVLMultiModalProjector(config)
-        opened.weights.fill(tower, "visual.tower.", device, dtype)
-        opened.weights.fill(projector, "visual.projector.", device, dtype)
+        opened.weights.load_into(tower, "visual.tower.", device, dtype)
+        opened.weights.load_into(projector, "visual.projector.", device, dtype)
         # Cutting into tiles is what the family's own processor asks of this one.
-        processor = load_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
+        processor = read_image_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
         videos = VideoProcessor(checkpoint)
         identity = dataclasses.replace(
             opened.identity,
@@ -105,9 +105,9 @@ class InternVLVision(VisionHalf):
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
         side = LAYOUT.multiple
-        images = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        images = run_tiles(patches, lambda pixels: self._run_tower(pixels, oim))
         return [
-            one_piece(
+            single_piece_tokens(
                 tiles,
                 Grid(p.grid.frames, p.grid.rows // side, p.grid.columns // side),
                 self.identity,
@@ -117,7 +117,7 @@ class InternVLVision(VisionHalf):
             for tiles, p in zip(images, patches, strict=True)
         ]
 
-    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
+    def _run_tower(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
         side, tower = LAYOUT.multiple, self._tower
         embedded = tower.embeddings(pixels.to(self.device, self.dtype))

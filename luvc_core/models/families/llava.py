@@ -19,8 +19,14 @@ from luvc_core.models.checkpoint.layout import Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.chat_tokenizer import ImageMarks
 from luvc_core.models.text.positions_1d import Text1D
-from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, clip_block, one_piece, run_blocks, run_tiles
+from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
+from luvc_core.models.vision.tower import (
+    MergePlan,
+    clip_block,
+    single_piece_tokens,
+    run_blocks,
+    run_tiles,
+)
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 
@@ -66,9 +72,9 @@ class LlavaVision(VisionHalf):
         with torch.device("meta"):
             tower = CLIPVisionModel._from_config(config.vision_config)
             projector = LlavaMultiModalProjector(config)
-        opened.weights.fill(tower, "visual.tower.", device, dtype)
-        opened.weights.fill(projector, "visual.projector.", device, dtype)
-        processor = load_processor(LlavaImageProcessorPil, checkpoint)
+        opened.weights.load_into(tower, "visual.tower.", device, dtype)
+        opened.weights.load_into(projector, "visual.projector.", device, dtype)
+        processor = read_image_processor(LlavaImageProcessorPil, checkpoint)
         identity = dataclasses.replace(
             opened.identity,
             vision_sha256=opened.weights.sha256("visual."),
@@ -87,13 +93,13 @@ class LlavaVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        images = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        images = run_tiles(patches, lambda pixels: self._run_tower(pixels, oim))
         return [
-            one_piece(image, p.grid, self.identity, oim)
+            single_piece_tokens(image, p.grid, self.identity, oim)
             for image, p in zip(images, patches, strict=True)
         ]
 
-    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
+    def _run_tower(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[pictures, channels, height, width] -> merged and projected, one frame a picture."""
         embeddings, side = self._tower.embeddings, self._side
         embedded = embeddings.patch_embedding(pixels.to(self.device, self.dtype))

@@ -25,11 +25,11 @@ from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.compression.settings import OimSettings
 from luvc_core.media.video_request import Video
 from luvc_core.models.base import Patches, VisionHalf
-from luvc_core.models.checkpoint.layout import Opened
+from luvc_core.models.checkpoint.layout import OpenedCheckpoint
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.families.llava_onevision import LAYOUT
 from luvc_core.models.vision.anyres import end_lines, fitted, frames, join_tiles, shrink, unpad
-from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
+from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
 from luvc_core.models.vision.tower import MergePlan, clip_block, merge_rest, run_blocks, run_tiles
 from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity
@@ -55,7 +55,7 @@ class LlavaOnevisionVision(VisionHalf):
     def __init__(
         self,
         identity: Identity,
-        opened: Opened,
+        opened: OpenedCheckpoint,
         tower: SiglipVisionModel,
         projector: LlavaOnevisionMultiModalProjector,
         newline: "_Newline",
@@ -90,10 +90,10 @@ class LlavaOnevisionVision(VisionHalf):
             tower = SiglipVisionModel._from_config(config.vision_config)
             projector = LlavaOnevisionMultiModalProjector(config)
             newline = _Newline(config.text_config.hidden_size)
-        opened.weights.fill(tower, "visual.tower.", device, dtype)
-        opened.weights.fill(projector, "visual.projector.mlp.", device, dtype)
-        opened.weights.fill(newline, "visual.projector.newline.", device, dtype)
-        processor = load_processor(LlavaOnevisionImageProcessorPil, checkpoint)
+        opened.weights.load_into(tower, "visual.tower.", device, dtype)
+        opened.weights.load_into(projector, "visual.projector.mlp.", device, dtype)
+        opened.weights.load_into(newline, "visual.projector.newline.", device, dtype)
+        processor = read_image_processor(LlavaOnevisionImageProcessorPil, checkpoint)
         videos = VideoProcessor(checkpoint)
         identity = dataclasses.replace(
             opened.identity,
@@ -124,13 +124,13 @@ class LlavaOnevisionVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        tiled = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
+        tiled = run_tiles(patches, lambda pixels: self._run_tower(pixels, oim))
         return [
             self._tokens(self._video(tiles) if p.video else self._image(tiles, p, oim), p, oim)
             for tiles, p in zip(tiled, patches, strict=True)
         ]
 
-    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
+    def _run_tower(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
         embeddings = self._tower.embeddings
         embedded = embeddings.patch_embedding(pixels.to(self.device, self.dtype))

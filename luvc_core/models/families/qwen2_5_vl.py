@@ -14,7 +14,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 
 from luvc_core.compression.algorithms.projector_blocks import from_blocks, to_blocks
 from luvc_core.models.base import Rotary
-from luvc_core.models.checkpoint.layout import IMAGES, Layout, Opened
+from luvc_core.models.checkpoint.layout import IMAGES, Layout, OpenedCheckpoint
 from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
 from luvc_core.models.text.positions_mrope import TextMrope
 from luvc_core.models.vision.rotary_tower import RotaryVision, rotary_block
@@ -86,7 +86,7 @@ class Qwen25VLLanguage(TextMrope):
 
     def __init__(
         self,
-        opened: Opened,
+        opened: OpenedCheckpoint,
         text: Any,
         head: nn.Linear,
         tokenizer: ChatTokenizer,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from luvc_core.errors import CheckpointError
 from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf, Rotary
-from luvc_core.models.checkpoint.layout import Layout, Opened
+from luvc_core.models.checkpoint.layout import Layout, OpenedCheckpoint
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.attention import PROMPT_ATTENTION, attend_each, rotate
 from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
@@ -30,7 +30,7 @@ class TextHalf(LanguageHalf):
 
     def __init__(
         self,
-        opened: Opened,
+        opened: OpenedCheckpoint,
         text: Any,
         head: nn.Linear,
         tokenizer: ChatTokenizer,
@@ -64,12 +64,12 @@ class TextHalf(LanguageHalf):
                 settings, attn_implementation=PROMPT_ATTENTION
             )
             head = nn.Linear(settings.hidden_size, settings.vocab_size, bias=False)
-        opened.weights.fill(text, "language.", device, dtype)
+        opened.weights.load_into(text, "language.", device, dtype)
         # A head that is stored is one of its own, whatever the settings say, as for transformers.
         if opened.config.tie_word_embeddings and not opened.weights.names("lm_head."):
             head.weight = text.embed_tokens.weight
         else:
-            opened.weights.fill(head, "lm_head.", device, dtype)
+            opened.weights.load_into(head, "lm_head.", device, dtype)
         tokenizer = ChatTokenizer(checkpoint, cls.marks, cls.video_marks)
         return cls(opened, text, head, tokenizer, tokenizer.stop_ids(checkpoint))
 

@@ -14,7 +14,7 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def load_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any:
+def read_image_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any:
     """An image processor of transformers. settings: stronger than those of the checkpoint."""
     try:
         return kind.from_pretrained(checkpoint.folder, **settings)

@@ -24,8 +24,8 @@ from luvc_core.models.base import Patches, Rotary, VisionHalf
 from luvc_core.models.checkpoint.layout import Layout
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.vision.anyres import frames
-from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, one_piece, run_parts
+from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
+from luvc_core.models.vision.tower import MergePlan, single_piece_tokens, run_parts
 from luvc_core.models.vision.video_patches import VideoPatches
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
@@ -67,8 +67,8 @@ class RotaryVision(VisionHalf):
         opened.require("vision_config.spatial_merge_size", cls.layout.multiple)
         with torch.device("meta"):
             tower = cls.tower_class._from_config(opened.config.vision_config)
-        opened.weights.fill(tower, "visual.", device, dtype)
-        processor = load_processor(Qwen2VLImageProcessorPil, checkpoint)
+        opened.weights.load_into(tower, "visual.", device, dtype)
+        processor = read_image_processor(Qwen2VLImageProcessorPil, checkpoint)
         videos = VideoPatches(checkpoint, tower.config)
         identity = dataclasses.replace(
             opened.identity,
@@ -100,7 +100,9 @@ class RotaryVision(VisionHalf):
             state = project_blocks(merged, side, (source.rows, source.columns), self._tower.merger)
             for n, place in enumerate(places):
                 own = frames(state, n * grid.frames, (n + 1) * grid.frames)
-                results[place] = one_piece(own, source, self.identity, oim, patches[place].video)
+                results[place] = single_piece_tokens(
+                    own, source, self.identity, oim, patches[place].video
+                )
         return [results[i] for i in range(len(patches))]
 
     def _run_tower(self, pixels: Tensor, grid: Grid, oim: OimSettings) -> TokenGrid:

@@ -149,7 +149,7 @@ def run_parts(pixels: Tensor, encode: Callable[[Tensor], TokenGrid]) -> TokenGri
     return TokenGrid(*(torch.cat(field) for field in fields))
 
 
-def one_piece(
+def single_piece_tokens(
     state: TokenGrid,
     source: Grid,
     identity: Identity,

@@ -11,7 +11,7 @@ from luvc.cli.main import main as luvc
 
 from luvc_core.calibrate.__main__ import main
 from luvc_core.calibrate.config import CalibrateConfig
-from luvc_core.calibrate.folder import read_folder, shown_alone
+from luvc_core.calibrate.question_folder import read_folder, shown_alone
 from luvc_core.compression.profile_files import read_profiles
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.cli_config import config_from

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from luvc_core.calibrate.asking import Answer, ask
-from luvc_core.calibrate.folder import Question, shown_alone
+from luvc_core.calibrate.answer_questions import Answer, ask
+from luvc_core.calibrate.question_folder import Question, shown_alone
 from luvc_core.calibrate.trial import Outcome, Trial
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.compression.settings import OimSettings, SpuSettings
@@ -27,7 +27,7 @@ class _Plain:
     token_count: int
 
 
-class Exam:
+class Evaluation:
     """Questions for both halves of a checkpoint, in an order that is always the same.
 
     max_tokens: of an answer. Media are encoded again in every round, so that no more than one

@@ -8,7 +8,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from luvc_core.calibrate.trial import LEAST, Trial
+from luvc_core.calibrate.trial import MIN_QUESTIONS, Trial
 
 matplotlib.use("Agg")
 
@@ -31,7 +31,7 @@ def draw(trials: Sequence[Trial], best: Trial, target: float, title: str, path: 
 
     What was given up after a few questions is left out; what was after more, has wide intervals.
     """
-    trials = [trial for trial in trials if trial.asked >= min(LEAST, trial.questions)]
+    trials = [trial for trial in trials if trial.asked >= min(MIN_QUESTIONS, trial.questions)]
     known = best.accuracy is not None
     figure, panels = plt.subplots(
         1, 2 if known else 1, figsize=(10.5 if known else 6, 4.8), squeeze=False

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from luvc_core.errors import InvalidInput
-from luvc_core.media.decode_video import kind_of
+from luvc_core.media.decode_video import media_kind_of
 
 QUESTIONS = "questions.jsonl"
 LINE = '{"files": ["a.png"], "question": "...", "answer": "..."}'
@@ -36,7 +36,7 @@ class Question:
 
 def shown_alone(files: list[bytes]) -> bool:
     """Whether there is one picture only, clips apart, which some families then see larger."""
-    return sum(kind_of(data) == "image" for data in files) == 1
+    return sum(media_kind_of(data) == "image" for data in files) == 1
 
 
 def read_folder(folder: str) -> list[Question]:

@@ -30,7 +30,7 @@ def image_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str,
         recipe: what the encoder makes of any media.
         media_sha256: digest of the image file.
         merge_sha256: digest of the merging settings.
-        tenant: whose tokens they are; empty where tenants share.
+        tenant: whose tokens they are; empty where the encoder has none.
         alone: whether it is the only image of its conversation. Always False for families that
             do not use that.
     """
@@ -44,7 +44,7 @@ def video_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str)
         recipe: what the encoder makes of any media.
         media_sha256: digest of the video file.
         merge_sha256: digest of the merging settings.
-        tenant: whose tokens they are; empty where tenants share.
+        tenant: whose tokens they are; empty where the encoder has none.
     """
     return _digest(recipe, media_sha256, merge_sha256, tenant, {"clip": recipe.video_limits})
 

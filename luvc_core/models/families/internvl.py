@@ -24,8 +24,8 @@ from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
-from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, single_piece_tokens, run_blocks, run_tiles
+from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
+from luvc_core.models.vision.tower import MergePlan, run_blocks, run_tiles, single_piece_tokens
 from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionTokens

@@ -29,7 +29,7 @@ from luvc_core.models.checkpoint.layout import OpenedCheckpoint
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.families.llava_onevision import LAYOUT
 from luvc_core.models.vision.anyres import end_lines, fitted, frames, join_tiles, shrink, unpad
-from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
+from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
 from luvc_core.models.vision.tower import MergePlan, clip_block, merge_rest, run_blocks, run_tiles
 from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity

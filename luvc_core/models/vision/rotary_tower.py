@@ -24,8 +24,8 @@ from luvc_core.models.base import Patches, Rotary, VisionHalf
 from luvc_core.models.checkpoint.layout import Layout
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.vision.anyres import frames
-from luvc_core.models.vision.image_processor import read_image_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, single_piece_tokens, run_parts
+from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
+from luvc_core.models.vision.tower import MergePlan, run_parts, single_piece_tokens
 from luvc_core.models.vision.video_patches import VideoPatches
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens

@@ -145,7 +145,8 @@ def test_a_model_that_is_none_is_named(
         (["--data=x", "--name=a b"], {}, "--name"),
         (["--data=x", "--max-tokens=0"], {}, "--max-tokens"),
         (["--data=x", "--output=/nowhere/own.toml"], {}, "--output"),
-        (["--data=x", "--picture=/"], {}, "--picture"),
+        (["--data=x", "--plot=/"], {}, "--plot"),
+        (["--data=x", "--picture=/"], {}, "--plot"),
         (["--data=x"], {"LUVC_CALIBRATE_TARGET": "1"}, "LUVC_CALIBRATE_TARGET"),
     ],
 )
@@ -181,7 +182,7 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
     assert ran[:3] == [sys.executable, "-m", "luvc_core.calibrate"]
     assert ran[3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
     config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[3:], {})
-    assert (config.target_loyalty, str(config.image_path)) == (0.97, "a.png")
+    assert (config.target_loyalty, str(config.plot_path)) == (0.97, "a.png")
 
 
 def test_every_flag_is_one_of_the_search_and_its_help_says_the_default(

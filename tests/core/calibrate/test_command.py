@@ -77,7 +77,7 @@ def test_a_folder_is_read_in_order(folder: Path) -> None:
     assert [q.answer for q in questions] == ["A  Blob", None, "nothing", None]
     assert questions[1].files == (folder / "1.png", folder / "2.png")
     # Empty lines count.
-    assert questions[1].place == f"{folder}/questions.jsonl:3"
+    assert questions[1].location == f"{folder}/questions.jsonl:3"
     assert [shown_alone(q.read()) for q in questions] == [True, False, False, True]
 
 

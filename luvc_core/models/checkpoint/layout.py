@@ -1,7 +1,7 @@
 """How the checkpoints of a family are laid out, and which media it takes; both halves use it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +50,14 @@ class OpenedCheckpoint:
     config: Any
     weights: Weights
     identity: Identity
+
+    def vision_identity(self, preprocessing_sha256: str) -> Identity:
+        """Complete the identity with the digests that only the vision half can compute."""
+        return replace(
+            self.identity,
+            vision_sha256=self.weights.sha256("visual."),
+            preprocessing_sha256=preprocessing_sha256,
+        )
 
     def require(
         self, setting: str, allowed: object, fits: Callable[[Any], bool] | None = None
@@ -115,3 +123,29 @@ class Layout:
             hidden_size=config.text_config.hidden_size,
         )
         return OpenedCheckpoint(checkpoint.folder, config, weights, identity)
+
+
+def qwen_vl_layout(family: str, title: str, config_class: Any) -> Layout:
+    """Return the layout of the Qwen-VL families, which name their tensors alike.
+
+    Args:
+        family: `model_type` of config.json.
+        title: the name that people know.
+        config_class: of transformers.
+    """
+    return Layout(
+        family=family,
+        title=title,
+        config_class=config_class,
+        # Names of transformers 5, then those of the hub.
+        renames=(
+            ("model.visual.", "visual."),
+            ("model.language_model.", "language."),
+            ("visual.", "visual."),
+            ("model.", "language."),
+            ("lm_head.", "lm_head."),
+        ),
+        projector="visual.merger.",
+        multiple=2,
+        takes=(*IMAGES, "video"),
+    )

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: what its two halves know alike, and its language half."""
+"""LLaVA-OneVision: the layout of its checkpoints, and its language half."""
 
 from transformers import LlavaOnevisionConfig
 
@@ -21,6 +21,8 @@ LAYOUT = Layout(
 
 
 class LlavaOnevisionLanguage(Text1D):
+    """Language half of LLaVA-OneVision."""
+
     layout = LAYOUT
     marks = ImageMarks("<image>")
     video_marks = VideoMarks("<video>", "<video>")

@@ -1,4 +1,4 @@
-"""A text model of transformers, one layer at a time: a whole prompt, or a token of each request."""
+"""A text model of transformers, run layer by layer on a prompt or on a batch of new tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -17,10 +17,15 @@ from luvc_core.models.text.packed_linear import pack, packed
 
 
 class TextHalf(LanguageHalf):
-    """What all language halves share whose text model is of the Llama kind: a decoder layer takes
-    rotary tables and a cache. A family adds its names and `tokenize`.
+    """A language half whose decoder layers are like Llama's: they take rotary tables and a cache.
 
-    text_models: those it may have, by `model_type` of the text settings.
+    A family adds its names and `tokenize`.
+
+    Attributes:
+        layout: of the family's checkpoints.
+        marks: special tokens of an image.
+        video_marks: special tokens of a video; None where the family takes none.
+        text_models: classes of transformers by `model_type` of the text settings.
     """
 
     layout: ClassVar[Layout]
@@ -36,6 +41,15 @@ class TextHalf(LanguageHalf):
         tokenizer: ChatTokenizer,
         stop: frozenset[int],
     ) -> None:
+        """Make a half of modules that hold their weights.
+
+        Args:
+            opened: the checkpoint.
+            text: text model of transformers.
+            head: [vocabulary, hidden]
+            tokenizer: of the checkpoint.
+            stop: ids that end an answer.
+        """
         self.identity = opened.identity
         self.layer_count = len(text.layers)
         self.context_length = text.config.max_position_embeddings
@@ -65,7 +79,7 @@ class TextHalf(LanguageHalf):
             )
             head = nn.Linear(settings.hidden_size, settings.vocab_size, bias=False)
         opened.weights.load_into(text, "language.", device, dtype)
-        # A head that is stored is one of its own, whatever the settings say, as for transformers.
+        # As in transformers, a stored head is used even where the settings tie it to the embedding.
         if opened.config.tie_word_embeddings and not opened.weights.names("lm_head."):
             head.weight = text.embed_tokens.weight
         else:
@@ -115,12 +129,12 @@ class TextHalf(LanguageHalf):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        found: Tensor = self._head(self._text.norm(hidden))
-        return found.float()
+        logits: Tensor = self._head(self._text.norm(hidden))
+        return logits.float()
 
 
 class _AppendTo:
-    """What a decoder layer of transformers calls a cache."""
+    """Stands in for a cache of transformers: appends keys and values to a LayerCache."""
 
     def __init__(self, cache: LayerCache) -> None:
         self._cache = cache

@@ -1,4 +1,4 @@
-"""Conversations as the model side sees them, and how an answer is drawn."""
+"""Conversations and sampling parameters, as the model side sees them."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,12 @@ MAX_STOP_STRINGS = 16
 
 @dataclass(frozen=True)
 class Message(Generic[MediaT]):
-    """One turn: text and media in reading order. Media are pictures or, later, VisionTokens."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: who speaks.
+        parts: text and media in reading order. Media are files or, later, VisionTokens.
+    """
 
     role: Role
     parts: tuple[str | MediaT, ...]
@@ -40,7 +45,15 @@ def check_conversation(messages: tuple[Message[MediaT], ...]) -> None:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How an answer is drawn. Fields as in luvc.v1.Sampling; `seed` None draws one."""
+    """How the tokens of an answer are chosen; fields as in luvc.v1.Sampling.
+
+    Attributes:
+        max_tokens: longest answer.
+        temperature: 0 for the most probable token.
+        top_p: share of the probability that tokens are drawn from.
+        seed: of the draws; None takes a random one.
+        stop: texts that end the answer.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.0

@@ -30,7 +30,7 @@ class FrameSampling(Protocol):
 
 
 @dataclass(frozen=True)
-class RateSampling:
+class RateSampling(FrameSampling):
     """A number of frames per second (Qwen2-VL), rounded down to a multiple of `multiple`.
 
     A video of fewer frames than `multiple` repeats its last frame.
@@ -69,7 +69,7 @@ class RateSampling:
 
 
 @dataclass(frozen=True)
-class EvenSampling:
+class EvenSampling(FrameSampling):
     """At most `count` frames, one from each of as many equal stretches of the video.
 
     Attributes:

@@ -22,8 +22,8 @@ from luvc_core.media.video_request import Video
 from luvc_core.models.base import Patches
 from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
 from luvc_core.models.vision.tiled_vision import TiledVision
 from luvc_core.models.vision.tower import MergePlan, run_blocks

@@ -16,8 +16,8 @@ from luvc_core.errors import CheckpointError
 from luvc_core.models.base import Patches
 from luvc_core.models.checkpoint.layout import Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.text.chat_tokenizer import ImageMarks
 from luvc_core.models.text.positions_1d import Text1D
+from luvc_core.models.text.visual_marks import ImageMarks
 from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
 from luvc_core.models.vision.tiled_vision import TiledVision
 from luvc_core.models.vision.tower import MergePlan, clip_block, run_blocks
@@ -84,7 +84,7 @@ class LlavaVision(TiledVision):
         embedded = embeddings.patch_embedding(pixels.to(self.device, self.dtype))
         first = embeddings.class_embedding.expand(len(pixels), 1, -1)
         embedded = torch.cat((first, embedded.flatten(2).transpose(1, 2)), dim=1)
-        # By weight: the table of position ids is not part of a checkpoint.
+        # The weight itself: the module needs a table of ids that is not part of a checkpoint.
         embedded = self._tower.pre_layrnorm(embedded + embeddings.position_embedding.weight)
         state = TokenGrid.of_source(embedded[:, 1:].unflatten(1, (side, side)))
         plan = MergePlan(oim, side, side, depth=len(self._blocks), multiple=LAYOUT.multiple)

@@ -3,8 +3,8 @@
 from transformers import LlavaOnevisionConfig
 
 from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
-from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 
 LAYOUT = Layout(
     family="llava_onevision",

@@ -130,7 +130,7 @@ class LlavaOnevisionVision(TiledVision):
     def _run_tower(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         embeddings = self._tower.embeddings
         embedded = embeddings.patch_embedding(pixels.to(self.device, self.dtype))
-        # By weight: the table of position ids is not part of a checkpoint.
+        # The weight itself: the module needs a table of ids that is not part of a checkpoint.
         embedded = embedded.flatten(2).transpose(1, 2) + embeddings.position_embedding.weight
         state = TokenGrid.of_source(embedded.unflatten(1, (self._side, self._side)))
         layers = self._tower.encoder.layers[: self._depth]

@@ -14,8 +14,9 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 from luvc_core.compression.algorithms.projector_blocks import from_blocks, to_blocks
 from luvc_core.models.base import Rotary
 from luvc_core.models.checkpoint.layout import OpenedCheckpoint, qwen_vl_layout
-from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
+from luvc_core.models.text.chat_tokenizer import ChatTokenizer
 from luvc_core.models.text.positions_mrope import TextMrope
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.models.vision.rotary_tower import RotaryVision, rotary_block
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
 

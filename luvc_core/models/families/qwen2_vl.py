@@ -9,8 +9,8 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
 )
 
 from luvc_core.models.checkpoint.layout import qwen_vl_layout
-from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_mrope import TextMrope
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.models.vision.rotary_tower import RotaryVision
 
 LAYOUT = qwen_vl_layout("qwen2_vl", "Qwen2-VL", Qwen2VLConfig)

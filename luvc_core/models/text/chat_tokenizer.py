@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jinja2
@@ -13,70 +12,11 @@ from transformers import AutoTokenizer
 from luvc_core.chat import Message
 from luvc_core.errors import CheckpointError, InvalidInput
 from luvc_core.models.checkpoint.resolve import Checkpoint
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 TEXT = -1
 _PROBE = "a text that no template has"
-
-
-@dataclass(frozen=True)
-class ImageMarks:
-    """The special tokens around and in place of the visual tokens of an image.
-
-    Attributes:
-        placeholder: what the chat template writes for an image; the prompt repeats it for each
-            visual token.
-        before: what the processor, not the template, puts before all of them.
-        after: what it puts after them.
-    """
-
-    placeholder: str
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-
-    def text_of(self, tokens: VisionTokens) -> str:
-        """Return the text of one image, with one placeholder for its run of visual tokens."""
-        return "".join((*self.before, self.placeholder, *self.after))
-
-    def runs_of(self, tokens: VisionTokens) -> list[int]:
-        """Return the number of visual tokens in each run."""
-        return [tokens.token_count]
-
-
-@dataclass(frozen=True)
-class VideoMarks:
-    """The special tokens around and in place of the visual tokens of a video.
-
-    Attributes:
-        placeholder: what the chat template writes for a video.
-        token: what the prompt holds for each visual token.
-        frame: the text of one frame, with `{number}`, counted from 1, and one `{token}`, where each
-            frame is a run of its own; one line per frame replaces the placeholder. Else empty.
-    """
-
-    placeholder: str
-    token: str
-    frame: str = ""
-
-    def text_of(self, tokens: VisionTokens) -> str:
-        """Return the text of one video, with one `token` for each run of visual tokens."""
-        if not self.frame:
-            return self.token
-        frames = range(1, tokens.pieces[0].grid.frames + 1)
-        return "\n".join(self.frame.format(number=n, token=self.token) for n in frames)
-
-    def runs_of(self, tokens: VisionTokens) -> list[int]:
-        """Return the number of visual tokens in each run.
-
-        Raises:
-            InvalidInput: for tokens that are not frames of one grid.
-        """
-        if not self.frame:
-            return [tokens.token_count]
-        if [piece.separators for piece in tokens.pieces] != ["none"]:
-            raise InvalidInput("vision_tokens.pieces", "several", "one grid of frames for a clip")
-        grid = tokens.pieces[0].grid
-        return [grid.rows * grid.columns] * grid.frames
 
 
 class ChatTokenizer:
@@ -178,7 +118,9 @@ class ChatTokenizer:
         except jinja2.TemplateError as error:
             raise InvalidInput("messages", f"the model's chat template says: {error}") from error
         text, media = self._filled_in(text, messages)
-        runs = [(n, count) for n, m in enumerate(media) for count in self._marks_of(m).runs_of(m)]
+        runs = [
+            (n, count) for n, m in enumerate(media) for count in self._marks_of(m).run_lengths(m)
+        ]
         ids: list[int] = []
         segment: list[int] = []
         following = iter(runs)
@@ -206,7 +148,7 @@ class ChatTokenizer:
         def fill(match: re.Match[str]) -> str:
             is_image = match.group() == self._marks.placeholder
             ordered.append(next(images if is_image else videos))
-            return self._marks_of(ordered[-1]).text_of(ordered[-1])
+            return self._marks_of(ordered[-1]).prompt_text(ordered[-1])
 
         placeholders = [m.placeholder for m in (self._marks, self._video_marks) if m]
         filled = re.sub("|".join(map(re.escape, placeholders)), fill, text)

@@ -12,8 +12,9 @@ from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.models.checkpoint.layout import Layout, OpenedCheckpoint
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.attention import PROMPT_ATTENTION, attend_each, rotate
-from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
+from luvc_core.models.text.chat_tokenizer import ChatTokenizer
 from luvc_core.models.text.packed_linear import pack, packed
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 
 
 class TextHalf(LanguageHalf):

@@ -71,7 +71,7 @@ class EngineBridge:
 
     def _hand_out(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            if mailbox := self._mailboxes.get(outcome.session):
+            if mailbox := self._mailboxes.get(outcome.generation):
                 mailbox.put(outcome)
 
 

@@ -1,4 +1,4 @@
-"""Conversations and sampling parameters, as the model side sees them."""
+"""Conversations as the models see them, and how an answer is sampled."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ class Message(Generic[MediaT]):
 
     Attributes:
         role: who speaks.
-        parts: text and media in reading order. Media are files or, later, VisionTokens.
+        parts: text and media in reading order. Media are files, patches or VisionTokens, by how far
+            the request has come.
     """
 
     role: Role
@@ -45,14 +46,14 @@ def check_conversation(messages: tuple[Message[MediaT], ...]) -> None:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How the tokens of an answer are chosen; fields as in luvc.v1.Sampling.
+    """How the tokens of an answer are sampled. Fields as in luvc.v1.Sampling.
 
     Attributes:
-        max_tokens: longest answer.
-        temperature: 0 for the most probable token.
-        top_p: share of the probability that tokens are drawn from.
-        seed: of the draws; None takes a random one.
-        stop: texts that end the answer.
+        max_tokens: how long the answer may be.
+        temperature: in [0, 2]; 0 takes the likeliest token.
+        top_p: share of the probability from which tokens are sampled, in (0, 1].
+        seed: None for a random one.
+        stop: strings that end the answer.
     """
 
     max_tokens: int = 256

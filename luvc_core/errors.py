@@ -1,16 +1,16 @@
-"""Every error that LUVC raises on purpose.
+"""All errors that LUVC raises on purpose.
 
-    LuvcError
-    ├── InvalidInput            the caller's fault: what was wrong, what is allowed
-    │   ├── InvalidMedia        a picture or clip that cannot be decoded or is over a limit
+    ServiceError
+    ├── InvalidInput            a request that can never succeed
+    │   ├── InvalidMedia        an image or video that cannot be decoded or is over a limit
     │   ├── InvalidSettings     a compression or sampling value out of range
     │   │   └── InvalidProfiles a profile file that cannot be used
     │   └── PromptTooLong       more tokens than the context holds
     ├── IdentityMismatch        visual tokens of another checkpoint or protocol
-    ├── Unauthenticated         no API key that is known
+    ├── Unauthenticated         no API key, or an unknown one
     ├── CheckpointError         a model folder that cannot be served
     ├── TokensExpired           media named by digest, whose tokens are no longer kept
-    ├── TokensLost              a reference to tokens that cannot be fetched; send them along
+    ├── TokensLost              tokens behind a reference that cannot be fetched
     ├── Superseded              a later attempt at the same request took over
     ├── Overloaded              a queue is full; try again later
     ├── DeadlineExceeded        the time allowed is over
@@ -23,13 +23,19 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of the tree. Its message is meant for the caller."""
+    """Base of all errors. Its message is meant for the caller."""
 
     code: ClassVar[str] = "INTERNAL"
 
 
 class InvalidInput(ServiceError):
-    """Input that can never succeed. `field` names the part of the request, `allowed` what fits."""
+    """A request that can never succeed.
+
+    Attributes:
+        field: the part of the request that is wrong.
+        problem: what is wrong with it.
+        allowed: what is allowed instead; may be empty.
+    """
 
     code = "INVALID_ARGUMENT"
 
@@ -41,7 +47,7 @@ class InvalidInput(ServiceError):
 
 
 class InvalidMedia(InvalidInput):
-    """A picture or clip that cannot be decoded, is of no supported type, or is over a limit."""
+    """An image or video that cannot be decoded, is of no supported type, or is over a limit."""
 
 
 class InvalidSettings(InvalidInput):
@@ -49,7 +55,7 @@ class InvalidSettings(InvalidInput):
 
 
 class InvalidProfiles(InvalidSettings):
-    """A profile file that cannot be read, or holds what is no profile. Names file and field."""
+    """A profile file that cannot be read or used. Names file and field."""
 
     def __init__(self, path: str, field: str, problem: str, allowed: str = "") -> None:
         self.path = path
@@ -57,7 +63,7 @@ class InvalidProfiles(InvalidSettings):
 
 
 class PromptTooLong(InvalidInput):
-    """Prompt and visual tokens exceed the context. Names both lengths."""
+    """A prompt that is longer than the context, visual tokens included. Names both lengths."""
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__("messages", f"the prompt has {length} tokens", f"at most {limit}")
@@ -70,25 +76,25 @@ class IdentityMismatch(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """The call has no API key, or one that is not known."""
+    """A call without an API key, or with an unknown one."""
 
     code = "UNAUTHENTICATED"
 
 
 class CheckpointError(ServiceError):
-    """A model name or folder that cannot be loaded: what is missing or does not fit."""
+    """A model name or folder that cannot be loaded. Names what is missing or does not fit."""
 
     code = "FAILED_PRECONDITION"
 
 
 class TokensExpired(ServiceError):
-    """Media were named by their digest, and their tokens are not, or no longer, kept."""
+    """Media named by their digest, whose tokens are not, or no longer, stored."""
 
     code = "NOT_FOUND"
 
 
 class TokensLost(ServiceError):
-    """Visual tokens that a reference stands for are gone, harmed, or out of reach."""
+    """Visual tokens behind a reference are gone, damaged, or out of reach."""
 
     code = "UNAVAILABLE"
 
@@ -100,7 +106,11 @@ class Superseded(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """A bounded queue is full. retry_after: seconds after which trying again makes sense."""
+    """A bounded queue is full.
+
+    Attributes:
+        retry_after: seconds after which trying again makes sense.
+    """
 
     code = "RESOURCE_EXHAUSTED"
     retry_after: ClassVar[float] = 0.5

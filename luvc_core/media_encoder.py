@@ -38,6 +38,7 @@ class MediaEncoder:
 
     @property
     def identity(self) -> Identity:
+        """Which model makes the tokens."""
         return self.vision.identity
 
     def prepare(

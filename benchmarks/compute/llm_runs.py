@@ -100,7 +100,9 @@ def run_stock(
         return_dict_in_generate=True,
     )
     total = clock() - start
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in found.past_key_values.layers)
+    # Renamed in transformers 5.24.
+    cache = found["cache" if "cache" in found else "past_key_values"]
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     count = shown.token_count
     return Run("generate", count, count, times[0] - start, total, 0.0, held)
 
@@ -119,10 +121,10 @@ def _timed_pruning(clock: Clock) -> Iterator[list[float]]:
 
         return call
 
-    # `_prune` is looked up by prefill in its own names.
-    leave_out = timed(vars(prefill)["_prune"])
+    # `_drop` is looked up by prefill in its own names.
+    leave_out = timed(vars(prefill)["_drop"])
     with (
-        mock.patch.object(SpuPruner, "keep", timed(SpuPruner.keep)),
-        mock.patch.object(prefill, "_prune", leave_out),
+        mock.patch.object(SpuPruner, "decide", timed(SpuPruner.decide)),
+        mock.patch.object(prefill, "_drop", leave_out),
     ):
         yield seconds

@@ -25,7 +25,7 @@ class Alone:
 
     def __init__(self, model: str, name: str) -> None:
         self._encoder = MediaEncoder(load_vision(model))
-        self._engine = RequestProcessor(load_language(model), thrifty=True)
+        self._engine = RequestProcessor(load_language(model), auto_pruning=True)
         self._compression = profile(name)
         self.stages: dict[str, list[float]] = {stage: [] for stage in WORK}
 
@@ -43,9 +43,9 @@ class Alone:
 
     def ask(self, question: Question, most: int) -> Asked:
         start = time.perf_counter()
-        session = self._engine.start(self.request(question, self._compression, most))
+        generation = self._engine.start(self.request(question, self._compression, most))
         text, first, result = "", 0.0, None
-        while (event := session.step()) is not None:
+        while (event := generation.step()) is not None:
             text += event.text
             first = first or (time.perf_counter() - start if event.text else 0.0)
             result = event.result
@@ -58,8 +58,8 @@ class Alone:
         """How many of the same request hold room at once, out of so many bytes."""
         scheduler = Scheduler(Limits(room))
         request = self.request(question, compression, most)
-        session = self._engine.start(request)
-        for _ in range(room // session.kv_byte_count + 1):
+        generation = self._engine.start(request)
+        for _ in range(room // generation.kv_byte_count + 1):
             scheduler.submit(self._engine.start(request))
         scheduler.step()
         return scheduler.in_flight_count

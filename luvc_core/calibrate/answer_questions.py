@@ -40,9 +40,9 @@ def ask(
         max_tokens: longest answer.
     """
     request = Request((Message("user", (*tokens, question)),), SamplingParams(max_tokens), pruning)
-    session = engine.start(request)
+    generation = engine.start(request)
     text = ""
-    while (event := session.step()) is not None:
+    while (event := generation.step()) is not None:
         text += event.text
         if event.result is not None:
             return Answer(text.strip(), event.result)

@@ -10,7 +10,7 @@
     start = 0.1
     end = 0.8
 
-A stage that is not there is off, a field that is not there has its default.
+A stage that is not there is off; a field that is not there has its default value.
 """
 
 import dataclasses
@@ -30,35 +30,35 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def read_profiles(path: str, layer_count: int | None = None) -> Profiles:
-    """The built-in profiles and those of a file; without a path, the built-in ones alone.
+    """Read a profile file; return its profiles and the built-in ones.
 
-    layer_count: of the LLM, where schedules have to fit it. Raises InvalidProfiles naming the file,
-    the field and what is allowed.
+    Without a path, return the built-in ones alone. layer_count: layers of the LLM, where schedules
+    have to fit them. Raises InvalidProfiles, which names the file, the field and what is allowed.
     """
     if not path:
         return BUILT_IN
-    own = [_compression(path, name, fields) for name, fields in _content(path).items()]
-    if not own:
+    added = [_compression(path, name, fields) for name, fields in _content(path).items()]
+    if not added:
         raise InvalidProfiles(path, "the file", "empty", "at least one profile, as [NAME.spu.ramp]")
-    for compression in own:
+    for compression in added:
         try:
             for spu in (compression.spu, compression.detailed):
                 if spu is not None and layer_count is not None:
                     spu.layer_counts(layer_count, 1)
         except InvalidSettings as error:
             raise _located(path, compression.name, error) from None
-    return Profiles(own)
+    return Profiles(added)
 
 
 def to_toml(compressions: Sequence[Compression], comment: str = "") -> str:
-    """The text of a profile file. comment: lines for its head."""
+    """Write the text of a profile file. comment: lines for its head."""
     head = [f"# {line}".rstrip() for line in comment.splitlines()]
     tables = ["\n".join(table) for compression in compressions for table in _tables(compression)]
     return "\n\n".join(["\n".join(head), *tables] if head else tables) + "\n"
 
 
 def check_name(name: str) -> str:
-    """What is wrong with a name for a profile of one's own; empty where nothing is."""
+    """Say what is wrong with a name for a new profile; empty where nothing is."""
     if name in PROFILES:
         return "the name of a built-in profile"
     return "" if _NAME.fullmatch(name) else "no name: letters, digits, - and _, at most 64"
@@ -105,6 +105,5 @@ def _tables(compression: Compression) -> Iterator[list[str]]:
 
 
 def _lines(fields: Mapping[str, Any]) -> list[str]:
-    # Of such values - text, true and false, finite numbers, lists of them - TOML and JSON write the
-    # same.
+    # TOML and JSON write text, true and false, finite numbers and lists of them in the same way.
     return [f"{name} = {json.dumps(value)}" for name, value in fields.items()]

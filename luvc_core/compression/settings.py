@@ -1,4 +1,4 @@
-"""Frozen settings of both compression stages, validated when made."""
+"""Frozen settings of both compression stages, merging and pruning; validated when made."""
 
 import dataclasses
 import hashlib
@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from luvc_core.compression.algorithms import schedules
+from luvc_core.compression.algorithms.frequency_scores import (
+    FilterAxis,
+    FrequencyScoring,
+    HoleFilling,
+    ScoreKind,
+)
+from luvc_core.compression.algorithms.merging import LineAlignment, MergedPosition
+from luvc_core.compression.algorithms.schedules import RampShape
 from luvc_core.errors import InvalidSettings
 
-# Sharp steps on a line of pixels. Of the rendered pictures of `benchmarks.tasks`, 99 of 100 charts
+# Sharp steps on a line of pixels. Of the images that `benchmarks.tasks` renders, 99 of 100 charts
 # and documents have more, and 99 of 100 scenes fewer.
 FINE_DETAIL = 3.5
 
@@ -46,15 +54,28 @@ def _is_count(value: object) -> bool:
 
 @dataclass(frozen=True)
 class OimSettings:
-    """Orthogonal Iterative Merger. Fields as in luvc.v1.OimSettings; `blocks` are depth shares."""
+    """Settings of OIM, the Orthogonal Iterative Merger. Fields as in luvc.v1.OimSettings.
+
+    Attributes:
+        keep_rows: share of the rows to keep.
+        keep_columns: share of the columns to keep.
+        blocks: after which blocks of the tower tokens merge, as shares of its depth.
+        metric: what similarity is measured on, attention keys or hidden states.
+        window: how many tokens apart the two of a pair may be; 0 for no limit.
+        alignment: whether each line chooses its pairs, or all lines of a frame choose alike.
+        position: of a merged token, the mean of its tokens or that of the one that stays.
+        llm_position: positions that the LLM uses, of the merged grid or of the source grid.
+        proportional_attention: whether a merged token weighs in the tower's attention as much as
+            the tokens that it stands for.
+    """
 
     keep_rows: float = 1.0
     keep_columns: float = 1.0
     blocks: tuple[float, ...] = (0.25, 0.5)
     metric: Literal["keys", "hidden"] = "keys"
     window: int = 0
-    alignment: Literal["per_line", "shared"] = "per_line"
-    position: Literal["mean", "kept"] = "mean"
+    alignment: LineAlignment = "per_line"
+    position: MergedPosition = "mean"
     llm_position: Literal["grid", "source"] = "grid"
     proportional_attention: bool = False
 
@@ -81,25 +102,26 @@ class OimSettings:
 
     @property
     def is_off(self) -> bool:
+        """Whether nothing merges."""
         return self.keep_rows == 1 and self.keep_columns == 1
 
     @property
     def sha256(self) -> str:
-        """Digest of the settings; all settings that merge nothing are one."""
+        """Digest of the settings, the same for all settings that merge nothing."""
         settings = None if self.is_off else dataclasses.asdict(self)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """A schedule by a few numbers, for any depth; `schedules.ramp_shares` has the formula.
+    """A schedule by a few numbers, for any depth. Fields as in luvc.v1.ScheduleRamp.
 
-    Fields as in luvc.v1.ScheduleRamp.
+    `schedules.ramp_shares` says what they mean.
     """
 
     start: float = 0.0
     end: float = 1.0
-    shape: Literal["linear", "cosine", "step"] = "linear"
+    shape: RampShape = "linear"
     every: int = 1
     first_keep: float = 1.0
     steps: int = schedules.DEFAULT_STEPS
@@ -139,13 +161,23 @@ class Keep:
 
 @dataclass(frozen=True)
 class SpuSettings:
-    """Spectrum Pruning Unit. Fields as in luvc.v1.SpuSettings."""
+    """Settings of SPU, the Spectrum Pruning Unit. Fields as in luvc.v1.SpuSettings.
+
+    Attributes:
+        schedule: how many tokens enter each layer.
+        score: as in `FrequencyScoring`, like the next four.
+        cutoff: see `score`.
+        axis: see `score`.
+        sampling: see `score`.
+        normalize: see `score`.
+        proportional_attention: whether survivors represent pruned tokens in the LLM's attention.
+    """
 
     schedule: Ramp | Keep
-    score: Literal["low_pass", "high_pass", "norm", "random"] = "high_pass"
+    score: ScoreKind = "high_pass"
     cutoff: float = 0.5
-    axis: Literal["raster", "grid", "channels"] = "grid"
-    sampling: Literal["filled", "index"] = "filled"
+    axis: FilterAxis = "grid"
+    sampling: HoleFilling = "filled"
     normalize: bool = True
     proportional_attention: bool = True
 
@@ -156,6 +188,11 @@ class SpuSettings:
         _check_choices("spu", self)
 
     @property
+    def scoring(self) -> FrequencyScoring:
+        """How tokens are scored, for the algorithm."""
+        return FrequencyScoring(self.score, self.cutoff, self.axis, self.sampling, self.normalize)
+
+    @property
     def first_share(self) -> float:
         """The share of the visual tokens that enters the first layer, whatever the depth."""
         if isinstance(self.schedule, Keep):
@@ -164,7 +201,7 @@ class SpuSettings:
         return schedules.ramp_shares(2, **dataclasses.asdict(self.schedule))[0]
 
     def layer_counts(self, layer_count: int, token_count: int) -> tuple[int, ...]:
-        """How many of a picture's `token_count` visual tokens enter each layer of the LLM.
+        """Count how many of an image's `token_count` visual tokens enter each layer of the LLM.
 
         Raises InvalidSettings when a layer-by-layer schedule is for another depth.
         """
@@ -183,9 +220,13 @@ class SpuSettings:
 
 @dataclass(frozen=True)
 class Compression:
-    """What is applied to one request: merging, pruning, and the name shown in usage.
+    """What is applied to one request: merging and pruning.
 
-    detailed: pruning in the place of `spu` for requests that show a picture of fine detail.
+    Attributes:
+        name: shown in usage.
+        oim: merging, in the vision tower.
+        spu: pruning, in the LLM; None for none.
+        detailed: pruning in the place of `spu` for requests with an image of fine detail.
     """
 
     name: str = "custom"
@@ -194,7 +235,7 @@ class Compression:
     detailed: SpuSettings | None = None
 
     def spu_for(self, details: Iterable[float]) -> SpuSettings | None:
-        """Pruning for a request. details: of its pictures and clips, as `VisionTokens` has them."""
+        """Choose the pruning of a request. details: of its images, as `VisionTokens` has them."""
         if self.detailed and max(details, default=0.0) > FINE_DETAIL:
             return self.detailed
         return self.spu

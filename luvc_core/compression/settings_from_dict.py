@@ -1,4 +1,4 @@
-"""Compression from the fields of a message: names and values as in luvc/v1/compression.proto."""
+"""Settings from the fields of messages and files, named as in luvc/v1/compression.proto."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from luvc_core.errors import InvalidSettings
 
 
 def compression_from_dict(choice: Mapping[str, Any], profiles: Profiles = BUILT_IN) -> Compression:
-    """Compression from the field names and values of luvc.v1.Compression; unset fields default.
+    """Build a Compression from the field names and values of luvc.v1.Compression.
 
-    profiles: those that may be named. Raises InvalidSettings for a field or value that does not
-    exist.
+    Fields that are not set have their defaults. profiles: those that may be named. Raises
+    InvalidSettings for a field or value that does not exist.
     """
     if "settings" not in choice:
         return profiles.get(choice.get("profile") or DEFAULT_PROFILE)
@@ -21,9 +21,15 @@ def compression_from_dict(choice: Mapping[str, Any], profiles: Profiles = BUILT_
 
 
 def settings_from_dict(name: str, settings: Mapping[str, Any], where: str) -> Compression:
-    """Compression from the field names and values of luvc.v1.CompressionSettings, under a name.
+    """Build a Compression from the field names and values of luvc.v1.CompressionSettings.
 
-    where: what errors call the settings themselves.
+    Args:
+        name: of the compression.
+        settings: by field name.
+        where: what errors call the settings themselves.
+
+    Raises:
+        InvalidSettings: for a field or value that does not exist.
     """
     _check_names(where, settings, ("oim", "spu", "detailed"))
     oim = _build("oim", OimSettings, settings.get("oim", {}))
@@ -36,8 +42,10 @@ def settings_from_dict(name: str, settings: Mapping[str, Any], where: str) -> Co
 
 
 def spu_from_dict(fields: Mapping[str, Any], where: str = "spu") -> SpuSettings:
-    """SpuSettings from the field names and values of luvc.v1.SpuSettings. where: what errors call a
-    field that does not exist; those of values always say `spu`."""
+    """Build SpuSettings from the field names and values of luvc.v1.SpuSettings.
+
+    where: what errors call the message of an unknown field; errors of values always say `spu`.
+    """
     _check_table(where, fields, ("ramp", "keep", *_SPU_FIELDS))
     rest = dict(fields)
     if "keep" in rest:
@@ -72,7 +80,10 @@ def _build(where: str, cls: type[SettingsT], fields: Mapping[str, Any]) -> Setti
 
 
 def _check_table(where: str, fields: object, known: tuple[str, ...]) -> None:
-    """A message is always one; what people write in a file may be anything."""
+    """Raise InvalidSettings for what is no table.
+
+    A message always is one; what people write in a file may be anything.
+    """
     if not isinstance(fields, Mapping):
         raise InvalidSettings(where, f"got {fields!r}", f"fields: {', '.join(known)}")
 

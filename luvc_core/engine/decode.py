@@ -1,7 +1,8 @@
-"""One more token of each of several requests, after those in their caches."""
+"""One more token of each of several answers, in one batch."""
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,21 +10,49 @@ from torch import Tensor
 from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf
 
+# On CPUs a float32 product of one row is summed in another order than one of four; from four on, by
+# fours, every row comes out the same, with any number of threads. In bfloat16 from two on; but four
+# rows take less time than one. On CUDA nothing is known yet.
 _EXACT_ROWS = 4
 
 
-def row_count(requests: int, device: torch.device, dtype: torch.dtype) -> int:
-    """How many rows a step has, so that nobody's last bits depend on how many share it.
+class Decoding(Protocol):
+    """An answer after its prefill; a Generation is one."""
 
-    On CPUs a float32 product of one row is summed in another order than one of four; from four on,
-    by fours, every row comes out the same, with any number of threads. In bfloat16 from two on; but
-    four rows take less time than one. On CUDA nothing is known yet.
+    language: LanguageHalf
+
+    @property
+    def last_token(self) -> int:
+        """The token of the answer that was sampled last."""
+        ...
+
+    @property
+    def next_position(self) -> Tensor:
+        """float32 [axes]: the rotary position of that token."""
+        ...
+
+    @property
+    def caches(self) -> Sequence[LayerCache]:
+        """Keys and values of all tokens before it, one a layer."""
+        ...
+
+
+@torch.inference_mode()
+def decode_generations(generations: Sequence[Decoding]) -> Tensor:
+    """Compute logits for the next token of each answer: float32 [generations, vocabulary].
+
+    The caches grow by one token. What one answer gets does not depend on the others: see
+    `row_count`, and `attend_each` of the models.
+
+    Args:
+        generations: at least one, all of one language half and after their prefill.
     """
-    if device.type != "cpu":
-        return requests
-    if dtype == torch.float32:
-        return math.ceil(requests / _EXACT_ROWS) * _EXACT_ROWS
-    return max(requests, _EXACT_ROWS)
+    return decode_step(
+        generations[0].language,
+        [generation.last_token for generation in generations],
+        torch.stack([generation.next_position for generation in generations]),
+        [generation.caches for generation in generations],
+    )
 
 
 def decode_step(
@@ -32,15 +61,34 @@ def decode_step(
     positions: Tensor,
     caches: Sequence[Sequence[LayerCache]],
 ) -> Tensor:
-    """Logits after each of `tokens`, float32 [requests, vocabulary]. The caches grow by them.
+    """Compute the logits after one token of each request: float32 [requests, vocabulary].
 
-    positions: float32 [requests, axes]. They count on from the whole prompts, pruned tokens
-    included. caches: for each request one a layer.
+    Args:
+        language: the model.
+        tokens: [requests], the last token of each answer.
+        positions: float32 [requests, axes]. They count on from the whole prompts, pruned tokens
+            included.
+        caches: for each request one a layer; they grow by the token.
     """
     padding = row_count(len(tokens), language.device, language.dtype) - len(tokens)
     ids = torch.tensor([*tokens, *[tokens[0]] * padding], device=language.device)
     hidden = language.embed(ids)
     rotary = language.rotary(torch.cat((positions, positions[:1].expand(padding, -1))))
-    for index, of_layer in enumerate(zip(*caches, strict=True)):
-        hidden = language.decode_layer(index, hidden, rotary, of_layer)
+    for index, layer_caches in enumerate(zip(*caches, strict=True)):
+        hidden = language.decode_layer(index, hidden, rotary, layer_caches)
     return language.logits(hidden)[: len(tokens)]
+
+
+def row_count(requests: int, device: torch.device, dtype: torch.dtype) -> int:
+    """Choose how many rows a step has, so that the last bits of no answer depend on the others.
+
+    Args:
+        requests: how many rows are needed.
+        device: of the model.
+        dtype: of the model.
+    """
+    if device.type != "cpu":
+        return requests
+    if dtype == torch.float32:
+        return math.ceil(requests / _EXACT_ROWS) * _EXACT_ROWS
+    return max(requests, _EXACT_ROWS)

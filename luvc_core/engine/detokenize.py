@@ -1,4 +1,4 @@
-"""Text from tokens, piece by piece."""
+"""The text of an answer's tokens, piece by piece."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,15 +6,21 @@ _BROKEN = "\ufffd"  # what a decoder writes for bytes that are no character, or 
 
 
 class Detokenizer:
-    """Text as it becomes certain. The pieces, put together, are the text of all tokens, up to the
-    first stop string.
+    """Turns tokens into text as soon as the text is certain.
 
-    A piece never ends inside a character, and never holds what may be the beginning of a stop
-    string. text_of: text of any tokens; of those up to the end of a character it must be a prefix
-    of the text of more.
+    The pieces, put together, are the text of all tokens, up to the first stop string. A piece never
+    ends inside a character, and never holds what may be the beginning of a stop string.
+
+    Attributes:
+        stopped: whether a stop string came; there is no text after it.
     """
 
     def __init__(self, text_of: Callable[[Sequence[int]], str], stop: Sequence[str] = ()) -> None:
+        """Begin an answer.
+
+        text_of: decodes any tokens. The text of tokens that end with a character must be a prefix
+        of the text of these and any further ones. stop: strings that end the answer.
+        """
         self.stopped = False
         self._text_of = text_of
         self._stop = tuple(stop)
@@ -25,7 +31,7 @@ class Detokenizer:
         self._held = ""
 
     def push(self, token: int) -> str:
-        """The text that this token makes certain, often none. Nothing after `stopped`."""
+        """Add a token; return the text that it makes certain, often none. Empty after `stopped`."""
         if self.stopped:
             return ""
         self._fresh.append(token)
@@ -36,7 +42,7 @@ class Detokenizer:
         return self._release(text)
 
     def finish(self) -> str:
-        """The rest, when no more tokens come. Empty after `stopped`."""
+        """Return the rest of the text, when no more tokens come. Empty after `stopped`."""
         if self.stopped:
             return ""
         text = self._release(self._fresh_text())
@@ -50,10 +56,12 @@ class Detokenizer:
     def _release(self, text: str) -> str:
         """Hold back what may become a stop string. The stop string that ends first counts."""
         self._held += text
-        found = [(at + len(s), at) for s in self._stop if (at := self._held.find(s)) >= 0]
-        if found:
+        ends_and_starts = [
+            (start + len(s), start) for s in self._stop if (start := self._held.find(s)) >= 0
+        ]
+        if ends_and_starts:
             self.stopped = True
-            return self._held[: min(found)[1]]
+            return self._held[: min(ends_and_starts)[1]]
         keep = max((_overlap(self._held, s) for s in self._stop), default=0)
         certain = self._held[: len(self._held) - keep]
         self._held = self._held[len(certain) :]
@@ -61,6 +69,6 @@ class Detokenizer:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
+    """Measure the longest end of `text` that begins `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,4 +1,4 @@
-"""A thread that works on all answers, so that whoever serves them never waits for the model."""
+"""A thread that computes all answers, so that the thread that serves them never waits."""
 
 import logging
 import threading
@@ -14,15 +14,19 @@ log = logging.getLogger(__name__)
 
 
 class EngineThread:
-    """Runs a scheduler's steps while there is work. Its methods may be called by any thread.
-
-    cores: of the CPU, which the model may use. report: told on the worker's thread what each step
-    brought. What happens to a session that was cancelled is not told.
-    """
+    """Runs a scheduler's steps while there is work. Its methods may be called by any thread."""
 
     def __init__(
         self, limits: Limits, cores: int, report: Callable[[Sequence[Outcome]], None]
     ) -> None:
+        """Start the thread.
+
+        Args:
+            limits: what the scheduler may use.
+            cores: how many CPU cores the model may use.
+            report: called on this thread with what each step brought. Nothing more is reported of
+                an answer that was cancelled.
+        """
         self._cores = cores
         self._scheduler = Scheduler(limits)
         self._report = report
@@ -32,43 +36,43 @@ class EngineThread:
 
     @property
     def alive(self) -> bool:
-        """Whether it can work. Only a fault of its own ends it before `stop`."""
+        """Whether the thread runs. Only a bug ends it before `stop`."""
         return self._thread.is_alive()
 
     @property
     def kv_bytes_used(self) -> int:
-        """Bytes of keys and values that requests hold or have reserved."""
-        return self._scheduler.pool.used
+        """Bytes of keys and values that requests have reserved."""
+        return self._scheduler.kv_budget.used
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes of keys and values that there is room for."""
-        return self._scheduler.pool.byte_count
+        """Bytes of keys and values that requests can reserve."""
+        return self._scheduler.kv_budget.byte_count
 
     @property
     def running_count(self) -> int:
-        """Requests that hold room."""
+        """Requests that have reserved KV budget."""
         return self._scheduler.in_flight_count
 
     @property
     def waiting_count(self) -> int:
-        """Requests that the scheduler has not let in yet."""
+        """Requests that the scheduler has not admitted yet."""
         return self._scheduler.waiting_count
 
-    def submit(self, session: Generation) -> None:
-        """Take a session in. One that can never fit is told by an outcome with an error."""
+    def submit(self, generation: Generation) -> None:
+        """Queue an answer. If it can never fit, an outcome with the error is reported."""
 
         def call() -> None:
             try:
-                self._scheduler.submit(session)
+                self._scheduler.submit(generation)
             except ServiceError as error:
-                self._report([Outcome(session, error=error)])
+                self._report([Outcome(generation, error=error)])
 
         self._calls.put(call)
 
-    def cancel(self, session: Generation) -> None:
-        """End a session before the next step. Harmless when it has ended."""
-        self._calls.put(lambda: self._scheduler.cancel(session))
+    def cancel(self, generation: Generation) -> None:
+        """End an answer before the next step. Harmless when it has ended."""
+        self._calls.put(lambda: self._scheduler.cancel(generation))
 
     def stop(self) -> None:
         """End the thread after the step under way; answers not yet given are dropped."""

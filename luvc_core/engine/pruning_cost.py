@@ -6,25 +6,32 @@ from luvc_core.compression.settings import SpuSettings
 from luvc_core.engine.prefill import layer_counts
 from luvc_core.models.base import LanguageHalf, Prompt
 
-# What pruning takes, as floating-point operations of the matrix products that would run in that
-# time: for each picture that shrinks before a layer, and for each number that is scored then. The
-# similarities of those that leave to those that stay are such a product themselves.
+# What pruning costs, as floating-point operations of the matrix products that would run in that
+# time: for each image that is pruned before a layer, and for each number that is scored then. The
+# similarities of leaving tokens to survivors are such a product themselves.
 # Fitted to `python -m benchmarks.compute.small_prompts` on a CPU; right at every size there.
-_PER_PRUNING = 100e6
-_PER_NUMBER = 180.0
+_FLOPS_PER_PRUNING = 100e6
+_FLOPS_PER_NUMBER = 180.0
 
 
 def pruning_pays_off(language: LanguageHalf, prompt: Prompt, spu: SpuSettings) -> bool:
-    """Whether what pruning saves in the prefill is more than what it takes itself.
+    """Decide whether pruning saves more operations in the prefill than it costs itself.
 
-    A rule of the request and the model's shape alone, not of the machine or its load: the same
-    request is pruned, or not, by every replica. It counts what leaves times the weights of a layer,
-    and neither attention nor the steps after the prefill, which pruning makes cheaper too. A
-    schedule that drops tokens before the first layer pays always: they need not travel.
+    Depends on the request and the model's shape alone, not on the machine or its load: every
+    replica decides alike. Savings are the tokens that leave times the weights of a layer; attention
+    and decode steps, which pruning makes cheaper too, are not counted. A schedule that drops tokens
+    before the first layer always pays: they need not travel.
 
-    Raises InvalidSettings for a schedule that is for another depth.
+    Args:
+        language: the model.
+        prompt: text and images, tokenised.
+        spu: the schedule.
+
+    Raises:
+        InvalidSettings: for a schedule that is for another depth.
     """
-    saved = taken = 0.0
+    saved = cost = 0.0
+    hidden_size = language.identity.hidden_size
     per_image = layer_counts(prompt.images, spu, language.layer_count)
     if spu.first_share < 1:
         return True
@@ -32,10 +39,10 @@ def pruning_pays_off(language: LanguageHalf, prompt: Prompt, spu: SpuSettings) -
         saved += sum(image.token_count - count for count in counts) * language.row_flops
         for before, after in pairwise((image.token_count, *counts)):
             if after < before:
-                # Where all leave nothing is scored; else the holes of those gone count, too.
+                # Where all leave, nothing is scored; else holes of pruned tokens are scored, too.
                 scored = image.token_count if after else 0
-                taken += _PER_PRUNING + _PER_NUMBER * scored * language.identity.hidden_size
+                cost += _FLOPS_PER_PRUNING + _FLOPS_PER_NUMBER * scored * hidden_size
                 if spu.proportional_attention:
                     compared = 2 * (before - after) * after
-                    taken += compared * language.identity.hidden_size
-    return saved > taken
+                    cost += compared * hidden_size
+    return saved > cost

@@ -1,4 +1,4 @@
-"""Requests checked and turned into answers that can be worked on."""
+"""Checks and tokenises requests, and starts their answers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,31 +18,44 @@ __all__ = ["Event", "FinishReason", "Generation", "Request", "RequestProcessor",
 class RequestProcessor:
     """Starts answers. Keeps nothing of any request.
 
-    thrifty: whether SPU is left out of requests too small for it to pay, which then get the tokens
-    that they get without it; their results say so.
+    Attributes:
+        language: the model.
     """
 
-    def __init__(self, language: LanguageHalf, thrifty: bool = False) -> None:
+    def __init__(self, language: LanguageHalf, auto_pruning: bool = False) -> None:
+        """Serve one model.
+
+        auto_pruning: whether SPU is left out of requests that are too small for it to pay. They
+        then get the tokens that they get without it, and their results say so.
+        """
         self.language = language
-        self._thrifty = thrifty
+        self._auto_pruning = auto_pruning
 
     def start(self, request: Request, check: Callable[[], None] = lambda: None) -> Generation:
         """Check and tokenise a request; nothing is computed yet. Any thread may call it.
 
-        check: called between layers of the prefill and before every step; what it raises ends the
-        answer. Raises InvalidInput, PromptTooLong or IdentityMismatch.
+        Args:
+            request: what is asked.
+            check: called between layers of the prefill and before every step; what it raises ends
+                the answer.
+
+        Raises:
+            InvalidInput: for a conversation or images that cannot be answered.
+            InvalidSettings: for a schedule that is for another depth.
+            PromptTooLong: when the context has no room for the prompt and one token.
+            IdentityMismatch: when visual tokens come from another model than this one.
         """
         check_conversation(request.messages)
         prompt = self.language.tokenize(request.messages)
         for image in prompt.images:
             check_identity(image.identity, self.language.identity)
-        longest = self.language.context_length - 1
-        if prompt.length > longest:
-            raise PromptTooLong(prompt.length, longest)
+        max_length = self.language.context_length - 1
+        if prompt.length > max_length:
+            raise PromptTooLong(prompt.length, max_length)
         spu = request.spu
         # A schedule for another depth is refused even where it would not be used.
         leave_out = (
-            self._thrifty
+            self._auto_pruning
             and isinstance(spu, SpuSettings)
             and bool(prompt.images)
             and not pruning_pays_off(self.language, prompt, spu)

@@ -1,4 +1,4 @@
-"""What is asked of the engine, and what it gives back."""
+"""Requests to the engine, and what it returns."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,8 +14,14 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class Request:
-    """A conversation to continue. spu: pruning in the LLM, None for none, or a pruner for this
-    request alone in the place of SPU."""
+    """A conversation to continue.
+
+    Attributes:
+        messages: the conversation; media in it are already encoded.
+        sampling: how tokens of the answer are sampled.
+        spu: pruning in the LLM, None for none; or a pruner for this request alone, in the place of
+            SPU.
+    """
 
     messages: tuple[Message[VisionTokens], ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
@@ -23,17 +29,26 @@ class Request:
 
     @property
     def visual_token_count(self) -> int:
-        """Of all pictures and clips, before any pruning."""
+        """Visual tokens of all images and videos, before any pruning."""
         parts = (part for message in self.messages for part in message.parts)
         return sum(part.token_count for part in parts if isinstance(part, VisionTokens))
 
 
 @dataclass(frozen=True)
 class Result:
-    """Accounts of a finished answer. Names and meaning as in luvc.v1.Usage.
+    """What a finished answer took. Names and meaning as in luvc.v1.Usage.
 
-    completion_token_count: without the token that ended the answer. cache_byte_count: keys and
-    values of all layers at the end, when they are the most.
+    Attributes:
+        finish_reason: what ended the answer.
+        prompt_token_count: text tokens of the prompt.
+        completion_token_count: tokens of the answer, without the one that ended it.
+        source_visual_token_count: visual tokens before merging.
+        merged_visual_token_count: visual tokens after merging, before pruning.
+        layer_visual_token_counts: visual tokens that entered each layer.
+        cache_byte_count: keys and values of all layers at the end, when they are largest.
+        prefill_seconds: from the first layer of the prompt to the first token.
+        decode_seconds: from the first token to the last.
+        pruning_left_out: whether pruning was left out because it would not have paid.
     """
 
     finish_reason: FinishReason
@@ -49,12 +64,13 @@ class Result:
 
     @property
     def layer_averaged_visual_token_count(self) -> float:
+        """Visual tokens that entered a layer, the mean over all layers."""
         return layer_average(self.layer_visual_token_counts)
 
 
 @dataclass(frozen=True)
 class Event:
-    """What one step brought: certain text, perhaps empty; the result with the last one."""
+    """What one step brought: text, perhaps empty; and with the last one the result."""
 
     text: str
     result: Result | None = None

@@ -1,4 +1,4 @@
-"""Drawing the next token."""
+"""Sampling of the next token."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,10 @@ from luvc_core.chat import SamplingParams
 
 
 class Sampler:
-    """Draws one request's tokens. Its random numbers are its own, so that an answer does not
-    depend on what else is served."""
+    """Samples the tokens of one request.
+
+    Its random numbers are its own, so that an answer does not depend on what else is served.
+    """
 
     def __init__(self, sampling: SamplingParams) -> None:
         self._temperature = sampling.temperature
@@ -19,13 +21,16 @@ class Sampler:
         else:
             self._generator.manual_seed(sampling.seed)
 
-    def draw(self, logits: Tensor) -> int:
-        """logits: float32 [vocabulary], on any device. Equal seeds and logits draw equal tokens."""
+    def sample(self, logits: Tensor) -> int:
+        """Sample one token. Equal seeds and logits give equal tokens.
+
+        logits: float32 [vocabulary], on any device.
+        """
         if self._temperature == 0:
             return int(logits.argmax())
         # Only differences count; from the highest downwards a tiny temperature cannot overflow.
         logits = (logits.cpu().double() - logits.max().item()) / self._temperature
-        chances, ids = logits.softmax(0).sort(descending=True)
-        before = chances.cumsum(0) - chances
-        nucleus = chances.masked_fill(before >= self._top_p, 0)
+        probabilities, ids = logits.softmax(0).sort(descending=True)
+        before = probabilities.cumsum(0) - probabilities
+        nucleus = probabilities.masked_fill(before >= self._top_p, 0)
         return int(ids[torch.multinomial(nucleus, 1, generator=self._generator)])

@@ -9,15 +9,18 @@ _SMALLEST_ROOM = 64  # tokens
 class LayerCache:
     """Keys and values of one layer of one request, [1, heads, length, head size] each.
 
-    capacity: how many tokens there will be at most, where that is known: they get their room with
-    the first, and no more. Otherwise grows with room to spare, at most a quarter of its length or
-    64 tokens, so that a long answer costs time in proportion to its length.
-
-    bias: float32, for the first keys: what is added to the attention logits of each. Those after
-    them, or all where it is None, have 0.
+    Attributes:
+        length: how many tokens there are.
     """
 
     def __init__(self, capacity: int = 0) -> None:
+        """Make an empty cache.
+
+        capacity: how many tokens there will be at most, where that is known; all of their memory is
+        allocated with the first, and no more. Where it is 0 the cache grows with room to spare, at
+        most a quarter of its length or 64 tokens, so that a long answer costs time in proportion to
+        its length.
+        """
         self.length = 0
         self._bias: Tensor | None = None
         self._wide_bias: Tensor | None = None
@@ -26,11 +29,14 @@ class LayerCache:
         self._values: Tensor | None = None
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new tokens at the end; returns all keys and values, as views.
+        """Add new tokens at the end; return all keys and values, as views.
 
-        Shapes [1, heads, new, head size]; keys and values may differ in head size. The first
-        tensors are held, not copied, where no capacity is known, and never written to. Views stay
-        valid: what they show does not change.
+        Where no capacity is known, the first tensors are held, not copied, and never written to.
+        Views stay valid: what they show does not change.
+
+        Args:
+            keys: [1, heads, new, head size].
+            values: [1, heads, new, head size], which may be another head size.
         """
         start = self.length
         self.length += keys.shape[2]
@@ -46,25 +52,30 @@ class LayerCache:
 
     @property
     def keys(self) -> Tensor | None:
-        """Those that are valid, as a view; None while empty."""
+        """[1, heads, length, head size], as a view; None while empty."""
         return None if self._keys is None else self._keys[:, :, : self.length]
 
     @property
     def values(self) -> Tensor | None:
-        """Those that are valid, as a view; None while empty."""
+        """[1, heads, length, head size], as a view; None while empty."""
         return None if self._values is None else self._values[:, :, : self.length]
 
     @property
     def bias(self) -> Tensor | None:
+        """float32 [first keys], added to the attention logits of the first keys.
+
+        Keys after them have 0, as have all keys where it is None.
+        """
         return self._bias
 
     @bias.setter
     def bias(self, bias: Tensor | None) -> None:
+        """Set the bias of the first keys; None for no bias."""
         self._bias, self._wide_bias = bias, None
 
     @property
     def full_bias(self) -> Tensor | None:
-        """float32 [length], for all keys; None where there is none."""
+        """float32 [length], the bias of all keys; None where there is none."""
         if self._bias is None:
             return None
         if self._wide_bias is None or len(self._wide_bias) < self.length:
@@ -74,19 +85,19 @@ class LayerCache:
 
     @property
     def byte_count(self) -> int:
-        """Bytes of the valid keys and values, without the room to spare."""
+        """Bytes of the keys and values, without the room to spare."""
         views = (self.keys, self.values)
         return sum(view.nbytes for view in views if view is not None)
 
     @property
     def held_byte_count(self) -> int:
-        """Bytes of all that is held, room to spare included."""
+        """Bytes of all memory held, room to spare included."""
         held = (self._keys, self._values)
         return sum(buffer.nbytes for buffer in held if buffer is not None)
 
 
 def _stored(buffer: Tensor, new: Tensor, start: int) -> Tensor:
-    """`new` written at `start` into the buffer, or into a larger copy where it has no room."""
+    """Write `new` at `start` into the buffer, or into a larger copy where it has no room."""
     end = start + new.shape[2]
     if end > buffer.shape[2]:
         larger = buffer.new_empty(_with_room(buffer, end + max(_SMALLEST_ROOM, end // 4)))

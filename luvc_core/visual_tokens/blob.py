@@ -1,12 +1,13 @@
-"""Visual tokens as one safetensors blob that proves itself whole. Never pickle.
+"""Visual tokens as one safetensors blob with its own checksum. Never pickle.
 
-The metadata holds what is no tensor, and a SHA-256 over the whole blob, taken with that digest's
-own place filled with zeros.
+The metadata hold everything that is no tensor, and a SHA-256 over the whole blob, computed while
+the digest's own bytes are zeros.
 """
 
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
+from luvc_core.visual_tokens.selection import InvalidSelection, TokenSelection
 from luvc_core.visual_tokens.vision_tokens import (
     Grid,
     Piece,
     Separators,
     VideoFrames,
     VisionTokens,
-    scattered,
 )
 
 _ZEROS = "0" * 64
@@ -32,11 +33,17 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class BadValue(Exception):
-    """A blob that is not what it should be. The text says what is wrong, for logs."""
+    """A damaged blob, or another one than was asked for. The text says what is wrong, for logs."""
 
 
 def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
-    """The blob of tokens that are kept under `key`. in_int8: smaller, and not exact."""
+    """Write tokens to a blob.
+
+    Args:
+        tokens: of one image or video.
+        key: under which they are stored.
+        in_int8: eight bits a number: smaller, and not exact.
+    """
     about = {
         "key": key,
         "identity": asdict(tokens.identity),
@@ -47,14 +54,14 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
         "detail": tokens.detail,
     }
     tensors = {
-        "embeddings": tokens.kept_embeddings.contiguous(),
+        "embeddings": tokens.selected_embeddings.contiguous(),
         "positions": tokens.positions.contiguous(),
         "sizes": tokens.sizes.contiguous(),
     }
-    if tokens.kept is not None:
-        tensors["kept"] = tokens.kept
-    if tokens.kept_counts is not None:
-        tensors["kept_counts"] = tokens.kept_counts
+    if tokens.selection is not None:
+        tensors["kept"] = tokens.selection.indices
+        if tokens.selection.counts is not None:
+            tensors["kept_counts"] = tokens.selection.counts
     if in_int8:
         tensors["embeddings"], tensors["scales"] = to_int8(tensors["embeddings"])
     blank = save(tensors, {"luvc": json.dumps(about), "sha256": _ZEROS})
@@ -62,14 +69,15 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
 
 
 def checksum_of(blob: bytes) -> str:
-    """The SHA-256, hex, that a blob says it has. Raises BadValue."""
+    """Read the SHA-256, hex, that a blob says it has. Raises BadValue."""
     return _metadata(blob)["sha256"]
 
 
 def from_blob(blob: bytes, key: str) -> VisionTokens:
-    """The tokens kept under `key`. Raises BadValue unless the blob is whole and is theirs.
+    """Read the tokens stored under `key`.
 
-    Whose tokens they are, the caller compares: `identity` is in them.
+    Raises BadValue unless the blob is intact and was written under that key. The caller compares
+    their `identity` with the model that it serves.
     """
     metadata = _metadata(blob)
     if _digest(blob, metadata["sha256"]) != metadata["sha256"]:
@@ -83,13 +91,11 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
         pieces = tuple(_piece(piece) for piece in about["pieces"])
         count = sum(piece.token_count for piece in pieces)
-        kept, kept_counts = tensors.get("kept"), tensors.get("kept_counts")
-        if kept is not None:
-            _check_places(kept, count, len(tensors["sizes"]))
-        if kept_counts is not None:
-            _check_counts(kept_counts, count, 0 if kept is None else len(kept))
+        embeddings, selection = tensors["embeddings"], _selection(tensors, count)
+        if selection is not None:
+            embeddings = selection.scatter(embeddings, count)
         tokens = VisionTokens(
-            scattered(tensors["embeddings"], kept, count),
+            embeddings,
             pieces,
             tensors["positions"],
             tensors["sizes"],
@@ -97,9 +103,8 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             merge_sha256=about["merge_sha256"],
             source_positions=about["source_positions"],
             video=VideoFrames(**about["clip"]) if about["clip"] else None,
-            kept=kept,
-            kept_counts=kept_counts,
-            # Blobs of earlier releases do not say.
+            selection=selection,
+            # Blobs of earlier releases do not have it.
             detail=float(about.get("detail", 0.0)),
         )
     except (
@@ -115,19 +120,23 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
     return tokens
 
 
-def _check_places(kept: Tensor, token_count: int, size_count: int) -> None:
+def _selection(tensors: Mapping[str, Tensor], token_count: int) -> TokenSelection | None:
+    indices, counts = tensors.get("kept"), tensors.get("kept_counts")
+    if indices is None and counts is None:
+        return None
     # The sizes are there for all tokens: no count makes more room than the blob has bytes.
+    size_count = len(tensors["sizes"])
     if size_count != token_count:
         raise BadValue(f"{size_count} sizes of {token_count} tokens")
-    inside = kept.dtype == torch.int64 and bool((kept >= 0).all() and (kept < token_count).all())
-    if not inside or not (kept.diff() > 0).all():
-        raise BadValue("kept places are none of its tokens, in order")
-
-
-def _check_counts(counts: Tensor, token_count: int, kept_count: int) -> None:
-    whole = counts.dtype == torch.int64 and counts.shape == (kept_count,)
-    if not whole or int(counts.min()) < 1 or int(counts.sum()) != token_count:
-        raise BadValue("kept counts are not how many tokens each kept one stands for")
+    if indices is None:
+        raise BadValue("kept counts without kept places")
+    selection = TokenSelection(indices, counts)
+    try:
+        selection.check(token_count)
+    except InvalidSelection as error:
+        part = "kept places" if error.part == "indices" else "kept counts"
+        raise BadValue(f"{part}: {error.problem}, not {error.allowed}") from None
+    return selection
 
 
 def _check_numbers(tokens: VisionTokens) -> None:

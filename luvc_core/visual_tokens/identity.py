@@ -1,4 +1,4 @@
-"""Which model made visual tokens, and whether another one can read them."""
+"""Which model made visual tokens, and whether a language model can read them."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ PROTOCOL_VERSION = 1
 
 @dataclass(frozen=True)
 class Identity:
-    """What visual tokens depend on. Digests are full SHA-256, hex."""
+    """The model that visual tokens depend on. Digests are full SHA-256, hex."""
 
     family: str
     revision: str

@@ -1,4 +1,4 @@
-"""What the two halves exchange: visual tokens, and where they stand in their image or video."""
+"""Visual tokens and their positions in an image or video, as the vision half hands them over."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.selection import TokenSelection
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A raster of tokens: frames, then rows, then columns."""
+    """A grid of tokens in raster order: frames, then rows, then columns."""
 
     frames: int
     rows: int
@@ -20,6 +21,7 @@ class Grid:
 
     @property
     def token_count(self) -> int:
+        """Tokens of all frames."""
         return self.frames * self.rows * self.columns
 
     def __str__(self) -> str:
@@ -31,11 +33,13 @@ Separators = Literal["none", "row", "piece"]
 
 @dataclass(frozen=True)
 class Piece:
-    """A raster of tokens: a whole picture, all tiles of one size that it was cut into, or frames.
+    """One grid of an image: the whole image, all its tiles of one size, or a video's frames.
 
-    grid: after merging; tiles and frames both count as frames. source_grid: before merging.
-    separators: where the model puts in tokens that show no place, such as a newline: nowhere, at
-    the end of each row, or at the end of the piece.
+    Attributes:
+        grid: after merging; tiles and frames both count as frames.
+        source_grid: before merging.
+        separators: where the model inserts tokens that show no part of the image, such as a
+            newline: nowhere, at the end of each row, or at the end of the piece.
     """
 
     grid: Grid
@@ -44,15 +48,17 @@ class Piece:
 
     @property
     def token_count(self) -> int:
+        """Tokens after merging, separators included."""
         return self._with_separators(self.grid)
 
     @property
     def source_token_count(self) -> int:
+        """Tokens before merging, separators included."""
         return self._with_separators(self.source_grid)
 
     @property
     def line_length(self) -> int:
-        """How many tokens of the grid stand between two separators."""
+        """How many tokens of the grid there are between two separators."""
         return self.grid.columns if self.separators == "row" else self.grid.token_count
 
     def _with_separators(self, grid: Grid) -> int:
@@ -62,8 +68,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """What of a clip was looked at: so many frames, and the mean time from one to the next in
-    seconds."""
+    """The frames of a video that were looked at.
+
+    Attributes:
+        count: how many.
+        interval: mean time from one to the next, in seconds.
+    """
 
     count: int
     interval: float
@@ -71,18 +81,23 @@ class VideoFrames:
 
 @dataclass(frozen=True)
 class VisionTokens:
-    """The projected visual tokens of one picture or video: its pieces in order, each in raster
-    order.
+    """Projected visual tokens of one image or video: its pieces in order, each in raster order.
 
-    embeddings: [tokens, hidden], what the LLM sees in place of the picture, separators included.
-    positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
-    fractional. The column of a separator is one past the last. sizes: float32 [tokens], how many
-    source tokens each stands for; sums to the source grids, since that of a separator is 0.
-    source_positions: the LLM must use `positions` rather than the merged grid's own. video: None
-    for a picture. kept: int64, ascending, the tokens that the LLM is to see, None for all; rows of the
-    others need not hold anything, and do not travel. kept_counts: int64 [kept], for how many of all
-    tokens each of them stands in the LLM's attention; None for one each. detail: of the picture,
-    as media.detail has it; for encoders, whose profiles may depend on it; does not travel.
+    Attributes:
+        embeddings: [tokens, hidden], what the LLM sees in place of the image, separators included.
+            Rows that `selection` leaves out need not hold anything, and do not travel.
+        pieces: the grids that the tokens form; their token counts sum to `tokens`.
+        positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
+            fractional. The column of a separator is one past the last.
+        sizes: float32 [tokens], how many source tokens each one stands for. They sum to the source
+            grids, since the size of a separator is 0.
+        identity: the model that made them.
+        merge_sha256: digest of the merge settings that made them.
+        source_positions: whether the LLM must use `positions` rather than the merged grid's own.
+        video: which frames were looked at; None for an image.
+        selection: the tokens that the LLM sees; None for all.
+        detail: of the image, as compression.detail measures it. For encoders, whose profiles may
+            depend on it; it does not travel.
     """
 
     embeddings: Tensor
@@ -93,8 +108,7 @@ class VisionTokens:
     merge_sha256: str
     source_positions: bool = False
     video: VideoFrames | None = None
-    kept: Tensor | None = None
-    kept_counts: Tensor | None = None
+    selection: TokenSelection | None = None
     detail: float = 0.0
 
     def __post_init__(self) -> None:
@@ -111,61 +125,59 @@ class VisionTokens:
 
     @property
     def token_count(self) -> int:
+        """Tokens of all pieces, selected or not."""
         return sum(piece.token_count for piece in self.pieces)
 
     @property
     def source_token_count(self) -> int:
-        """How many there would be without merging."""
+        """How many tokens there would be without merging."""
         return sum(piece.source_token_count for piece in self.pieces)
 
     @property
-    def kept_count(self) -> int:
-        """How many the LLM is to see."""
-        return self.token_count if self.kept is None else len(self.kept)
+    def selected_count(self) -> int:
+        """How many tokens the LLM sees."""
+        return self.token_count if self.selection is None else len(self.selection)
 
     @property
-    def kept_embeddings(self) -> Tensor:
-        """[kept tokens, hidden], in raster order."""
-        return self.embeddings if self.kept is None else self.embeddings[self.kept]
+    def selected_embeddings(self) -> Tensor:
+        """[selected, hidden], in raster order: the embeddings that the LLM sees."""
+        return (
+            self.embeddings if self.selection is None else self.embeddings[self.selection.indices]
+        )
 
     @property
     def byte_count(self) -> int:
-        """Bytes of the kept embeddings, which are nearly all that travels."""
-        return self.kept_count * self.embeddings.shape[1] * self.embeddings.itemsize
+        """Bytes of the selected embeddings, which are nearly all that travels."""
+        return self.selected_count * self.embeddings.shape[1] * self.embeddings.itemsize
 
     @property
     def uncompressed_byte_count(self) -> int:
-        """Bytes the embeddings would have had without merging."""
+        """Bytes that the embeddings would have without merging."""
         return self.source_token_count * self.embeddings.shape[1] * self.embeddings.itemsize
 
 
 def raster(grid: Grid) -> Tensor:
-    """float32 [tokens, 3]: (frame, row, column) of each."""
+    """List (frame, row, column) of each token: float32 [tokens, 3]."""
     axes = (torch.arange(side) for side in (grid.frames, grid.rows, grid.columns))
     return torch.cartesian_prod(*axes).view(-1, 3).float()
 
 
-def even_places(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
-    """`positions` and `sizes` of tokens each of which stands for an equal part of its source grid:
-    exactly those of tokens that nothing merged."""
+def even_positions(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
+    """Compute `positions` and `sizes` of tokens that divide their source grids equally.
+
+    Where nothing merged, these are exactly the tokens' own.
+    """
     positions, sizes = [], []
     for piece in pieces:
         grid, source = piece.grid, piece.source_grid
         sides = torch.tensor([[s.frames, s.rows, s.columns] for s in (source, grid)])
         lines = ((raster(grid) + 0.5) * (sides[0] / sides[1]) - 0.5).view(-1, piece.line_length, 3)
-        own = torch.full(lines.shape[:2], source.token_count / grid.token_count)
+        line_sizes = torch.full(lines.shape[:2], source.token_count / grid.token_count)
         if piece.separators != "none":
             ends = lines[:, -1:].clone()
             ends[..., 2] = source.columns
             lines = torch.cat((lines, ends), dim=1)
-            own = torch.cat((own, torch.zeros(len(own), 1)), dim=1)
+            line_sizes = torch.cat((line_sizes, torch.zeros(len(line_sizes), 1)), dim=1)
         positions.append(lines.flatten(0, 1))
-        sizes.append(own.flatten())
+        sizes.append(line_sizes.flatten())
     return torch.cat(positions), torch.cat(sizes)
-
-
-def scattered(rows: Tensor, kept: Tensor | None, token_count: int) -> Tensor:
-    """[tokens, hidden]: `kept_embeddings` in their places again, zeros in the others."""
-    if kept is None:
-        return rows
-    return rows.new_zeros(token_count, rows.shape[1]).index_copy(0, kept, rows)

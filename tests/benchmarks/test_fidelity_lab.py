@@ -19,7 +19,9 @@ from benchmarks.fidelity.spectra import profile
 from benchmarks.fidelity.stats import retention, retention_interval
 from benchmarks.fidelity.variants import ABLATIONS
 from luvc_core.calibrate.confidence_intervals import wilson
-from luvc_core.compression.algorithms.frequency_scores import energy
+from luvc_core.compression.algorithms.frequency_scores import FrequencyScoring, token_scores
+
+pytestmark = pytest.mark.transformers
 
 
 def outcome(method: str, reduction: float | None, right: bool, same: bool = True) -> Outcome:
@@ -106,20 +108,20 @@ def test_tables_rank_and_admit_losses() -> None:
     assert summary.where_others_win(stored({"luvc": 0.9, "random": 0.9}), "tiny") == []
 
 
-def test_the_readme_is_rewritten_between_the_marks(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- fidelity:begin -->\nold\n<!-- fidelity:end -->\nafter\n")
-    summary.into_readme(stored({"luvc": 0.9}), readme)
-    once = readme.read_text()
+def test_the_page_is_rewritten_between_the_marks(tmp_path: Path) -> None:
+    page = tmp_path / "fidelity.md"
+    page.write_text("before\n<!-- fidelity:begin -->\nold\n<!-- fidelity:end -->\nafter\n")
+    summary.into_docs(stored({"luvc": 0.9}), page)
+    once = page.read_text()
     assert once.startswith("before\n")
     assert once.endswith("after\n")
     assert "| luvc | 90.0 (100.0) |" in once
     assert "old" not in once
-    summary.into_readme(stored({"luvc": 0.9}), readme)
-    assert readme.read_text() == once
-    readme.write_text("nothing")
+    summary.into_docs(stored({"luvc": 0.9}), page)
+    assert page.read_text() == once
+    page.write_text("nothing")
     with pytest.raises(ValueError, match="needs one"):
-        summary.into_readme([], readme)
+        summary.into_docs([], page)
 
 
 def test_without_compression_there_is_nothing_to_compare() -> None:
@@ -170,7 +172,7 @@ def test_ablations_say_what_they_decide() -> None:
 def test_other_axes_by_hand() -> None:
     """Where there is one frame of one row, all axes are the same line."""
     hidden = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    expected = energy(hidden, torch.arange(8), (1, 1, 8), axis="raster")
+    expected = token_scores(hidden, torch.arange(8), (1, 1, 8), FrequencyScoring(axis="raster"))
     for axis in ("frame", "volume"):
         torch.testing.assert_close(high_pass_energy(hidden, (1, 1, 8), axis, 0.5), expected)
     # Frames that differ are told apart by the volume alone.

@@ -39,7 +39,7 @@ def started(
     language: LanguageHalf, *requests: Request, prefill_rows: int = 1
 ) -> tuple[Scheduler, list[Generation]]:
     scheduler = Scheduler(Limits(KV, prefill_rows))
-    sessions = [RequestProcessor(language).start(request) for request in requests]
-    for session in sessions:
-        scheduler.submit(session)
-    return scheduler, sessions
+    generations = [RequestProcessor(language).start(request) for request in requests]
+    for generation in generations:
+        scheduler.submit(generation)
+    return scheduler, generations

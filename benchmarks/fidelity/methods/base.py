@@ -18,7 +18,7 @@ from benchmarks.fidelity.attention import Seen, watched
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.question import Question
 from luvc_core.calibrate.answer_questions import Answer
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
@@ -54,18 +54,15 @@ class StagedPruner(ABC):
         self.language = question.language
         self._counts = stages.counts(question.layer_count, question.token_count)
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> list[Tensor | None]:
-        sizes = [len(own.rows) for own in left]
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> list[PruningDecision | None]:
+        sizes = [len(own.rows) for own in survivors]
         if self._counts[layer] >= sum(sizes):
-            return [None] * len(left)
-        chosen = self.choose(layer, hidden, rotary, left, self._counts[layer])
-        starts = list(itertools.accumulate(sizes, initial=0))
-        return [
-            chosen[(chosen >= start) & (chosen < stop)] - start
-            for start, stop in itertools.pairwise(starts)
-        ]
+            return [None] * len(survivors)
+        chosen = self.choose(layer, hidden, rotary, survivors, self._counts[layer])
+        starts = itertools.accumulate(sizes, initial=0)
+        return [_between(chosen, start, stop) for start, stop in itertools.pairwise(starts)]
 
     @abstractmethod
     def choose(
@@ -73,10 +70,10 @@ class StagedPruner(ABC):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        """int64 [count], ascending: places among all that is left, one picture after another."""
+    ) -> PruningDecision:
+        """Choose `count` tokens; indices are into the survivors of all images in a row."""
 
     def hooks(self) -> AbstractContextManager[object]:
         """What holds while the answer is made."""
@@ -94,6 +91,15 @@ class WatchingPruner(StagedPruner):
         return watched(self.language, self.seen)
 
 
-def rows_of(left: Sequence[SurvivingTokens]) -> Tensor:
-    """int64 [tokens]: where in the sequence what is left of all pictures stands."""
-    return torch.cat([own.rows for own in left])
+def rows_of(survivors: Sequence[SurvivingTokens]) -> Tensor:
+    """List the rows of the survivors of all images: int64 [survivors]."""
+    return torch.cat([own.rows for own in survivors])
+
+
+def _between(chosen: PruningDecision, start: int, stop: int) -> PruningDecision:
+    """Cut out the part of one image, whose survivors are those from `start` to `stop`."""
+    inside = (chosen.indices >= start) & (chosen.indices < stop)
+    return PruningDecision(
+        chosen.indices[inside] - start,
+        hidden=None if chosen.hidden is None else chosen.hidden[inside],
+    )

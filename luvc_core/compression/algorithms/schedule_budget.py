@@ -1,10 +1,10 @@
-"""Ramps that meet a budget: so many visual tokens in the average layer."""
+"""Ramps that meet a budget of visual tokens in the average layer."""
 
 from collections.abc import Callable
 
-from luvc_core.compression.algorithms.schedules import DEFAULT_STEPS, Shape, ramp_shares
+from luvc_core.compression.algorithms.schedules import DEFAULT_STEPS, RampShape, ramp_shares
 
-_LEAST = 1e-6  # first_keep 0 is no setting
+_MIN_FIRST_KEEP = 1e-6  # first_keep 0 is no setting
 
 
 def matched_first_keep(
@@ -12,23 +12,33 @@ def matched_first_keep(
     start: float,
     end: float,
     target: float,
-    shape: Shape = "linear",
+    shape: RampShape = "linear",
     every: int = 1,
     steps: int = DEFAULT_STEPS,
 ) -> float:
-    """What the first layer of a ramp must keep for a layer average; 1 where that is not enough.
+    """Find what the first layer of a ramp must keep to meet a layer average.
 
-    target: share of the tokens. shape: not `step`, which keeps nothing.
+    Args:
+        layer_count: layers of the LLM.
+        start: as in `ramp_shares`.
+        end: as in `ramp_shares`.
+        target: the layer average, as a share of the visual tokens.
+        shape: not `step`, which keeps nothing.
+        every: as in `ramp_shares`.
+        steps: as in `ramp_shares`.
+
+    Returns:
+        `first_keep` for `ramp_shares`; 1 where even that is not enough.
     """
 
     def average(first: float) -> float:
         return sum(ramp_shares(layer_count, start, end, shape, every, first, steps)) / layer_count
 
-    return max(bisected(average, target), _LEAST)
+    return max(bisected(average, target), _MIN_FIRST_KEEP)
 
 
 def bisected(rising: Callable[[float], float], target: float) -> float:
-    """Where in [0, 1] a rising function comes nearest to the target."""
+    """Find where in [0, 1] a rising function comes nearest to the target."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2

@@ -1,4 +1,4 @@
-"""Tokens of a vision tower in their rows and columns, and how many source tokens each holds."""
+"""Tokens of a vision tower in rows and columns, and how many source tokens each one holds."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,11 @@ from torch import Tensor
 class TokenGrid:
     """Tokens of frames of equal shape, on their way from the source grid to a smaller one.
 
-    hidden: [frames, rows, columns, dim]. sizes: float32 [frames, rows, columns], how many source
-    tokens each stands for. positions: float32 [frames, rows, columns, 2], (row, column) in the
-    source grid; may be fractional.
+    Attributes:
+        hidden: [frames, rows, columns, dim].
+        sizes: float32 [frames, rows, columns], how many source tokens each one stands for.
+        positions: float32 [frames, rows, columns, 2], (row, column) in the source grid; may be
+            fractional.
     """
 
     hidden: Tensor
@@ -21,7 +23,7 @@ class TokenGrid:
 
     @classmethod
     def of_source(cls, hidden: Tensor) -> "TokenGrid":
-        """The grid before any merging. hidden: [frames, rows, columns, dim]"""
+        """Make the grid before any merging. hidden: [frames, rows, columns, dim]."""
         frames, rows, columns, _ = hidden.shape
         device = hidden.device
         row, column = torch.meshgrid(
@@ -35,14 +37,16 @@ class TokenGrid:
 
     @property
     def rows(self) -> int:
+        """Rows of each frame."""
         return self.hidden.shape[1]
 
     @property
     def columns(self) -> int:
+        """Columns of each frame."""
         return self.hidden.shape[2]
 
     def transposed(self) -> "TokenGrid":
-        """Rows and columns exchanged; the positions stay (row, column)."""
+        """Exchange rows and columns; the positions stay (row, column)."""
         return TokenGrid(
             self.hidden.transpose(1, 2), self.sizes.transpose(1, 2), self.positions.transpose(1, 2)
         )

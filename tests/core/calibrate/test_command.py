@@ -118,7 +118,7 @@ def test_a_folder_without_questions_is_named(
     assert "none: no such folder" in capsys.readouterr().err
 
 
-def test_a_image_that_is_none_is_named_with_its_line(
+def test_an_image_that_is_none_is_named_with_its_line(
     folder: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "0.png").write_bytes(b"no picture")

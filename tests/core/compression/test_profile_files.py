@@ -109,7 +109,7 @@ def test_what_is_written_is_read_again(
 ) -> None:
     comment = "".join(c for c in said if c.isprintable() or c == "\n")
     path = write(tmp_path_factory.mktemp("profiles"), to_toml(own, comment))
-    assert read_profiles(path).own == tuple(own)
+    assert read_profiles(path).added == tuple(own)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import Keep, Ramp, SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.prefill import prefill
@@ -18,7 +18,7 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import two_images
 from tests.support.families import ALL_FAMILIES
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 NO_OP = SpuSettings(Keep((1.0, 1.0, 1.0, 1.0, 0.0)))
 SCHEDULES = {
@@ -62,8 +62,8 @@ def dense_logits(
             there = alive[whole].nonzero().squeeze(1)
             count = counts(image.token_count)[index]
             if count < len(there):
-                scores = image_energy(hidden[whole[there]], there, image.pieces, spu)
-                stays = whole[there[keep_top(scores, count)]]
+                scores = image_scores(hidden[whole[there]], there, image.pieces, spu)
+                stays = whole[there[top_indices(scores, count)]]
                 alive[whole] = False
                 alive[stays] = True
                 if count and spu.proportional_attention:

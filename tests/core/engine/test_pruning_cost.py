@@ -28,10 +28,10 @@ def embedded() -> LanguageHalf:
     return load_language("luvc-tiny-qwen2vl", "cpu", "float32")
 
 
-def answered(session: Generation) -> tuple[tuple[int, ...], Result]:
-    last = list(iter(session.step, None))[-1].result
+def answered(generation: Generation) -> tuple[tuple[int, ...], Result]:
+    last = list(iter(generation.step, None))[-1].result
     assert last is not None
-    return session.tokens, last
+    return generation.tokens, last
 
 
 @pytest.mark.parametrize(("side", "left_out"), [(2, True), (16, False)])
@@ -39,7 +39,7 @@ def test_small_images_are_answered_as_without_pruning(
     embedded: LanguageHalf, side: int, left_out: bool
 ) -> None:
     request = Request(ask(noise(embedded, side), "What?"), SamplingParams(max_tokens=8), LOSSLESS)
-    tokens, result = answered(RequestProcessor(embedded, thrifty=True).start(request))
+    tokens, result = answered(RequestProcessor(embedded, auto_pruning=True).start(request))
     expected = dataclasses.replace(request, spu=None) if left_out else request
     tokens_expected, result_expected = answered(RequestProcessor(embedded).start(expected))
     assert tokens == tokens_expected
@@ -60,7 +60,7 @@ def test_once_it_pays_it_pays_for_more(embedded: LanguageHalf) -> None:
 def test_nothing_to_prune_is_not_left_out(embedded: LanguageHalf) -> None:
     for spu in (None, LOSSLESS):
         request = Request(ask("Say something."), SamplingParams(max_tokens=2), spu)
-        assert not answered(RequestProcessor(embedded, thrifty=True).start(request))[
+        assert not answered(RequestProcessor(embedded, auto_pruning=True).start(request))[
             1
         ].pruning_left_out
 
@@ -68,7 +68,7 @@ def test_nothing_to_prune_is_not_left_out(embedded: LanguageHalf) -> None:
 def test_a_schedule_for_another_depth_is_refused_all_the_same(embedded: LanguageHalf) -> None:
     request = Request(ask(noise(embedded, 2), "?"), spu=SpuSettings(Keep((1.0, 0.0))))
     with pytest.raises(InvalidSettings, match="12 layers"):
-        RequestProcessor(embedded, thrifty=True).start(request)
+        RequestProcessor(embedded, auto_pruning=True).start(request)
 
 
 async def test_usage_tells(checkpoint: Path, vision: VisionHalf) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from luvc_core.chat import SamplingParams
+from luvc_core.engine.generation import GenerationStatus
 from luvc_core.engine.request_processor import Request, RequestProcessor
 from luvc_core.errors import DeadlineExceeded
 from luvc_core.models.base import LanguageHalf
@@ -12,13 +13,13 @@ from tests.support.scheduling import LAYERS, finish, started
 
 @pytest.mark.parametrize("steps", [0, 2, LAYERS + 2], ids=["waiting", "in prefill", "running"])
 def test_cancelling_frees_the_place_at_once(language: LanguageHalf, steps: int) -> None:
-    scheduler, (session,) = started(language, Request(ask("Go."), SamplingParams(max_tokens=20)))
+    scheduler, (generation,) = started(language, Request(ask("Go."), SamplingParams(max_tokens=20)))
     for _ in range(steps):
         scheduler.step()
     assert scheduler.in_flight_count == (steps > 0)
-    scheduler.cancel(session)
-    assert (scheduler.idle, scheduler.pool.used, session.caches) == (True, 0, [])
-    scheduler.cancel(session)
+    scheduler.cancel(generation)
+    assert (scheduler.idle, scheduler.kv_budget.used, generation.caches) == (True, 0, [])
+    scheduler.cancel(generation)
     assert scheduler.step() == []
 
 
@@ -40,10 +41,10 @@ def test_what_a_check_raises_ends_that_answer_only(language: LanguageHalf, allow
     )
     scheduler.submit(late)
     outcomes = finish(scheduler)
-    assert [o.session for o in outcomes if o.error] == [late]
-    assert late.ended
+    assert [o.generation for o in outcomes if o.error] == [late]
+    assert late.status is GenerationStatus.FINISHED
     assert other.tokens == undisturbed.tokens
-    assert scheduler.pool.used == 0
+    assert scheduler.kv_budget.used == 0
 
 
 def test_a_step_that_fails_ends_those_in_it(
@@ -52,11 +53,11 @@ def test_a_step_that_fails_ends_those_in_it(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    scheduler, sessions = started(language, *[Request(ask("Go."))] * 2, prefill_rows=10**6)
+    scheduler, generations = started(language, *[Request(ask("Go."))] * 2, prefill_rows=10**6)
     scheduler.step()
-    assert [len(session.tokens) for session in sessions] == [1, 1]
+    assert [len(generation.tokens) for generation in generations] == [1, 1]
     with monkeypatch.context() as patch:
         patch.setattr(language, "decode_layer", fail)
         outcomes = scheduler.step()
     assert [type(o.error) for o in outcomes] == [MemoryError] * 2
-    assert (scheduler.idle, scheduler.pool.used) == (True, 0)
+    assert (scheduler.idle, scheduler.kv_budget.used) == (True, 0)

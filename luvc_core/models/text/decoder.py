@@ -48,7 +48,7 @@ class TextHalf(LanguageHalf):
         Args:
             opened: the checkpoint.
             text: text model of transformers.
-            head: [vocabulary, hidden]
+            head: linear layer from hidden states to logits, without bias.
             tokenizer: of the checkpoint.
             stop: ids that end an answer.
         """

@@ -162,7 +162,7 @@ def test_flags_are_checked(
 def run_command(
     monkeypatch: pytest.MonkeyPatch, *arguments: str, status: int = 0
 ) -> tuple[int, list[str]]:
-    """Run `luvc calibrate`; return its exit status and the command that it ran."""
+    """The exit status of `luvc calibrate`, and what it ran."""
     ran: list[str] = []
 
     def run(command: list[str], check: bool) -> SimpleNamespace:

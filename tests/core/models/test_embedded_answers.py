@@ -47,7 +47,7 @@ def asker(model: str) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def stock(model: str, kit: Kit) -> Any:
-    """Load a checkpoint as transformers runs it."""
+    """The checkpoint as transformers runs it."""
     return kit.stock.from_pretrained(embedded_checkpoints()[model], dtype=torch.float32).eval()
 
 
@@ -62,7 +62,7 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cases(asker: Checkpoint) -> list[Case]:
-    """Return some questions of each kind, all kinds in turn."""
+    """Some of each kind, all kinds in turn."""
     streams = zip(*(file_questions(kind, EACH) for kind in KINDS), strict=True)
     found = []
     for kind, asked in zip(cycle(KINDS), chain.from_iterable(streams), strict=False):

@@ -128,7 +128,7 @@ def test_greedy_answers_equal_stock(
 
 
 def stock_text(family: Kit, tokenizer: Any, patches: Patches) -> str:
-    """Return what the stock processor puts in the place of a video."""
+    """What the stock processor puts in the place of a clip."""
     like = SimpleNamespace(
         video_token=family.token_names.get("video_token", "<video>"),
         image_token=family.placeholder,

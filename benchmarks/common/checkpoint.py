@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from luvc_core.calibrate.asking import Answer, ask
+from luvc_core.calibrate.answer_questions import Answer, ask
 from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.pruner import Pruner
 from luvc_core.engine.request_processor import RequestProcessor

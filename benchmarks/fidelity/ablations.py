@@ -20,7 +20,7 @@ from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import Store
 from benchmarks.fidelity.variants import ABLATIONS
 from benchmarks.tasks.files import ALL_KINDS
-from luvc_core.calibrate.asking import Answer
+from luvc_core.calibrate.answer_questions import Answer
 
 PAGE = report.DOCS / "fidelity.md"
 

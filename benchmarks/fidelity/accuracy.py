@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.common import report
 from benchmarks.fidelity.rows import OFF
 from benchmarks.tasks.files import ALL_KINDS
-from luvc_core.models.checkpoint.resolve import embedded
+from luvc_core.models.checkpoint.resolve import embedded_checkpoints
 
 Rows = Sequence[Mapping[str, Any]]
 MARKS = "accuracy"
@@ -18,7 +18,7 @@ def publish(rows: Rows, page: Path) -> None:
 
     Raises ValueError where marks are missing.
     """
-    cards = {name: folder / "README.md" for name, folder in embedded().items()}
+    cards = {name: folder / "README.md" for name, folder in embedded_checkpoints().items()}
     rows = [row for row in rows if row["checkpoint"] in cards]
     report.between_marks(page, MARKS, table(rows))
     for name in {row["checkpoint"] for row in rows}:

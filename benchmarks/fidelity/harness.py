@@ -20,7 +20,7 @@ from benchmarks.fidelity.methods import Method
 from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import OFF, Outcome, Row, Store, rows_of
 from benchmarks.tasks.files import Asked, file_questions
-from luvc_core.calibrate.asking import Answer
+from luvc_core.calibrate.answer_questions import Answer
 
 REDUCTIONS = (0.5, 0.67, 0.75, 0.9)
 _CHUNK = 10  # questions

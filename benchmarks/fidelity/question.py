@@ -5,7 +5,7 @@ from functools import cached_property
 
 from benchmarks.common.checkpoint import Checkpoint
 from benchmarks.tasks.files import Asked
-from luvc_core.calibrate.asking import Answer
+from luvc_core.calibrate.answer_questions import Answer
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, Patches
 from luvc_core.visual_tokens.vision_tokens import VisionTokens

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.common import report
 from benchmarks.fidelity.stats import retention, retention_interval
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 
 OFF = "off"
 Key = tuple[str, str, str, float | None]

@@ -17,7 +17,7 @@ import torch
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.tower_batcher import TowerBatcher
 from luvc_core.compression.settings import OimSettings
-from luvc_core.media.decode_video import Kind
+from luvc_core.media.decode_video import MediaKind
 from luvc_core.media.media_file import MediaFile
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import Patches
@@ -74,7 +74,7 @@ class EncodingExecutor:
         self.pixels = 0
 
     async def run(
-        self, file: MediaFile, kind: Kind, alone: bool, oim: OimSettings, deadline: Deadline
+        self, file: MediaFile, kind: MediaKind, alone: bool, oim: OimSettings, deadline: Deadline
     ) -> tuple[VisionTokens, EncodingTimes]:
         """Decode one image or video and run it through the vision tower.
 

@@ -8,7 +8,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor, EncodingTimes
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia, TokensExpired
-from luvc_core.media.decode_video import Kind, kind_of
+from luvc_core.media.decode_video import MediaKind, media_kind_of
 from luvc_core.media.media_file import MediaFile
 from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
@@ -70,7 +70,7 @@ class _IdentifiedMedia:
 
     file: MediaFile
     sha256: str
-    kind: Kind | None
+    kind: MediaKind | None
     entry: Entry | None = None
 
 
@@ -182,7 +182,7 @@ class EncodingPipeline:
         return image_key(recipe, media.sha256, merge_sha256, options.tenant, shown_larger)
 
 
-def _digest_and_kind(file: MediaFile) -> tuple[str, Kind]:
+def _digest_and_kind(file: MediaFile) -> tuple[str, MediaKind]:
     """Return SHA-256 and kind of a file.
 
     Raises InvalidMedia where the caller gave another digest.
@@ -190,4 +190,4 @@ def _digest_and_kind(file: MediaFile) -> tuple[str, Kind]:
     digest = hashlib.sha256(file.data)
     if file.digest and digest.digest() != file.digest:
         raise InvalidMedia(f"{file.field}.digest_sha256", "does not fit the data")
-    return digest.hexdigest(), kind_of(file.data)
+    return digest.hexdigest(), media_kind_of(file.data)

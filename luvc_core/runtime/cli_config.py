@@ -1,8 +1,8 @@
-"""A frozen dataclass filled from command-line flags, then the environment, then its defaults.
+"""Fill a frozen dataclass from command-line flags, then the environment, then its defaults.
 
 A field becomes the flag `--its-name` and the variable `<PREFIX>ITS_NAME`; its metadata holds the
-help text. The dataclass validates itself with ValueError when made. Junk never passes silently:
-unknown flags and unknown variables of the prefix end the program with status 2.
+help text. The dataclass validates itself when made, with ValueError. Unknown flags and unknown
+variables of the prefix end the program with status 2 instead of being ignored.
 """
 
 import argparse
@@ -41,7 +41,15 @@ def flag(
 def config_from(
     cls: type[ConfigT], program: str, prefix: str, argv: Sequence[str], environ: Mapping[str, str]
 ) -> ConfigT:
-    """The configuration of a program. Ends it with a message and status 2 where a value is junk."""
+    """Return the configuration of a program, or end it with status 2 where a value is invalid.
+
+    Args:
+        cls: dataclass whose fields were declared by `flag`.
+        program: name of the program, for its usage message.
+        prefix: what the names of its environment variables start with.
+        argv: command line without the program's name; wins over the environment.
+        environ: environment variables; those without the prefix are ignored.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     parser = argparse.ArgumentParser(
         program,
@@ -75,13 +83,24 @@ def config_from(
 
 
 def check(ok: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ValueError naming the flag unless `ok`."""
+    """Raise ValueError naming the flag unless `ok`.
+
+    Args:
+        ok: whether the value is allowed.
+        name: the flag's field name.
+        value: what was given.
+        allowed: in words, what is allowed.
+    """
     if not ok:
         raise ValueError(f"{_spelled(name)}: got {value}; allowed: {allowed}")
 
 
 def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-    """The configuration from its field names. Raises ValueError for an unknown name or junk."""
+    """Return the configuration that a mapping holds by field names.
+
+    Raises:
+        ValueError: for an unknown name or a value that is not allowed.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     spellings = _spellings(fields)
     if unknown := sorted(values.keys() - spellings.keys()):

@@ -18,7 +18,7 @@ from benchmarks.fidelity.rows import Outcome, Store, rows_of
 from benchmarks.fidelity.spectra import profile
 from benchmarks.fidelity.stats import retention, retention_interval
 from benchmarks.fidelity.variants import ABLATIONS
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 from luvc_core.compression.algorithms.frequency_scores import FrequencyScoring, token_scores
 
 pytestmark = pytest.mark.transformers

@@ -17,7 +17,7 @@ from benchmarks.common.checkpoint import Pruning
 from benchmarks.fidelity.attention import Seen, watched
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.question import Question
-from luvc_core.calibrate.asking import Answer
+from luvc_core.calibrate.answer_questions import Answer
 from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens

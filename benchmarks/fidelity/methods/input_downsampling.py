@@ -85,14 +85,14 @@ def _smaller_files(question: Question, down: float, across: float) -> list[Patch
 def smaller_side(vision: LlavaOnevisionVision, side: int) -> Iterator[int]:
     """While it lasts, tiles have `side` patches a side, and the table of places is interpolated."""
     embeddings, before = vision._tower.embeddings, vision._side
-    table, most = embeddings.position_embedding, vision._most_tokens
+    table, most = embeddings.position_embedding, vision._max_tokens
     places = _resized(table.weight, before, side)
     embeddings.position_embedding = torch.nn.Embedding(side**2, places.shape[1], _weight=places)
-    vision._side, vision._most_tokens = side, most * side**2 // before**2
+    vision._side, vision._max_tokens = side, most * side**2 // before**2
     try:
         yield side
     finally:
-        vision._side, vision._most_tokens = before, most
+        vision._side, vision._max_tokens = before, most
         embeddings.position_embedding = table
 
 

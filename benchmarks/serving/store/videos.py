@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.tasks.files import file_questions
-from luvc_core.calibrate.asking import ask
+from luvc_core.calibrate.answer_questions import ask
 from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.prune_before_llm import prune_before_llm
 from luvc_core.compression.settings import Compression, OimSettings, Ramp, SpuSettings

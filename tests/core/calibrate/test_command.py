@@ -12,7 +12,7 @@ from luvc.local_stack.ending import with_parent
 
 from luvc_core.calibrate.__main__ import main
 from luvc_core.calibrate.config import CalibrateConfig
-from luvc_core.calibrate.folder import read_folder, shown_alone
+from luvc_core.calibrate.question_folder import read_folder, shown_alone
 from luvc_core.compression.profile_files import read_profiles
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.cli_config import config_from
@@ -78,7 +78,7 @@ def test_a_folder_is_read_in_order(folder: Path) -> None:
     assert [q.answer for q in questions] == ["A  Blob", None, "nothing", None]
     assert questions[1].files == (folder / "1.png", folder / "2.png")
     # Empty lines count.
-    assert questions[1].place == f"{folder}/questions.jsonl:3"
+    assert questions[1].location == f"{folder}/questions.jsonl:3"
     assert [shown_alone(q.read()) for q in questions] == [True, False, False, True]
 
 
@@ -147,6 +147,7 @@ def test_a_model_that_is_none_is_named(
         (["--data=x", "--max-tokens=0"], {}, "--max-tokens"),
         (["--data=x", "--output=/nowhere/own.toml"], {}, "--output"),
         (["--data=x", "--plot=/"], {}, "--plot"),
+        (["--data=x", "--picture=/"], {}, "--plot"),
         (["--data=x"], {"LUVC_CALIBRATE_TARGET": "1"}, "LUVC_CALIBRATE_TARGET"),
     ],
 )

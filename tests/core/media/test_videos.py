@@ -8,7 +8,7 @@ from PIL import Image
 from transformers.video_utils import read_video_pyav
 
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.decode_video import decode_video, kind_of
+from luvc_core.media.decode_video import decode_video, media_kind_of
 from luvc_core.media.frame_sampling import EvenSampling, RateSampling
 from luvc_core.media.images import decode_image
 from tests.core.media.test_frame_sampling import stock_indices
@@ -37,14 +37,14 @@ SAMPLINGS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_films_are_videos(name: str) -> None:
-    assert kind_of(film_of(name)) == "video"
+    assert media_kind_of(film_of(name)) == "video"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_what_moves_is_a_video_and_what_does_not_an_image(kind: str) -> None:
-    assert kind_of(animation(FRAMES, kind)) == "video"
-    assert kind_of(encoded(FRAMES[0], kind)) == "image"
-    assert kind_of(animation(FRAMES, kind)[:12]) == "image"
+    assert media_kind_of(animation(FRAMES, kind)) == "video"
+    assert media_kind_of(encoded(FRAMES[0], kind)) == "image"
+    assert media_kind_of(animation(FRAMES, kind)[:12]) == "image"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_moves_is_a_video_and_what_does_not_an_image(kind: str) -> None:
     [b"", b"hello", b"GIF89a", encoded(FRAMES[0], "JPEG"), b"\0\0\0\x20ftypavif", b"\0" * 20],
 )
 def test_everything_else_is_left_to_the_images(data: bytes) -> None:
-    assert kind_of(data) == "image"
+    assert media_kind_of(data) == "image"
 
 
 def test_a_still_gif_is_refused_as_before() -> None:

@@ -1,4 +1,4 @@
-"""A folder of one's own questions: media files, and a `questions.jsonl` that asks about them."""
+"""The folder with the user's media files and the `questions.jsonl` that asks about them."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from luvc_core.errors import InvalidInput
-from luvc_core.media.decode_video import kind_of
+from luvc_core.media.decode_video import media_kind_of
 
 QUESTIONS = "questions.jsonl"
 LINE = '{"files": ["a.png"], "question": "...", "answer": "..."}'
@@ -15,34 +15,41 @@ _FIELDS = ("files", "question", "answer")
 
 @dataclass(frozen=True)
 class Question:
-    """files: of pictures and clips, in the order in which they are shown. answer: the right one,
-    where the user knows it. place: file and line, for errors."""
+    """A question about media files.
+
+    Attributes:
+        files: images and videos, in the order in which they are shown.
+        text: the question.
+        answer: the right answer, where the user knows it.
+        location: file and line, for errors.
+    """
 
     files: tuple[Path, ...]
     text: str
     answer: str | None
-    place: str
+    location: str
 
     def read(self) -> list[bytes]:
-        """The bytes of its files. Raises InvalidInput where one cannot be read."""
+        """Return the bytes of its files. Raises InvalidInput where one cannot be read."""
         return [self._read(path) for path in self.files]
 
     def _read(self, path: Path) -> bytes:
         try:
             return path.read_bytes()
         except OSError as error:
-            raise InvalidInput(f"{self.place}: files", f"{path}: {error.strerror}") from None
+            raise InvalidInput(f"{self.location}: files", f"{path}: {error.strerror}") from None
 
 
 def shown_alone(files: list[bytes]) -> bool:
-    """Whether there is one picture only, clips apart, which some families then see larger."""
-    return sum(kind_of(data) == "image" for data in files) == 1
+    """Tell whether exactly one file is an image; some families then see it in more detail."""
+    return sum(media_kind_of(data) == "image" for data in files) == 1
 
 
 def read_folder(folder: str) -> list[Question]:
-    """The questions of a folder, in the order of their lines.
+    """Read the questions of a folder, in the order of their lines.
 
-    Raises InvalidInput naming file, line and field of what cannot be used.
+    Raises:
+        InvalidInput: naming file, line and field of what cannot be used.
     """
     path = Path(folder) / QUESTIONS
     if not Path(folder).is_dir():
@@ -63,22 +70,22 @@ def read_folder(folder: str) -> list[Question]:
     return questions
 
 
-def _question(line: str, folder: Path, place: str) -> Question:
+def _question(line: str, folder: Path, location: str) -> Question:
     try:
         fields = json.loads(line)
     except ValueError as error:
-        raise InvalidInput(place, f"no JSON: {error}", LINE) from None
+        raise InvalidInput(location, f"no JSON: {error}", LINE) from None
     if not isinstance(fields, dict):
-        raise InvalidInput(place, "no JSON object", LINE)
+        raise InvalidInput(location, "no JSON object", LINE)
     for name in fields:
         if name not in _FIELDS:
-            raise InvalidInput(f"{place}: {name}", "unknown field", ", ".join(_FIELDS))
+            raise InvalidInput(f"{location}: {name}", "unknown field", ", ".join(_FIELDS))
     files, text, answer = (fields.get(name) for name in _FIELDS)
     if not _is_text(text):
-        raise InvalidInput(f"{place}: question", f"got {text!r}", "text")
+        raise InvalidInput(f"{location}: question", f"got {text!r}", "text")
     if answer is not None and not _is_text(answer):
-        raise InvalidInput(f"{place}: answer", f"got {answer!r}", "text, or no such field")
-    return Question(_files(files, folder, f"{place}: files"), text, answer, place)
+        raise InvalidInput(f"{location}: answer", f"got {answer!r}", "text, or no such field")
+    return Question(_files(files, folder, f"{location}: files"), text, answer, location)
 
 
 def _files(names: Any, folder: Path, field: str) -> tuple[Path, ...]:

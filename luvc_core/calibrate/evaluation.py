@@ -1,4 +1,4 @@
-"""Asks the questions: uncompressed once, then under whatever is tried."""
+"""Asks all questions: once without compression, then with every compression that is tried."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from luvc_core.calibrate.asking import Answer, ask
-from luvc_core.calibrate.folder import Question, shown_alone
+from luvc_core.calibrate.answer_questions import Answer, ask
+from luvc_core.calibrate.question_folder import Question, shown_alone
 from luvc_core.calibrate.trial import Outcome, Trial
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.compression.settings import OimSettings, SpuSettings
@@ -27,11 +27,10 @@ class _Plain:
     token_count: int
 
 
-class Exam:
-    """Questions for both halves of a checkpoint, in an order that is always the same.
+class Evaluation:
+    """Asks both halves of a checkpoint the questions, in an order that is always the same.
 
-    max_tokens: of an answer. Media are encoded again in every round, so that no more than one
-    question's are in memory.
+    Media are encoded anew in every round, so that only those of one question are in memory.
     """
 
     def __init__(
@@ -41,17 +40,26 @@ class Exam:
         questions: Sequence[Question],
         max_tokens: int,
     ) -> None:
+        """Shuffle the questions.
+
+        Args:
+            encoder: the vision half.
+            engine: the language half.
+            questions: at least one.
+            max_tokens: longest answer.
+        """
         self._encoder = encoder
         self._engine = engine
         self._max_tokens = max_tokens
-        # Mixed, so that the first ones tell about all.
+        # Shuffled, so that the first questions are a sample of all.
         self._questions = random.Random(0).sample(list(questions), len(questions))
         self._plain: list[_Plain] = []
 
     def uncompressed(self) -> Trial:
-        """Ask without compression, which every other answer is compared with.
+        """Ask without compression. All other answers are compared with these.
 
-        Raises InvalidInput naming the question that cannot be answered.
+        Raises:
+            InvalidInput: naming the question that cannot be answered.
         """
         trial = Trial(PROFILES["off"], len(self._questions), target=0.0)
         for question in tqdm(self._questions, "uncompressed", unit="question"):
@@ -63,7 +71,7 @@ class Exam:
         return trial
 
     def ask(self, trials: Sequence[Trial], name: str) -> None:
-        """Ask on, from where the trials are, until each has ended."""
+        """Ask the trials their next questions until each has ended; `name` labels the progress."""
         first = min(trial.asked for trial in trials)
         pairs = list(zip(self._questions, self._plain, strict=True))[first:]
         with tqdm(total=len(pairs), desc=name, unit="question") as bar:
@@ -111,15 +119,15 @@ def _outcome(question: Question, answer: Answer, plain: _Plain) -> Outcome:
 
 
 def _words(text: str) -> list[str]:
-    """What right answers are compared by: neither case nor white space counts."""
+    """Split into words, for a comparison that ignores case and white space."""
     return text.casefold().split()
 
 
 @contextmanager
 def _named(question: Question) -> Iterator[None]:
-    """Errors name the question."""
+    """Name the question in the errors of the block."""
     try:
         yield
     except InvalidInput as error:
-        field = f"{question.place}: {error.field}"
+        field = f"{question.location}: {error.field}"
         raise InvalidInput(field, error.problem, error.allowed) from None

@@ -1,4 +1,4 @@
-"""The curve as a plot: what answers keep against visual tokens."""
+"""The plot of the search: loyalty and accuracy against visual tokens."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,17 +8,17 @@ import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from luvc_core.calibrate.trial import LEAST, Trial
+from luvc_core.calibrate.trial import MIN_QUESTIONS, Trial
 
 matplotlib.use("Agg")
 
-# Of Okabe and Ito, whose colours colour-blind people tell apart.
+# From the palette of Okabe and Ito, which colour-blind people can tell apart.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#999999"
 Interval = tuple[float, float]
 
 
 def frontier(trials: Sequence[Trial]) -> list[Trial]:
-    """What no other beats with as few tokens, fewest tokens first."""
+    """Return the trials that no trial with as few tokens beats, fewest tokens first."""
     best: list[Trial] = []
     for trial in sorted(trials, key=lambda t: (t.averaged, -t.loyalty)):
         if not best or trial.loyalty > best[-1].loyalty:
@@ -27,11 +27,18 @@ def frontier(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def draw(trials: Sequence[Trial], best: Trial, target: float, title: str, path: Path) -> None:
-    """Loyalty, and accuracy where right answers are known, with intervals of 95 %.
+    """Plot loyalty, and accuracy where right answers are known, with intervals of 95 %.
 
-    What was given up after a few questions is left out; what was after more, has wide intervals.
+    A trial that was given up before MIN_QUESTIONS questions is left out.
+
+    Args:
+        trials: all that were tried.
+        best: the one to mark.
+        target: loyalty to reach, drawn as a line.
+        title: of the figure.
+        path: PNG file to write.
     """
-    trials = [trial for trial in trials if trial.asked >= min(LEAST, trial.questions)]
+    trials = [trial for trial in trials if trial.asked >= min(MIN_QUESTIONS, trial.questions)]
     known = best.accuracy is not None
     figure, panels = plt.subplots(
         1, 2 if known else 1, figsize=(10.5 if known else 6, 4.8), squeeze=False

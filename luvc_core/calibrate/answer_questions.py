@@ -1,4 +1,4 @@
-"""Greedy answers from the product's own engine."""
+"""Greedy answers from the same engine that serves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,12 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 @dataclass(frozen=True)
 class Answer:
-    """text: stripped of white space at its ends."""
+    """An answer.
+
+    Attributes:
+        text: without white space at its ends.
+        result: why it ended, and how many tokens it took.
+    """
 
     text: str
     result: Result
@@ -25,7 +30,15 @@ def ask(
     pruning: SpuSettings | Pruner | None,
     max_tokens: int = 16,
 ) -> Answer:
-    """The greedy answer about media, which stand before the question."""
+    """Answer a question about media greedily.
+
+    Args:
+        engine: the language half with its tokenizer.
+        tokens: visual tokens of the media, which precede the question in the prompt.
+        question: its text.
+        pruning: which visual tokens to drop; None drops none.
+        max_tokens: longest answer.
+    """
     request = Request((Message("user", (*tokens, question)),), SamplingParams(max_tokens), pruning)
     generation = engine.start(request)
     text = ""

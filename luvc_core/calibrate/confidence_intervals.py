@@ -1,4 +1,4 @@
-"""Intervals of 95 %."""
+"""Confidence intervals of 95 %."""
 
 import math
 
@@ -6,8 +6,10 @@ _Z = 1.959964
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Of a share, `right` out of `n` (Wilson 1927): never outside [0, 1], and of some width even
-    where all are right."""
+    """Return the interval of a share, `right` out of `n` (Wilson 1927).
+
+    It never leaves [0, 1], and has some width even where all are right.
+    """
     if n == 0:
         return 0.0, 1.0
     share, z2 = right / n, _Z**2

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.report import DOCS
 from tests.support.asking import IMAGES
 from tests.support.services import Stack
 
-SOURCE = Path(__file__).parents[1] / "node_client"
+SOURCE = DOCS / "examples" / "node"
 INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from transformers.image_utils import OPENAI_VIDEO_MEAN, OPENAI_VIDEO_STD
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from ..tasks.base import CELL
@@ -138,7 +138,7 @@ TOWERS: dict[str, Any] = {
 def to_patches(images: Sequence[Image.Image], side: int) -> torch.Tensor:
     """[pictures, patches, 3 * side * side] float32, normalised, the patches of a cell in a row."""
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).float() / 255
-    pixels = (pixels - torch.tensor(OPENAI_VIDEO_MEAN)) / torch.tensor(OPENAI_VIDEO_STD)
+    pixels = (pixels - torch.tensor(OPENAI_CLIP_MEAN)) / torch.tensor(OPENAI_CLIP_STD)
     batch, height, width, _ = pixels.shape
     rows, cols, each = height // CELL, width // CELL, CELL // side
     blocks = pixels.view(batch, rows, each, side, cols, each, side, 3)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers.image_processing_backends import PilBackend
-from transformers.image_utils import OPENAI_VIDEO_MEAN, OPENAI_VIDEO_STD
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from luvc_core.errors import CheckpointError, InvalidSettings
 from luvc_core.media.frame_sampling import EvenSampling
@@ -21,8 +21,8 @@ _STOCK = {
     "do_resize": True,
     "do_rescale": True,
     "do_normalize": True,
-    "image_mean": OPENAI_VIDEO_MEAN,
-    "image_std": OPENAI_VIDEO_STD,
+    "image_mean": OPENAI_CLIP_MEAN,
+    "image_std": OPENAI_CLIP_STD,
     "rescale_factor": 1 / 255,
     "resample": 3,
     "size": {"height": 384, "width": 384},

@@ -75,12 +75,12 @@ class Optimizers:
                                       weight_decay=0)  # fmt: skip
         self.scale = scale
 
-    def step(self, progress: float, video: float = 1.0) -> float:
+    def step(self, progress: float, clip: float = 1.0) -> float:
         """One update; the rate falls linearly with `progress` (0-1). Returns the gradient norm."""
         fall = self.scale * max(0.03, 1 - progress)
         for group in (*self.muon.param_groups, *self.adam.param_groups):
             group["lr"] = group.get("base", MUON_RATE) * fall
-        norm = nn.utils.clip_grad_norm_(self.params, video)
+        norm = nn.utils.clip_grad_norm_(self.params, clip)
         self.muon.step()
         self.adam.step()
         self.muon.zero_grad()

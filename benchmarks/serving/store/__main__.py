@@ -38,7 +38,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="luvc-store-") as folder:
             content |= _with_services(o, Path(folder))
     if "clips" in o.parts:
-        rows = videos.measure(MODEL, o.videos)
+        rows = videos.measure(MODEL, o.clips)
         content["clips"] = [asdict(row) for row in rows]
         print(_table(content["clips"]))
     report.write(o.out, content)

@@ -42,7 +42,7 @@ class Row:
 
     profile: str
     codec: str
-    videos: int
+    clips: int
     fewer: float
     same: int
     loyalty: float

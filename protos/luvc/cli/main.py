@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from luvc.cli.main import ask, calibrate, models, serve
+from luvc.cli import ask, calibrate, models, serve
 
 EXAMPLES = """examples:
   luvc serve                                   both services on this machine, until Ctrl-C

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from benchmarks.chaos.cases import CASES, QUICK_CASES, run
 from benchmarks.chaos.docs import section
 from benchmarks.chaos.outcomes import table
-from benchmarks.chaos.runs import CASES, QUICK_CASES, run
-from benchmarks.chaos.stage import QUICK, Size
+from benchmarks.chaos.testbed import QUICK, Size
 from benchmarks.common import report
 
 PAGE = report.DOCS / "reliability.md"

@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from luvc import LuvcError
 
-from benchmarks.chaos.load import Asker, Question
+from benchmarks.chaos.judged_load import Asker, Question
 from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
-from benchmarks.chaos.stage import Stage
+from benchmarks.chaos.testbed import Stage
 
 _FRONT = ("luvc_num_requests_running", "luvc_num_requests_waiting", "luvc_promised_bytes",
           "luvc_tower_pixels")  # fmt: skip

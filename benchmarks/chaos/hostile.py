@@ -24,8 +24,8 @@ from luvc.access import metadata_of
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
-from benchmarks.chaos.processes import resident_mib
-from benchmarks.chaos.stage import KEYS, Stage
+from benchmarks.chaos.testbed import KEYS, Stage
+from benchmarks.common.restartable import resident_mib
 from encoder_service.codec import tokens_to
 from luvc_core.compression.profile_files import to_toml
 from luvc_core.compression.profiles import BUILT_IN

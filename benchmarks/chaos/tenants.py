@@ -9,9 +9,9 @@ from luvc.access import metadata_of
 from luvc.requests import Options
 from luvc.v1 import chat_pb2, encoder_pb2_grpc
 
-from benchmarks.chaos.load import Asker
+from benchmarks.chaos.judged_load import Asker
 from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
-from benchmarks.chaos.stage import KEYS, Stage
+from benchmarks.chaos.testbed import KEYS, Stage
 from tests.support.checkpoints import encoded, noise_image
 
 _PAIRS = 12

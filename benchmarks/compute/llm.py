@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 import torch
 
 from benchmarks.common import plots, report
-from benchmarks.common.random_languages import Shape, build, random_image_tokens
+from benchmarks.common.random_language_half import Shape, build, random_image_tokens
 from benchmarks.compute.llm_runs import Clock, Run, run, run_stock
 from luvc_core.compression.profiles import PROFILES, profile
 from luvc_core.models.checkpoint.devices import choose_device, choose_dtype

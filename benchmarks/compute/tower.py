@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import plots, report
-from benchmarks.common.random_towers import Geometry, build
+from benchmarks.common.random_vision_half import Geometry, build
 from benchmarks.compute.tower_runs import Run, flops, merging_blocks, timed_run
 from luvc_core.compression.settings import OimSettings
 

@@ -12,11 +12,11 @@ import sys
 
 from benchmarks.common import report
 from benchmarks.common.checkpoint import EMBEDDED
-from benchmarks.fidelity import accuracy, curves, kept, summary
+from benchmarks.fidelity import accuracy, curves, profile_table, summary
 from benchmarks.fidelity.harness import REDUCTIONS, Aim, aims_of, missing, run
 from benchmarks.fidelity.methods import METHODS, OWN
 from benchmarks.fidelity.rows import Store
-from benchmarks.tasks.files import ALL_KINDS
+from benchmarks.tasks.question_files import ALL_KINDS
 
 QUICK_KINDS = ("presence", "count", "chart", "document", "movement", "more")
 QUICK_N = 10
@@ -81,7 +81,7 @@ def main() -> int:
     if name == "fidelity":
         summary.into_docs(store.rows, PAGE)
         accuracy.publish(store.rows, PAGE)
-        kept.publish(store.rows, PAGE)
+        profile_table.publish(store.rows, PAGE)
     return 0
 
 

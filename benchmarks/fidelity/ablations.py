@@ -19,7 +19,7 @@ from benchmarks.fidelity.methods import Method
 from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import Store
 from benchmarks.fidelity.variants import ABLATIONS
-from benchmarks.tasks.files import ALL_KINDS
+from benchmarks.tasks.question_files import ALL_KINDS
 from luvc_core.calibrate.asking import Answer
 
 PAGE = report.DOCS / "fidelity.md"

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.common import report
 from benchmarks.fidelity.rows import OFF
-from benchmarks.tasks.files import ALL_KINDS
+from benchmarks.tasks.question_files import ALL_KINDS
 from luvc_core.models.checkpoint.resolve import embedded
 
 Rows = Sequence[Mapping[str, Any]]

@@ -20,27 +20,27 @@ from matplotlib.figure import Figure
 
 from benchmarks.common import report
 from benchmarks.common.checkpoint import EMBEDDED, Checkpoint
-from benchmarks.fidelity import curves, overlays, spectra
+from benchmarks.fidelity import curves, overlays, position_bias
 from benchmarks.fidelity.rows import OFF
 from benchmarks.fidelity.summary import families, means
 
 matplotlib.use("Agg")
 QUESTIONS = 100
-_COLOURS = dict(zip(spectra.SCORES, curves.COLOURS, strict=False))
+_COLOURS = dict(zip(position_bias.SCORES, curves.COLOURS, strict=False))
 
 
 def index(models: Sequence[str]) -> Figure:
     """A row for each checkpoint, a column for each score."""
     figure, panels = plt.subplots(
         len(models),
-        len(spectra.SCORES),
-        figsize=(4.2 * len(spectra.SCORES), 0.6 + 3 * len(models)),
+        len(position_bias.SCORES),
+        figsize=(4.2 * len(position_bias.SCORES), 0.6 + 3 * len(models)),
         squeeze=False,
         layout="constrained",
     )
     kept = []
     for row, (line, model) in enumerate(zip(panels, models, strict=True)):
-        found = spectra.profiles(Checkpoint.load(model), "presence", QUESTIONS)
+        found = position_bias.profiles(Checkpoint.load(model), "presence", QUESTIONS)
         for axes, own in zip(line, found, strict=True):
             colour = _COLOURS[own.name]
             place = [(i + 0.5) / len(own.values) for i in range(len(own.values))]

@@ -18,7 +18,7 @@ from benchmarks.fidelity.matching import Unreachable
 from benchmarks.fidelity.methods import Method
 from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import OFF, Outcome, Row, Store, rows_of
-from benchmarks.tasks.files import Asked, file_questions
+from benchmarks.tasks.question_files import Asked, file_questions
 from luvc_core.calibrate.asking import Answer
 
 REDUCTIONS = (0.5, 0.67, 0.75, 0.9)

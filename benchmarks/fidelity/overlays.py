@@ -16,7 +16,7 @@ from benchmarks.common.merge_1d import Recorder
 from benchmarks.common.merging_override import merging_by
 from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.tasks import questions
-from benchmarks.tasks.files import png
+from benchmarks.tasks.question_files import png
 from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.prefill import pruner_for

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from benchmarks.common.checkpoint import Checkpoint
-from benchmarks.tasks.files import Asked
+from benchmarks.tasks.question_files import Asked
 from luvc_core.calibrate.asking import Answer
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, Patches

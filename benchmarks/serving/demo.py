@@ -17,7 +17,7 @@ from luvc import Answer, Client, LuvcError
 from luvc.local_stack.free_port import free_port
 from luvc.local_stack.launcher import Stack, StartFailed
 
-from benchmarks.tasks.files import Asked, file_questions
+from benchmarks.tasks.question_files import Asked, file_questions
 
 KINDS = (
     "presence", "colour", "count", "relation", "chart", "document", "movement", "change", "more",

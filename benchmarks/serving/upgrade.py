@@ -25,9 +25,9 @@ from luvc import Client
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
-from benchmarks.common.relay import Relay
-from benchmarks.common.running import HERE, Load, Service, Services, load
-from benchmarks.tasks.files import file_questions
+from benchmarks.common.service_processes import HERE, Load, Service, Services, load
+from benchmarks.common.tcp_relay import Relay
+from benchmarks.tasks.question_files import file_questions
 
 GOLDEN = HERE / "tests" / "golden"
 # Today's for both: other weights are another model, whose halves refuse each other.

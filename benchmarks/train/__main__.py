@@ -6,8 +6,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from .images import READING, train_images
-from .labels import train_labels
+from .llm_on_images import READING, train_images
+from .llm_on_labels import train_labels
 from .model import FAMILIES, LLM_LAYERS
 from .tower_stages import train_tower, tune_tower
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from .atoms import build_table, newline_vector
+from .label_vectors import build_table, newline_vector
 from .model import HIDDEN, LLM_LAYERS, SIDE, Family, build_config, fresh_model
+from .sample_views import STEPS
 from .tokenizer import build_tokenizer
-from .views import STEPS
-from .vision import TOWERS
+from .towers import TOWERS
 
 NORMALIZED: Mapping[str, object] = {
     "do_convert_rgb": True,

@@ -15,9 +15,9 @@ import torch
 from transformers import Qwen2Tokenizer
 
 from ..tasks import QA
-from .aims import Aims
-from .atoms import AtomTable
-from .views import PADDING, Prefix, View
+from .attention_targets import Aims
+from .label_vectors import AtomTable
+from .sample_views import PADDING, Prefix, View
 
 
 class Turn(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from .tower import TowerRun
-from .vision import start_from_qwen2_vl, whiten_patch_embedding
+from .tower_training import TowerRun
+from .towers import start_from_qwen2_vl, whiten_patch_embedding
 
 SIZES = (
     (0.0, ((224, 224),)),

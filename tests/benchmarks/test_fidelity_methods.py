@@ -12,7 +12,7 @@ from benchmarks.fidelity import attention
 from benchmarks.fidelity.methods import METHODS
 from benchmarks.fidelity.methods.tome_1d import merge_settings
 from benchmarks.fidelity.question import Question
-from benchmarks.tasks.files import Asked
+from benchmarks.tasks.question_files import Asked
 from luvc_core.chat import Message
 from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.engine.request_processor import RequestProcessor

@@ -14,7 +14,7 @@ from luvc import Client
 from luvc.local_stack.free_port import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
-from benchmarks.common.running import replicas_of
+from benchmarks.common.service_processes import replicas_of
 from tests.support.asking import IMAGES, LONG, TIMEOUT
 from tests.support.services import Service, decoder, encoder
 

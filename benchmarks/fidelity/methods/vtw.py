@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, balanced_layer
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from benchmarks.tasks.files import file_questions
+from benchmarks.tasks.question_files import file_questions
 from luvc_core.chat import Message
 from luvc_core.engine.prefill import prefill
 from luvc_core.engine.pruner import SurvivingTokens

@@ -21,24 +21,23 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.common import plots, report
-from benchmarks.serving.peers import checkpoints
-from benchmarks.serving.peers.rounds import Task
-from benchmarks.serving.peers.system import ROOT, PeerFailed, Round, System, running
-from benchmarks.tasks.files import file_questions
+from benchmarks.common import endless_checkpoints, plots, report
+from benchmarks.serving.peers.peer_process import ROOT, PeerFailed, Round, System, running
+from benchmarks.serving.peers.peer_worker import Task
+from benchmarks.tasks.question_files import file_questions
 
 SIDE = 448
 WORK = ROOT / "runs" / "peers"
 # What each is called, where it runs, and which module it is.
 SYSTEMS: Mapping[str, tuple[Path, str]] = {
-    "luvc": (Path(sys.executable), "benchmarks.serving.peers.ours"),
+    "luvc": (Path(sys.executable), "benchmarks.serving.peers.luvc_services"),
     "vllm_cpu": (ROOT / ".venv-peers" / "bin" / "python", "benchmarks.serving.peers.vllm_cpu"),
-    "generate": (Path(sys.executable), "benchmarks.serving.peers.stock"),
+    "generate": (Path(sys.executable), "benchmarks.serving.peers.transformers_generate"),
 }
 # Each checkpoint: how it is written, and against what it is asked.
 MODELS: Mapping[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
-    "embedded": (checkpoints.embedded, ("luvc", "vllm_cpu", "generate")),
-    "05b": (checkpoints.half_billion, ("luvc", "vllm_cpu")),
+    "embedded": (endless_checkpoints.embedded, ("luvc", "vllm_cpu", "generate")),
+    "05b": (endless_checkpoints.half_billion, ("luvc", "vllm_cpu")),
 }
 
 

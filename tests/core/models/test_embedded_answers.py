@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.common.checkpoint import Checkpoint
-from benchmarks.tasks.files import ALL_KINDS, Asked, file_questions
+from benchmarks.tasks.question_files import ALL_KINDS, Asked, file_questions
 from luvc_core.chat import Message
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.models.checkpoint.resolve import embedded

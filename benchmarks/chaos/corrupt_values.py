@@ -1,0 +1,63 @@
+"""Values in Redis made wrong in ways that a check may miss."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import cast
+
+from benchmarks.common.restartable import Store
+from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
+
+PREFIX = b"luvc:1:"
+
+
+def flip(store: Store) -> None:
+    """One bit anywhere."""
+    _change(store, _flipped)
+
+
+def cut(store: Store) -> None:
+    """Its last bytes are missing."""
+    _change(store, lambda key, value: value[: random.randrange(len(value))] or b"x")
+
+
+def renamed(store: Store) -> None:
+    """Whole, its checksum right, and made by another model."""
+
+    def change(key: str, value: bytes) -> bytes:
+        tokens = from_blob(value, key)
+        other = replace(tokens.identity, vision_sha256="0" * 64, projector_sha256="0" * 64)
+        return to_blob(replace(tokens, identity=other), key)
+
+    _change(store, change)
+
+
+def swapped(store: Store) -> None:
+    """Whole values, each under the key of the next."""
+    keys = store.values
+    values = [store.client.get(key) for key in keys]
+    for key, value in zip(keys, values[1:] + values[:1], strict=True):
+        if value:
+            store.client.set(key, value)
+
+
+HARMS: dict[str, Callable[[Store], None]] = {
+    "bits flipped": flip,
+    "cut short": cut,
+    "another identity": renamed,
+    "another's value": swapped,
+}
+
+
+def _flipped(key: str, value: bytes) -> bytes:
+    place = random.randrange(len(value))
+    return value[:place] + bytes([value[place] ^ 1 << random.randrange(8)]) + value[place + 1 :]
+
+
+def _change(store: Store, change: Callable[[str, bytes], bytes]) -> None:
+    for key in store.values:
+        # One that is harmed already, or has just been dropped, is left alone.
+        with suppress(BadValue):
+            if value := cast("bytes | None", store.client.get(key)):
+                store.client.set(key, change(key.removeprefix(PREFIX).decode(), value))

@@ -1,0 +1,35 @@
+"""More requests at once than the queues hold."""
+
+import itertools
+import statistics
+
+from benchmarks.chaos.outcomes import Row, row
+from benchmarks.chaos.testbed import Stage
+from benchmarks.common.restartable import resident_mib
+
+MOST_GROWTH_MIB = 256.0
+
+
+async def crowd(stage: Stage) -> list[Row]:
+    """Every request ends at once in an answer or a refusal; refusals come with a hint."""
+    return [await _all_at_once(stage, retries=0), await _all_at_once(stage, retries=20)]
+
+
+async def _all_at_once(stage: Stage, retries: int) -> Row:
+    count = stage.size.crowd
+    asked = list(itertools.islice(itertools.cycle(stage.questions), count))
+    before = _memory(stage)
+    async with stage.asking(stage.small, retries) as asker:
+        outcomes = await asker.all_of(asked, concurrent=count)
+    growth = _memory(stage) - before
+    refused = [o.seconds for o in outcomes if o.code == "RESOURCE_EXHAUSTED"]
+    facts = {"grown_mib": round(growth, 1)}
+    if refused:
+        facts["refused_p50_ms"] = round(1000 * statistics.median(refused), 1)
+    name = f"{count} at once" + (", sent again" if retries else "")
+    bounded = {f"memory grew by {growth:.0f} MiB": growth < MOST_GROWTH_MIB}
+    return row(name, outcomes, facts, bounded, ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"))
+
+
+def _memory(stage: Stage) -> float:
+    return sum(resident_mib(pid) for pid in (stage.small.pid, *stage.replicas))

@@ -1,0 +1,97 @@
+"""Equal pictures at the same moment over two encoders: how often they are encoded."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import grpc
+from luvc.access import metadata_of
+from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
+from PIL import Image
+
+from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
+from benchmarks.chaos.testbed import KEYS, Stage
+from benchmarks.common.restartable import Half
+from tests.support.checkpoints import encoded
+
+_ENCODING = "luvc_core.store.cache: encoding"
+
+
+async def single_flight(stage: Stage) -> list[Row]:
+    """One encode for all; one more where its owner is killed in the middle."""
+    return [await _together(stage), await _owner_killed(stage)]
+
+
+async def _together(stage: Stage) -> Row:
+    image, fronts = _image("navy"), (stage.one, stage.two)
+    before = _encodes(fronts)
+    async with asyncio.timeout(2 * stage.size.patience):
+        ended = await asyncio.gather(
+            *(_encode(stage, fronts[i % 2], image) for i in range(stage.size.equal))
+        )
+    encodes = _encodes(fronts) - before
+    demands = {f"{encodes} encodes": encodes == 1}
+    return row("equal pictures", _judged(ended), {"encodes": encodes}, demands, ())
+
+
+async def _owner_killed(stage: Stage) -> Row:
+    image, fronts = _image("teal"), (stage.two, stage.one)
+    owner, other = fronts
+    before, half = _encodes(fronts), stage.size.equal // 2
+    before_owner = _encodes([owner])
+    lost = [asyncio.create_task(_encode(stage, owner, image)) for _ in range(half)]
+    async with asyncio.timeout(stage.size.patience):
+        while await asyncio.to_thread(_encodes, [owner]) == before_owner:
+            await asyncio.sleep(0.002)
+    # It stays in the middle, however long the others take.
+    owner.pause()
+    kept = [asyncio.create_task(_encode(stage, other, image)) for _ in range(half)]
+    # They have found the lease, then.
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(owner.kill)
+    ended = await asyncio.gather(*lost, *kept)
+    encodes = _encodes(fronts) - before
+    await asyncio.to_thread(lambda: owner.start().wait_ready(stage.size.start_seconds))
+    demands = {
+        f"{encodes} encodes": encodes == 2,
+        "the other encoder lost some": all(code == "OK" for _, code, _ in ended[half:]),
+    }
+    facts = {"encodes": encodes}
+    return row("equal pictures, owner killed", _judged(ended), facts, demands, ("UNAVAILABLE",))
+
+
+async def _encode(stage: Stage, front: Half, image: bytes) -> tuple[bytes, str, float]:
+    """The checksum of the tokens, empty without any; the code; the seconds."""
+    start = time.monotonic()
+    request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=image)])
+    async with grpc.aio.insecure_channel(front.endpoint) as channel:
+        stub = encoder_pb2_grpc.EncoderServiceStub(channel)
+        try:
+            call = stub.Encode(
+                request, timeout=stage.size.patience, metadata=metadata_of(KEYS["one"])
+            )
+            (tokens,) = (await call).vision_tokens
+        except grpc.aio.AioRpcError as error:
+            return b"", error.code().name, time.monotonic() - start
+    return tokens.checksum_sha256, "OK", time.monotonic() - start
+
+
+def _judged(ended: Sequence[tuple[bytes, str, float]]) -> list[Outcome]:
+    """The first checksum is as good as any: all must be the same."""
+    truth = next((checksum for checksum, _, _ in ended if checksum), b"")
+    outcomes = []
+    for checksum, code, seconds in ended:
+        if code == "OK":
+            outcomes.append(Outcome("answered" if checksum == truth else "wrong", code, seconds))
+        else:
+            outcomes.append(Outcome("typed_error" if code in TYPED else "lost", code, seconds))
+    return outcomes
+
+
+def _encodes(fronts: Sequence[Half]) -> int:
+    return sum(front.log.count(_ENCODING) for front in fronts)
+
+
+def _image(colour: str) -> bytes:
+    """A small file that takes a good part of a second to decode: time to be killed in."""
+    return encoded(Image.new("RGB", (4000, 4000), colour))

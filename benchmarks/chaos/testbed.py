@@ -1,0 +1,149 @@
+"""What the cases act on: a decoder of two replicas, three encoders, one Redis, some questions."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luvc import AsyncClient
+from luvc.local_stack.free_port import free_port
+
+from benchmarks.chaos.judged_load import Asker, Question
+from benchmarks.common.restartable import Half, Store
+from tests.support.checkpoints import encoded, noise_image, write_checkpoint
+
+KEYS = {"one": "key-of-one", "two": "key-of-two"}
+# The fronts share one store; only the small one refuses much.
+SMALL_QUEUES = ("--max-active", "8", "--max-waiting", "16")
+LARGE_QUEUES = ("--tenant-active", "128", "--tenant-waiting", "128")
+_SIDES = ((160, 120), (120, 160), (224, 224), (112, 336), (280, 140), (84, 84))
+_RECORD = re.compile(r"pid=(\d+)\b.*?(\{.*\})$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything. seconds: of a fault. patience: seconds for one answer. free_seconds:
+    until nothing is left of callers that have gone."""
+
+    crowd: int = 200
+    load: int = 32
+    kills: int = 10
+    seconds: float = 4.0
+    cancels: int = 100
+    equal: int = 64
+    hostile: int = 5000
+    patience: float = 60.0
+    free_seconds: float = 1.0
+    start_seconds: float = 600.0
+
+
+# A part of the tests, which run on machines of any speed: what comes free, not how soon.
+QUICK = Size(
+    crowd=60, load=8, kills=1, seconds=0.5, cancels=20, equal=16, hostile=200, free_seconds=30
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of a replica's log. time: when it was written, in seconds since 1970; Ray brings it to
+    the decoder's log later."""
+
+    pid: int
+    time: float
+    message: str
+
+
+@dataclass
+class Stage:
+    """All of it, running. questions: with the answers given before any harm was done."""
+
+    size: Size
+    checkpoint: str
+    store: Store
+    decoder: Half
+    small: Half
+    one: Half
+    two: Half
+    questions: Sequence[Question] = ()
+    killed: set[int] = field(default_factory=set)
+
+    @property
+    def replicas(self) -> list[int]:
+        """Process ids of the decoder's replicas that are ready."""
+        ready = {r.pid for r in self.records if r.message.startswith("the replica is ready")}
+        return sorted(pid for pid in ready - self.killed if _is_alive(pid))
+
+    @property
+    def records(self) -> list[Record]:
+        """What the replicas have logged, those of each in order."""
+        found = ((int(pid), json.loads(line)) for pid, line in _RECORD.findall(self.decoder.log))
+        return [Record(pid, line["time"], line["message"]) for pid, line in found]
+
+    @asynccontextmanager
+    async def asking(
+        self, front: Half, retries: int = 0, tenant: str = "one"
+    ) -> AsyncIterator[Asker]:
+        """Questions to one of the encoders."""
+        async with AsyncClient(front.endpoint, api_key=KEYS[tenant]) as client:
+            yield Asker(client, self.size.patience, retries)
+
+
+@asynccontextmanager
+async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
+    """Everything started and ready, and nothing of it left afterwards."""
+    checkpoint = write_checkpoint(folder / "random")
+    keys = folder / "keys"
+    digests = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
+    keys.write_text("".join(f"{digest} {name}\n" for name, digest in digests.items()))
+    model = ("--model", str(checkpoint))
+    store = Store()
+    decoder = Half(
+        "decoder", free_port(), folder, *model, "--http-port", str(free_port()),
+        "--replicas", "2", "--replica-cpus", "0.5", "--ray-cpus", "2", "--grace", "5",
+        "--store", store.url, "--max-active", "16", "--max-waiting", "32",
+        "--log-format", "json", "--log-level", "debug",
+    )  # fmt: skip
+
+    def encoder(*flags: str) -> Half:
+        return Half(
+            "encoder", free_port(), folder, *model, "--decoder", decoder.endpoint,
+            "--api-keys", str(keys), "--store", store.url, "--inline-bytes", "0", *flags,
+        )  # fmt: skip
+
+    small, one, two = fronts = [encoder(*q) for q in (SMALL_QUEUES, LARGE_QUEUES, LARGE_QUEUES)]
+    halves = [decoder, *fronts]
+    try:
+        # Ray gives its own processes 30 s to come up: nothing else starts meanwhile.
+        decoder.start().wait_ready(size.start_seconds)
+        for front in fronts:
+            front.start()
+        for front in fronts:
+            front.wait_ready(size.start_seconds)
+        stage = Stage(size, str(checkpoint), store, decoder, small, one, two)
+        async with stage.asking(stage.one, retries=8) as asker:
+            stage.questions = await asker.learn(_questions())
+        yield stage
+    finally:
+        for half in reversed(halves):
+            half.close()
+        store.close()
+
+
+def _questions() -> list[Question]:
+    """Pictures of all shapes, answers of all lengths."""
+    images = [encoded(noise_image(w, h, i)) for i, (w, h) in enumerate(_SIDES)]
+    return [
+        Question(f"What is picture {i}?", (image,), 6 + 10 * i) for i, image in enumerate(images)
+    ]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

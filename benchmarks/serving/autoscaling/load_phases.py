@@ -1,0 +1,99 @@
+"""A load that rises and falls, and how many processes of each half there were meanwhile."""
+
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from benchmarks.common.service_processes import Ask, load
+
+MOST = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """A phase of the load. scaled: the half that is to follow it. encoders, replicas: how many
+    there were, in order of their changes. answered_by: calls that each process of the scaled half
+    answered, of those that serve at the end."""
+
+    scaled: str
+    load: str
+    clients: int
+    requests: int
+    failed: int
+    seconds: float
+    encoders: tuple[int, ...]
+    replicas: tuple[int, ...]
+    answered_by: tuple[int, ...]
+
+
+class Scaled(Protocol):
+    """A running system, one half of which scales. target: what clients connect to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+    def step(self) -> tuple[int, int]:
+        """Called every second: encoders and replicas of the decoder that serve now."""
+        ...
+
+    def answered(self) -> dict[str, int]:
+        """Calls so far by process of the scaled half."""
+        ...
+
+
+def phase(system: Scaled, name: str, clients: int, ask: Ask, seconds: float) -> Row:
+    """One load, for so long after the system has followed it, or five times as long where it does
+    not."""
+    half = 0 if system.name == "encoders" else 1
+    wanted = MOST if clients > 1 else 1
+    seen, before = [system.step()], system.answered()
+    start = changed = time.monotonic()
+    with load(system.target, clients, ask) as found:
+        while time.monotonic() - changed < seconds * (1 if seen[-1][half] == wanted else 5):
+            time.sleep(1)
+            if (now := system.step()) != seen[-1]:
+                seen.append(now)
+                changed = time.monotonic()
+        after = system.answered()
+    counts = tuple(count - before.get(process, 0) for process, count in sorted(after.items()))
+    encoders, replicas = (_changes([numbers[i] for numbers in seen]) for i in range(2))
+    took = round(time.monotonic() - start, 1)
+    row = Row(
+        system.name, name, clients, found.asked, found.failed, took, encoders, replicas, counts
+    )
+    print(f"{row}", *found.errors.items(), sep="\n  ", file=sys.stderr)
+    return row
+
+
+def followed(rows: Sequence[Row]) -> bool:
+    """Whether the scaled half grew and shrank with every load, and the other did neither."""
+    return all(
+        own[-1] == (MOST if row.clients > 1 else 1) and other == (1,)
+        for row in rows
+        for own, other in [
+            (row.encoders, row.replicas)
+            if row.scaled == "encoders"
+            else (row.replicas, row.encoders)
+        ]
+    )
+
+
+def samples(port: int, name: str) -> Iterator[Sample]:
+    """Of one metric, as a process of this machine exports it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    for family in text_string_to_metric_families(text):
+        yield from (sample for sample in family.samples if sample.name == name)
+
+
+def _changes(numbers: Sequence[int]) -> tuple[int, ...]:
+    return tuple(n for i, n in enumerate(numbers) if i == 0 or n != numbers[i - 1])

@@ -1,0 +1,121 @@
+"""Questions for both services, asked by so many clients at once."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+
+from luvc import Client, LuvcError
+from luvc.v1 import usage_pb2
+
+from benchmarks.tasks.question_files import file_questions
+
+KINDS = ("presence", "document", "text", "colour", "chart")
+# Of 256 tokens of 192 numbers of 2 bytes.
+MEGABYTE_IMAGES = 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """Text about files of pictures, or about nothing."""
+
+    text: str
+    files: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One answer: its text, None where it failed. Seconds to the first piece, between pieces, and
+    to the end."""
+
+    text: str | None
+    first: float
+    gaps: tuple[float, ...]
+    total: float
+    usage: usage_pb2.Usage | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """So many clients at once, in one round. tokens: of an answer, the mean. Times in
+    milliseconds."""
+
+    profile: str
+    concurrent: int
+    requests: int
+    failures: int
+    tokens: float
+    requests_per_s: float
+    ttft_p50: float
+    ttft_p95: float
+    gap_p50: float
+    gap_p95: float
+
+
+def questions(count: int) -> list[Question]:
+    """The kinds in turn; text alone asks what a picture's question asks, without the picture."""
+    each = -(-count // len(KINDS))
+    found = {
+        kind: [
+            Question(q.question, () if kind == "text" else q.files)
+            for q in file_questions("count" if kind == "text" else kind, each)
+        ]
+        for kind in KINDS
+    }
+    dealt = [q for group in zip(*found.values(), strict=True) for q in group]
+    return dealt[:count]
+
+
+def megabyte_questions(count: int) -> list[Question]:
+    """Each about several pictures, whose tokens are a megabyte together."""
+    asked = list(file_questions("presence", count * MEGABYTE_IMAGES))
+    groups = [asked[i::count] for i in range(count)]
+    return [Question(own[0].question, tuple(q.files[0] for q in own)) for own in groups]
+
+
+def ask(client: Client, question: Question, profile: str, most: int) -> Asked:
+    """One question over gRPC."""
+    start = time.perf_counter()
+    times, pieces = [start], []
+    try:
+        stream = client.stream(
+            question.text, *question.files, profile=profile, max_tokens=most, timeout=110
+        )
+        for piece in stream:
+            times.append(time.perf_counter())
+            pieces.append(piece)
+    except LuvcError:
+        return Asked(None, 0.0, (), time.perf_counter() - start)
+    total = time.perf_counter() - start
+    gaps = tuple(b - a for a, b in pairwise(times[1:]))
+    first = times[min(1, len(times) - 1)] - start
+    return Asked("".join(pieces), first, gaps, total, stream.answer.usage)
+
+
+def load(
+    client: Client, asked: Sequence[Question], profile: str, concurrent: int, most: int
+) -> tuple[Row, list[Asked]]:
+    """All questions by so many clients, each with the next one when it has its answer."""
+    start = time.perf_counter()
+    with ThreadPoolExecutor(concurrent) as pool:
+        answers = list(pool.map(lambda question: ask(client, question, profile, most), asked))
+    seconds = time.perf_counter() - start
+    good = [a for a in answers if a.text is not None]
+    firsts = [a.first for a in good]
+    gaps = [gap for a in good for gap in a.gaps]
+    tokens = fmean([a.usage.completion_token_count for a in good if a.usage] or [0])
+    row = Row(
+        profile, concurrent, len(answers), len(answers) - len(good), round(tokens, 1),
+        round(len(good) / seconds, 3),
+        _ms(firsts, 0.5), _ms(firsts, 0.95), _ms(gaps, 0.5), _ms(gaps, 0.95),
+    )  # fmt: skip
+    return row, answers
+
+
+def _ms(seconds: Sequence[float], share: float) -> float:
+    ordered = sorted(seconds)
+    if not ordered:
+        return 0.0
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 1)

@@ -16,9 +16,9 @@ from benchmarks.chaos.redis_faults import quick_store_faults, store_faults
 from benchmarks.chaos.replica_kills import kills, quick_kills
 from benchmarks.chaos.single_flight import single_flight
 from benchmarks.chaos.tenants import tenants
-from benchmarks.chaos.testbed import Size, Stage, staged
+from benchmarks.chaos.testbed import Size, Testbed, running_testbed
 
-Case = Callable[[Stage], Awaitable[list[Row]]]
+Case = Callable[[Testbed], Awaitable[list[Row]]]
 # Those that kill come last: what is measured before finds every process as it was started.
 CASES: dict[str, Case] = {
     "crowd": crowd,
@@ -36,16 +36,16 @@ QUICK_CASES |= {"redis": quick_store_faults, "replicas": quick_kills}
 
 
 async def run(cases: Sequence[Case], size: Size) -> list[Row]:
-    """All rows of these cases, on one stage, whose logs stay where anything went wrong.
+    """All rows of these cases, on one testbed, whose logs stay where anything went wrong.
 
     Raises what starting the services raises.
     """
     rows: list[Row] = []
     folder = Path(tempfile.mkdtemp(prefix="luvc-chaos-"))
-    async with staged(size, folder) as stage:
+    async with running_testbed(size, folder) as testbed:
         for case in cases:
             start = time.monotonic()
-            found = await case(stage)
+            found = await case(testbed)
             rows += found
             print(f"{time.monotonic() - start:.0f} s\n{table(found)}", file=sys.stderr, flush=True)
     if any(row.faults for row in rows):

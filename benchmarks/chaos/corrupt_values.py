@@ -6,23 +6,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
-from benchmarks.common.restartable import Store
+from benchmarks.common.redis_server import RestartableRedis
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
 
 PREFIX = b"luvc:1:"
 
 
-def flip(store: Store) -> None:
+def flip(store: RestartableRedis) -> None:
     """One bit anywhere."""
     _change(store, _flipped)
 
 
-def cut(store: Store) -> None:
+def cut(store: RestartableRedis) -> None:
     """Its last bytes are missing."""
     _change(store, lambda key, value: value[: random.randrange(len(value))] or b"x")
 
 
-def renamed(store: Store) -> None:
+def renamed(store: RestartableRedis) -> None:
     """Whole, its checksum right, and made by another model."""
 
     def change(key: str, value: bytes) -> bytes:
@@ -33,7 +33,7 @@ def renamed(store: Store) -> None:
     _change(store, change)
 
 
-def swapped(store: Store) -> None:
+def swapped(store: RestartableRedis) -> None:
     """Whole values, each under the key of the next."""
     keys = store.values
     values = [store.client.get(key) for key in keys]
@@ -42,7 +42,7 @@ def swapped(store: Store) -> None:
             store.client.set(key, value)
 
 
-HARMS: dict[str, Callable[[Store], None]] = {
+HARMS: dict[str, Callable[[RestartableRedis], None]] = {
     "bits flipped": flip,
     "cut short": cut,
     "another identity": renamed,
@@ -55,7 +55,7 @@ def _flipped(key: str, value: bytes) -> bytes:
     return value[:place] + bytes([value[place] ^ 1 << random.randrange(8)]) + value[place + 1 :]
 
 
-def _change(store: Store, change: Callable[[str, bytes], bytes]) -> None:
+def _change(store: RestartableRedis, change: Callable[[str, bytes], bytes]) -> None:
     for key in store.values:
         # One that is harmed already, or has just been dropped, is left alone.
         with suppress(BadValue):

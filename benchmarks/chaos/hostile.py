@@ -24,15 +24,15 @@ from luvc.access import metadata_of
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
-from benchmarks.chaos.testbed import KEYS, Stage
-from benchmarks.common.restartable import resident_mib
+from benchmarks.chaos.testbed import KEYS, Testbed
+from benchmarks.common.noise_images import noise_image
+from benchmarks.common.process_memory import resident_mib
 from encoder_service.codec import tokens_to
 from luvc_core.compression.profile_files import to_toml
 from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.blob import to_blob
-from tests.support.checkpoints import noise_image
 
 MOST_GROWTH_MIB = 50.0
 # Of 20 inputs, how many each edge gets.
@@ -119,20 +119,20 @@ def _settled() -> float:
     return resident_mib(getpid())
 
 
-async def hostile(stage: Stage) -> list[Row]:
+async def hostile(testbed: Testbed) -> list[Row]:
     """Every input ends in an answer or a typed error; nobody crashes, or grows."""
     kept = tempfile.mkdtemp(prefix="luvc-hostile-")
-    over_wire = max(20, stage.size.hostile // 25)
+    over_wire = max(20, testbed.size.hostile // 25)
     return [
-        await asyncio.to_thread(_bulk_row, stage, stage.size.hostile - over_wire, kept),
-        await _wire_row(stage, over_wire),
+        await asyncio.to_thread(_bulk_row, testbed, testbed.size.hostile - over_wire, kept),
+        await _wire_row(testbed, over_wire),
     ]
 
 
-def _bulk_row(stage: Stage, count: int, kept: str) -> Row:
+def _bulk_row(testbed: Testbed, count: int, kept: str) -> Row:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            found = pool.submit(bulk, stage.checkpoint, count, kept).result()
+            found = pool.submit(bulk, testbed.checkpoint, count, kept).result()
         except BrokenProcessPool:
             return row("hostile inputs", [], demands={"the process crashed": False})
     outcomes = [
@@ -147,20 +147,20 @@ def _bulk_row(stage: Stage, count: int, kept: str) -> Row:
     return row("hostile inputs", outcomes, facts, demands)
 
 
-async def _wire_row(stage: Stage, count: int) -> Row:
+async def _wire_row(testbed: Testbed, count: int) -> Row:
     """The bytes of harmed requests, to an encoder that must still answer right afterwards."""
     sent: list[bytes] = []
     asked = hostile_requests.encoder_requests()
     draw(hostile_requests.message_bytes(asked), count // 2, sent.append)
     draw(asked, count - count // 2, lambda message: sent.append(message.SerializeToString()))
-    before = resident_mib(stage.one.pid)
-    async with grpc.aio.insecure_channel(stage.one.endpoint) as channel:
-        outcomes = [await send(channel, data, stage.size.patience) for data in sent]
-    growth = resident_mib(stage.one.pid) - before
-    async with stage.asking(stage.one) as asker:
-        outcomes += await asker.all_of(stage.questions, concurrent=1)
+    before = resident_mib(testbed.first_encoder.pid)
+    async with grpc.aio.insecure_channel(testbed.first_encoder.endpoint) as channel:
+        outcomes = [await send(channel, data, testbed.size.patience) for data in sent]
+    growth = resident_mib(testbed.first_encoder.pid) - before
+    async with testbed.asking(testbed.first_encoder) as asker:
+        outcomes += await asker.all_of(testbed.questions, concurrent=1)
     demands = {
-        "a traceback in a log": not any(mark in stage.one.log for mark in _TRACEBACK),
+        "a traceback in a log": not any(mark in testbed.first_encoder.log for mark in _TRACEBACK),
         f"memory grew by {growth:.0f} MiB": growth < MOST_GROWTH_MIB,
     }
     return row("hostile requests", outcomes, {"grown_mib": round(growth, 1)}, demands)

@@ -10,8 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.support.checkpoints import encoded, noise_image
-from tests.support.video_files import FILMS, animation, film, moving_square
+from benchmarks.common.noise_images import encoded, noise_image
+from benchmarks.common.video_files import FILMS, animation, film, moving_square
 
 _FRAMES = moving_square(4, 64, 48)
 # What counts, sizes and offsets are set to.

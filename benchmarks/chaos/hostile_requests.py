@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from luvc.v1 import compression_pb2, decoder_pb2, encoder_pb2, tokens_pb2
 
 from benchmarks.chaos.hostile_inputs import changed
-from tests.support.asking import IMAGES, ask, named, to_decoder
+from benchmarks.common.proto_requests import IMAGES, ask, named, to_decoder
 
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 _RANGES = {

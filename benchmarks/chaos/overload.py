@@ -4,24 +4,24 @@ import itertools
 import statistics
 
 from benchmarks.chaos.outcomes import Row, row
-from benchmarks.chaos.testbed import Stage
-from benchmarks.common.restartable import resident_mib
+from benchmarks.chaos.testbed import Testbed
+from benchmarks.common.process_memory import resident_mib
 
 MOST_GROWTH_MIB = 256.0
 
 
-async def crowd(stage: Stage) -> list[Row]:
+async def crowd(testbed: Testbed) -> list[Row]:
     """Every request ends at once in an answer or a refusal; refusals come with a hint."""
-    return [await _all_at_once(stage, retries=0), await _all_at_once(stage, retries=20)]
+    return [await _all_at_once(testbed, retries=0), await _all_at_once(testbed, retries=20)]
 
 
-async def _all_at_once(stage: Stage, retries: int) -> Row:
-    count = stage.size.crowd
-    asked = list(itertools.islice(itertools.cycle(stage.questions), count))
-    before = _memory(stage)
-    async with stage.asking(stage.small, retries) as asker:
+async def _all_at_once(testbed: Testbed, retries: int) -> Row:
+    count = testbed.size.crowd
+    asked = list(itertools.islice(itertools.cycle(testbed.questions), count))
+    before = _memory(testbed)
+    async with testbed.asking(testbed.small_encoder, retries) as asker:
         outcomes = await asker.all_of(asked, concurrent=count)
-    growth = _memory(stage) - before
+    growth = _memory(testbed) - before
     refused = [o.seconds for o in outcomes if o.code == "RESOURCE_EXHAUSTED"]
     facts = {"grown_mib": round(growth, 1)}
     if refused:
@@ -31,5 +31,5 @@ async def _all_at_once(stage: Stage, retries: int) -> Row:
     return row(name, outcomes, facts, bounded, ("RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"))
 
 
-def _memory(stage: Stage) -> float:
-    return sum(resident_mib(pid) for pid in (stage.small.pid, *stage.replicas))
+def _memory(testbed: Testbed) -> float:
+    return sum(resident_mib(pid) for pid in (testbed.small_encoder.pid, *testbed.replicas))

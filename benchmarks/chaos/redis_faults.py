@@ -9,10 +9,10 @@ from typing import Any
 
 from benchmarks.chaos.corrupt_values import HARMS
 from benchmarks.chaos.outcomes import Row, row
-from benchmarks.chaos.testbed import Stage
-from benchmarks.common.restartable import Store
+from benchmarks.chaos.testbed import Testbed
+from benchmarks.common.redis_server import RestartableRedis
 
-Trouble = Callable[[Store, float], Coroutine[Any, Any, None]]
+Trouble = Callable[[RestartableRedis, float], Coroutine[Any, Any, None]]
 _FAILURES, _BAD = "luvc_store_failures_total", "luvc_store_bad_values_total"
 # After a failure encoders ask for nothing for a second.
 _PASSED_BY_SECONDS = 1.5
@@ -21,25 +21,25 @@ _NOTICED = {"harmed": _BAD, "killed": _FAILURES, "paused": _FAILURES, "full": _F
             "password changed": _FAILURES}  # fmt: skip
 
 
-async def store_faults(stage: Stage) -> list[Row]:
+async def store_faults(testbed: Testbed) -> list[Row]:
     """Nothing that the store does may cost an answer, let alone make one wrong."""
-    return [await _case(stage, name) for name in TROUBLES]
+    return [await _case(testbed, name) for name in TROUBLES]
 
 
-async def quick_store_faults(stage: Stage) -> list[Row]:
+async def quick_store_faults(testbed: Testbed) -> list[Row]:
     """One of each kind: gone, emptied, harmed."""
     names = ("killed", "flushed", "harmed: bits flipped")
-    return [await _case(stage, name) for name in names]
+    return [await _case(testbed, name) for name in names]
 
 
-async def _case(stage: Stage, name: str) -> Row:
-    before = stage.one.scrape()
-    async with stage.asking(stage.one, retries=3) as asker:
-        trouble = TROUBLES[name](stage.store, stage.size.seconds)
-        outcomes = await asker.during(trouble, stage.questions, stage.size.load)
+async def _case(testbed: Testbed, name: str) -> Row:
+    before = testbed.first_encoder.scrape()
+    async with testbed.asking(testbed.first_encoder, retries=3) as asker:
+        trouble = TROUBLES[name](testbed.store, testbed.size.seconds)
+        outcomes = await asker.during(trouble, testbed.questions, testbed.size.load)
         await asyncio.sleep(_PASSED_BY_SECONDS)
-        outcomes += await asker.all_of(stage.questions, concurrent=1)
-    after = stage.one.scrape()
+        outcomes += await asker.all_of(testbed.questions, concurrent=1)
+    after = testbed.first_encoder.scrape()
     facts = {
         "store_failures": after[_FAILURES] - before[_FAILURES],
         "bad_values": after[_BAD] - before[_BAD],
@@ -48,19 +48,19 @@ async def _case(stage: Stage, name: str) -> Row:
     noticed = _NOTICED.get(name.partition(":")[0])
     demands = {
         "nobody noticed": noticed is None or after[noticed] > before[noticed],
-        "it is not used again": len(stage.store.values) >= len(stage.questions),
+        "it is not used again": len(testbed.store.values) >= len(testbed.questions),
     }
     return row(f"redis {name}", outcomes, facts, demands, codes=())
 
 
-async def _killed(store: Store, seconds: float) -> None:
+async def _killed(store: RestartableRedis, seconds: float) -> None:
     await asyncio.sleep(seconds / 4)
     await asyncio.to_thread(store.kill)
     await asyncio.sleep(seconds)
     await asyncio.to_thread(store.start)
 
 
-async def _paused(store: Store, seconds: float) -> None:
+async def _paused(store: RestartableRedis, seconds: float) -> None:
     await asyncio.sleep(seconds / 4)
     pid = store.pid
     os.kill(pid, signal.SIGSTOP)
@@ -70,14 +70,14 @@ async def _paused(store: Store, seconds: float) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-async def _slow(store: Store, seconds: float) -> None:
+async def _slow(store: RestartableRedis, seconds: float) -> None:
     """Every command waits up to 300 ms; the encoder's limit is 500."""
     for _ in range(max(1, round(seconds / 0.4))):
         await asyncio.to_thread(store.client.execute_command, "CLIENT", "PAUSE", 300, "ALL")
         await asyncio.sleep(0.4)
 
 
-async def _full(store: Store, seconds: float) -> None:
+async def _full(store: RestartableRedis, seconds: float) -> None:
     """Not a byte more, and nothing leaves."""
     store.client.flushall()
     store.client.config_set("maxmemory-policy", "noeviction")
@@ -88,7 +88,7 @@ async def _full(store: Store, seconds: float) -> None:
         store.client.config_set("maxmemory", "0")
 
 
-async def _password(store: Store, seconds: float) -> None:
+async def _password(store: RestartableRedis, seconds: float) -> None:
     """It is changed, and nobody told the services."""
     store.client.config_set("requirepass", "another")
     store.client.execute_command("AUTH", "another")
@@ -99,13 +99,13 @@ async def _password(store: Store, seconds: float) -> None:
         store.client.config_set("requirepass", "")
 
 
-async def _flushed(store: Store, seconds: float) -> None:
+async def _flushed(store: RestartableRedis, seconds: float) -> None:
     for _ in range(10):
         await asyncio.sleep(seconds / 10)
         store.client.flushall()
 
 
-async def _harmed(kind: str, store: Store, seconds: float) -> None:
+async def _harmed(kind: str, store: RestartableRedis, seconds: float) -> None:
     """Every value, ten times."""
     for _ in range(10):
         await asyncio.sleep(seconds / 10)

@@ -10,48 +10,48 @@ from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 from PIL import Image
 
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
-from benchmarks.chaos.testbed import KEYS, Stage
-from benchmarks.common.restartable import Half
-from tests.support.checkpoints import encoded
+from benchmarks.chaos.testbed import KEYS, Testbed
+from benchmarks.common.noise_images import encoded
+from benchmarks.common.service_processes import RestartableService
 
 _ENCODING = "luvc_core.store.cache: encoding"
 
 
-async def single_flight(stage: Stage) -> list[Row]:
+async def single_flight(testbed: Testbed) -> list[Row]:
     """One encode for all; one more where its owner is killed in the middle."""
-    return [await _together(stage), await _owner_killed(stage)]
+    return [await _together(testbed), await _owner_killed(testbed)]
 
 
-async def _together(stage: Stage) -> Row:
-    image, fronts = _image("navy"), (stage.one, stage.two)
-    before = _encodes(fronts)
-    async with asyncio.timeout(2 * stage.size.patience):
+async def _together(testbed: Testbed) -> Row:
+    image, encoders = _image("navy"), (testbed.first_encoder, testbed.second_encoder)
+    before = _encodes(encoders)
+    async with asyncio.timeout(2 * testbed.size.patience):
         ended = await asyncio.gather(
-            *(_encode(stage, fronts[i % 2], image) for i in range(stage.size.equal))
+            *(_encode(testbed, encoders[i % 2], image) for i in range(testbed.size.equal))
         )
-    encodes = _encodes(fronts) - before
+    encodes = _encodes(encoders) - before
     demands = {f"{encodes} encodes": encodes == 1}
     return row("equal pictures", _judged(ended), {"encodes": encodes}, demands, ())
 
 
-async def _owner_killed(stage: Stage) -> Row:
-    image, fronts = _image("teal"), (stage.two, stage.one)
-    owner, other = fronts
-    before, half = _encodes(fronts), stage.size.equal // 2
+async def _owner_killed(testbed: Testbed) -> Row:
+    image, encoders = _image("teal"), (testbed.second_encoder, testbed.first_encoder)
+    owner, other = encoders
+    before, half = _encodes(encoders), testbed.size.equal // 2
     before_owner = _encodes([owner])
-    lost = [asyncio.create_task(_encode(stage, owner, image)) for _ in range(half)]
-    async with asyncio.timeout(stage.size.patience):
+    lost = [asyncio.create_task(_encode(testbed, owner, image)) for _ in range(half)]
+    async with asyncio.timeout(testbed.size.patience):
         while await asyncio.to_thread(_encodes, [owner]) == before_owner:
             await asyncio.sleep(0.002)
     # It stays in the middle, however long the others take.
     owner.pause()
-    kept = [asyncio.create_task(_encode(stage, other, image)) for _ in range(half)]
+    kept = [asyncio.create_task(_encode(testbed, other, image)) for _ in range(half)]
     # They have found the lease, then.
     await asyncio.sleep(0.1)
     await asyncio.to_thread(owner.kill)
     ended = await asyncio.gather(*lost, *kept)
-    encodes = _encodes(fronts) - before
-    await asyncio.to_thread(lambda: owner.start().wait_ready(stage.size.start_seconds))
+    encodes = _encodes(encoders) - before
+    await asyncio.to_thread(lambda: owner.start().wait_ready(testbed.size.start_seconds))
     demands = {
         f"{encodes} encodes": encodes == 2,
         "the other encoder lost some": all(code == "OK" for _, code, _ in ended[half:]),
@@ -60,15 +60,17 @@ async def _owner_killed(stage: Stage) -> Row:
     return row("equal pictures, owner killed", _judged(ended), facts, demands, ("UNAVAILABLE",))
 
 
-async def _encode(stage: Stage, front: Half, image: bytes) -> tuple[bytes, str, float]:
+async def _encode(
+    testbed: Testbed, encoder: RestartableService, image: bytes
+) -> tuple[bytes, str, float]:
     """The checksum of the tokens, empty without any; the code; the seconds."""
     start = time.monotonic()
     request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=image)])
-    async with grpc.aio.insecure_channel(front.endpoint) as channel:
+    async with grpc.aio.insecure_channel(encoder.endpoint) as channel:
         stub = encoder_pb2_grpc.EncoderServiceStub(channel)
         try:
             call = stub.Encode(
-                request, timeout=stage.size.patience, metadata=metadata_of(KEYS["one"])
+                request, timeout=testbed.size.patience, metadata=metadata_of(KEYS["one"])
             )
             (tokens,) = (await call).vision_tokens
         except grpc.aio.AioRpcError as error:
@@ -88,8 +90,8 @@ def _judged(ended: Sequence[tuple[bytes, str, float]]) -> list[Outcome]:
     return outcomes
 
 
-def _encodes(fronts: Sequence[Half]) -> int:
-    return sum(front.log.count(_ENCODING) for front in fronts)
+def _encodes(encoders: Sequence[RestartableService]) -> int:
+    return sum(encoder.log.count(_ENCODING) for encoder in encoders)
 
 
 def _image(colour: str) -> bytes:

@@ -13,11 +13,13 @@ from luvc import AsyncClient
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.chaos.judged_load import Asker, Question
-from benchmarks.common.restartable import Half, Store
-from tests.support.checkpoints import encoded, noise_image, write_checkpoint
+from benchmarks.common.noise_images import encoded, noise_image
+from benchmarks.common.random_checkpoints import write_checkpoint
+from benchmarks.common.redis_server import RestartableRedis
+from benchmarks.common.service_processes import RestartableService
 
 KEYS = {"one": "key-of-one", "two": "key-of-two"}
-# The fronts share one store; only the small one refuses much.
+# The encoders share one store; only the small one refuses much.
 SMALL_QUEUES = ("--max-active", "8", "--max-waiting", "16")
 LARGE_QUEUES = ("--tenant-active", "128", "--tenant-waiting", "128")
 _SIDES = ((160, 120), (120, 160), (224, 224), (112, 336), (280, 140), (84, 84))
@@ -58,16 +60,16 @@ class Record:
 
 
 @dataclass
-class Stage:
+class Testbed:
     """All of it, running. questions: with the answers given before any harm was done."""
 
     size: Size
     checkpoint: str
-    store: Store
-    decoder: Half
-    small: Half
-    one: Half
-    two: Half
+    store: RestartableRedis
+    decoder: RestartableService
+    small_encoder: RestartableService
+    first_encoder: RestartableService
+    second_encoder: RestartableService
     questions: Sequence[Question] = ()
     killed: set[int] = field(default_factory=set)
 
@@ -85,51 +87,51 @@ class Stage:
 
     @asynccontextmanager
     async def asking(
-        self, front: Half, retries: int = 0, tenant: str = "one"
+        self, encoder: RestartableService, retries: int = 0, tenant: str = "one"
     ) -> AsyncIterator[Asker]:
         """Questions to one of the encoders."""
-        async with AsyncClient(front.endpoint, api_key=KEYS[tenant]) as client:
+        async with AsyncClient(encoder.endpoint, api_key=KEYS[tenant]) as client:
             yield Asker(client, self.size.patience, retries)
 
 
 @asynccontextmanager
-async def staged(size: Size, folder: Path) -> AsyncIterator[Stage]:
+async def running_testbed(size: Size, folder: Path) -> AsyncIterator[Testbed]:
     """Everything started and ready, and nothing of it left afterwards."""
     checkpoint = write_checkpoint(folder / "random")
     keys = folder / "keys"
     digests = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
     keys.write_text("".join(f"{digest} {name}\n" for name, digest in digests.items()))
     model = ("--model", str(checkpoint))
-    store = Store()
-    decoder = Half(
+    store = RestartableRedis()
+    decoder = RestartableService(
         "decoder", free_port(), folder, *model, "--http-port", str(free_port()),
         "--replicas", "2", "--replica-cpus", "0.5", "--ray-cpus", "2", "--grace", "5",
         "--store", store.url, "--max-active", "16", "--max-waiting", "32",
         "--log-format", "json", "--log-level", "debug",
     )  # fmt: skip
 
-    def encoder(*flags: str) -> Half:
-        return Half(
+    def encoder_with(*flags: str) -> RestartableService:
+        return RestartableService(
             "encoder", free_port(), folder, *model, "--decoder", decoder.endpoint,
             "--api-keys", str(keys), "--store", store.url, "--inline-bytes", "0", *flags,
         )  # fmt: skip
 
-    small, one, two = fronts = [encoder(*q) for q in (SMALL_QUEUES, LARGE_QUEUES, LARGE_QUEUES)]
-    halves = [decoder, *fronts]
+    queues = (SMALL_QUEUES, LARGE_QUEUES, LARGE_QUEUES)
+    small, first, second = encoders = [encoder_with(*flags) for flags in queues]
     try:
         # Ray gives its own processes 30 s to come up: nothing else starts meanwhile.
         decoder.start().wait_ready(size.start_seconds)
-        for front in fronts:
-            front.start()
-        for front in fronts:
-            front.wait_ready(size.start_seconds)
-        stage = Stage(size, str(checkpoint), store, decoder, small, one, two)
-        async with stage.asking(stage.one, retries=8) as asker:
-            stage.questions = await asker.learn(_questions())
-        yield stage
+        for encoder in encoders:
+            encoder.start()
+        for encoder in encoders:
+            encoder.wait_ready(size.start_seconds)
+        testbed = Testbed(size, str(checkpoint), store, decoder, small, first, second)
+        async with testbed.asking(testbed.first_encoder, retries=8) as asker:
+            testbed.questions = await asker.learn(_questions())
+        yield testbed
     finally:
-        for half in reversed(halves):
-            half.close()
+        for service in reversed([decoder, *encoders]):
+            service.close()
         store.close()
 
 

@@ -1,5 +1,7 @@
 """Memory that processes hold, shared pages divided among those that share them."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -28,3 +30,11 @@ def held_mib(pid: int) -> float:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return round(total / 1024, 1)
+
+
+def resident_mib(pid: int) -> float:
+    """Memory that a process holds, in MiB; 0 where it is gone."""
+    with suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return 0.0

@@ -25,13 +25,14 @@ from luvc import Client
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
-from benchmarks.common.service_processes import HERE, Load, Service, Services, load
+from benchmarks.common.service_processes import CHECKOUT, Service, Services
+from benchmarks.common.steady_load import Load, load
 from benchmarks.common.tcp_relay import Relay
 from benchmarks.tasks.question_files import file_questions
 
-GOLDEN = HERE / "tests" / "golden"
+GOLDEN = CHECKOUT / "tests" / "golden"
 # Today's for both: other weights are another model, whose halves refuse each other.
-MODEL = HERE / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
+MODEL = CHECKOUT / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
 PATHS = {"encoder first": ("encoder", "decoder"), "decoder first": ("decoder", "encoder")}
 CLIENTS = 4
 COMMON = (f"--model={MODEL}", "--device=cpu", "--dtype=float32", "--torch-threads=1", "--grace=120")
@@ -64,17 +65,17 @@ def newest_release() -> tuple[str, str]:
 
 def _git(*command: str) -> str:
     return subprocess.run(
-        ["git", *command], cwd=HERE, capture_output=True, text=True, check=True
+        ["git", *command], cwd=CHECKOUT, capture_output=True, text=True, check=True
     ).stdout
 
 
 def check_out(revision: str) -> Path:
     """The files of a revision in a folder of their own, made once."""
     commit = _git("rev-parse", f"{revision}^{{commit}}").strip()
-    folder = HERE / "runs" / "releases" / commit
+    folder = CHECKOUT / "runs" / "releases" / commit
     if not folder.is_dir():
         archive = subprocess.run(
-            ["git", "archive", commit], cwd=HERE, capture_output=True, check=True
+            ["git", "archive", commit], cwd=CHECKOUT, capture_output=True, check=True
         ).stdout
         part = folder.with_suffix(".part")
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
@@ -215,7 +216,7 @@ def main() -> int:
     parser.add_argument("--out", default="upgrade", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
     release, revision = (o.release, o.release) if o.release else newest_release()
-    names = {release: check_out(revision), "today": HERE}
+    names = {release: check_out(revision), "today": CHECKOUT}
     steps = [step for path in PATHS for step in go(path, names, o.patience, o.calm)]
     header = ("path", "step", "encoder", "decoder", "requests", "failed", "seconds")
     print(report.table(header, [tuple(asdict(step).values()) for step in steps]))

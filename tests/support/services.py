@@ -1,76 +1,24 @@
 """Both services as processes of their own, on free ports, never left behind."""
 
 import contextlib
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from luvc.local_stack.child_process import Child
 from luvc.local_stack.free_port import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc, encoder_pb2_grpc
 
+from benchmarks.common.service_processes import Service, service
 from tests.support.asking import TIMEOUT, ask
 from tests.support.collector import Collector, collector
 
-# Small models gain nothing from threads, and lose much where other processes want the CPUs.
-COMMON = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
-STOP_SECONDS = 45.0
-
-
-@dataclass
-class Service:
-    """A running service. Its log holds what it says."""
-
-    name: str
-    endpoint: str
-    child: Child
-
-    def wait_ready(self, seconds: float = 240) -> "Service":
-        self.wait_log(f"{self.name} ready on {self.endpoint}", seconds)
-        return self
-
-    def wait_log(self, text: str, seconds: float = 20) -> str:
-        """The first line of the log that holds `text`."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for line in self.child.said.splitlines():
-                if text in line:
-                    return line
-            if self.child.status is not None:
-                break
-            time.sleep(0.05)
-        raise AssertionError(f"no {text!r} in the log of {self.name}:\n{self.child.said}")
-
-    def stop(self) -> int:
-        """Ask it to stop; returns its exit status."""
-        return self.child.stop(STOP_SECONDS)
-
-
-@contextlib.contextmanager
-def service(
-    name: str,
-    endpoint: str,
-    log: Path,
-    *flags: str,
-    environ: Mapping[str, str] | None = None,
-    module: str | None = None,
-) -> Iterator[Service]:
-    """`python -m <name>_service`, or another module, started but perhaps not ready. environ:
-    variables besides those of this process, which hands on none of the services' or of Ray's."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LUVC_", "RAY_"))}
-    command = [sys.executable, "-m", module or f"{name}_service", *flags, *COMMON]
-    child = Child(command, log, inherited | dict(environ or {}))
-    try:
-        yield Service(name, endpoint, child)
-    finally:
-        # At once: how a service stops when it is asked to has tests of its own.
-        child.stop(0)
+__all__ = [
+    "Service", "decoder", "encoder", "free_port", "one_ray", "service", "stack", "wait_serves",
+]  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from luvc import Client
 from luvc.local_stack.free_port import free_port
 
-from benchmarks.common.service_processes import HERE, Service, Services, replicas_of
+from benchmarks.common.service_processes import CHECKOUT, Service, Services, replicas_of
 from benchmarks.serving.autoscaling.load_phases import MOST, Row, phase, samples
 from benchmarks.tasks.question_files import file_questions
 
@@ -51,11 +51,11 @@ def measure(services: Services, seconds: float, window: float, patience: float) 
     """A row for each phase."""
     metrics_port = free_port()
     decoder = services.start(
-        "decoder", HERE, *COMMON, *SCALING, f"--downscale-delay={window}",
+        "decoder", CHECKOUT, *COMMON, *SCALING, f"--downscale-delay={window}",
         f"--http-port={free_port()}", f"--metrics-port={metrics_port}", environ=QUICK_METRICS,
     )  # fmt: skip
     decoder.wait_ready(patience)
-    encoder = services.start("encoder", HERE, *COMMON, f"--decoder={decoder.endpoint}")
+    encoder = services.start("encoder", CHECKOUT, *COMMON, f"--decoder={decoder.endpoint}")
     encoder.wait_ready(patience)
     replicas = Replicas(encoder, decoder, metrics_port)
     return [phase(replicas, name, clients, ask, seconds) for name, clients in PHASES]

@@ -15,7 +15,7 @@ from luvc import Client
 from luvc.local_stack.free_port import free_port
 from PIL import Image
 
-from benchmarks.common.service_processes import HERE, Service, Services, replicas_of
+from benchmarks.common.service_processes import CHECKOUT, Service, Services, replicas_of
 from benchmarks.serving.autoscaling.load_phases import MOST, Row, phase, samples
 
 SIDE = 672
@@ -50,7 +50,7 @@ class Encoders:
         """One more, which takes calls once it has loaded."""
         port, metrics = self.ports[len(self.running)]
         encoder = self.services.start(
-            "encoder", HERE, *COMMON, f"--decoder={self.decoder.endpoint}",
+            "encoder", CHECKOUT, *COMMON, f"--decoder={self.decoder.endpoint}",
             f"--metrics-port={metrics}", "--store=none", "--grace=60", port=port,
         )  # fmt: skip
         encoder.wait_ready(self.patience)
@@ -91,7 +91,9 @@ class Encoders:
 
 def measure(services: Services, seconds: float, window: float, patience: float) -> list[Row]:
     """A row for each phase."""
-    decoder = services.start("decoder", HERE, *COMMON, f"--http-port={free_port()}", "--ray-cpus=1")
+    decoder = services.start(
+        "decoder", CHECKOUT, *COMMON, f"--http-port={free_port()}", "--ray-cpus=1"
+    )
     decoder.wait_ready(patience)
     # Two pictures an encoder: in the tower, or waiting for it.
     encoders = Encoders(services, decoder, 2 * SIDE * SIDE, window, patience)

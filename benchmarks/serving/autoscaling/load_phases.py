@@ -2,15 +2,14 @@
 
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from benchmarks.common.service_processes import Ask, load
+from benchmarks.common.prometheus_samples import scraped
+from benchmarks.common.steady_load import Ask, load
 
 MOST = 2
 
@@ -87,12 +86,9 @@ def followed(rows: Sequence[Row]) -> bool:
     )
 
 
-def samples(port: int, name: str) -> Iterator[Sample]:
-    """Of one metric, as a process of this machine exports it."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
-        text = response.read().decode()
-    for family in text_string_to_metric_families(text):
-        yield from (sample for sample in family.samples if sample.name == name)
+def samples(port: int, name: str) -> list[Sample]:
+    """Return the samples of one metric that a process of this machine exports."""
+    return [sample for sample in scraped(port) if sample.name == name]
 
 
 def _changes(numbers: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
-from benchmarks.common.restartable import Half, Store
+from benchmarks.common.redis_server import RestartableRedis
+from benchmarks.common.service_processes import RestartableService
 from benchmarks.serving.token_transfer import inline_threshold, int8_videos, repeated_images
 from benchmarks.serving.token_transfer.threshold_figure import draw
 
@@ -48,8 +49,8 @@ def main() -> int:
 def _with_services(o: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The parts that need a decoder."""
     content: dict[str, Any] = {}
-    store = Store()
-    decoder = Half(
+    store = RestartableRedis()
+    decoder = RestartableService(
         "decoder", free_port(), folder, "--model", MODEL, "--http-port", str(free_port()),
         "--store", store.url,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from luvc import Client
 from luvc.local_stack.free_port import free_port
 
-from benchmarks.common.restartable import Half
+from benchmarks.common.service_processes import RestartableService
 from benchmarks.serving.client_load import Question, ask, load
 from benchmarks.tasks.question_files import file_questions
 
@@ -48,7 +48,7 @@ def measure(
     """Both settings, each with an encoder of its own, before one decoder."""
     found = []
     for store in ("none", "memory"):
-        front = Half(
+        front = RestartableService(
             "encoder", free_port(), folder, "--model", model, "--decoder", decoder,
             "--store", store,
         )  # fmt: skip

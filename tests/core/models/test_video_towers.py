@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.common import family_configs
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import Ramp, SpuSettings
 from luvc_core.engine.prefill import layer_counts, prefill
@@ -17,7 +18,6 @@ from luvc_core.models.registry import load_vision
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 from tests.core.models.test_families import HALF, OFF, patches_of, run
 from tests.core.models.test_video_families import noise_video, videos_of
-from tests.support import configs
 from tests.support.checkpoints import ask, write_checkpoint
 from tests.support.families import KITS, VIDEO_FAMILIES, Kit
 
@@ -126,7 +126,7 @@ def grown(name: str, tokens: int, **vision: Any) -> Kit:
         kit,
         config=config,
         preprocessing={**kit.preprocessing, **shape},
-        video_preprocessing=configs.NORMALIZED | {"num_frames": 32} | shape,
+        video_preprocessing=family_configs.NORMALIZED | {"num_frames": 32} | shape,
     )
 
 

@@ -14,8 +14,8 @@ from transformers import (
     Qwen2VLConfig,
 )
 
+from benchmarks.common.chat_templates import token_id
 from luvc_core.models.base import Patches
-from tests.support.templates import token_id
 
 
 def same(config: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionCo
     )
 
 
-def llava_onevision_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+def llava_onevision_inputs(patches: list[Any]) -> dict[str, Tensor]:
     cut = [p.grid.frames > 1 for p in patches]
     return {
         "pixel_values": pad_sequence([p.pixels for p in patches], batch_first=True),

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.common.chat_templates import token_id
 from luvc_core.chat import Message
 from luvc_core.engine.detokenize import Detokenizer
 from luvc_core.models.base import LanguageHalf
-from tests.support.checkpoints import token_id
 
 # Of one to four bytes, a combining mark, and what decoders write for broken bytes.
 LETTERS = "aZ \n\0éß\u0301界한\u200d🙂𝄞\ufffd"

@@ -1,4 +1,4 @@
-"""Callers that leave at any moment, and what they leave behind."""
+"""Let callers leave at any moment, and measure how soon nothing is left of their requests."""
 
 import asyncio
 import math
@@ -26,7 +26,7 @@ _IDLE = "idle: no request holds keys and values"
 
 
 async def cancels(testbed: Testbed) -> list[Row]:
-    """Places, room for keys and values, promises and leases are free again within a second."""
+    """Cancel requests; admission, KV cache, held blobs and leases must be free within a second."""
     moments = random.Random(0)
     longest = testbed.size.seconds / 2
     asked = [
@@ -68,7 +68,7 @@ async def cancels(testbed: Testbed) -> list[Row]:
 
 
 async def _leave(asker: Asker, question: Question, after: float) -> Outcome:
-    """Ask, and be gone after so many seconds."""
+    """Ask, and cancel after so many seconds."""
     start = time.monotonic()
     stream = asker.client.stream(
         question.text, *question.files, max_tokens=question.max_tokens,
@@ -87,7 +87,7 @@ async def _leave(asker: Asker, question: Question, after: float) -> Outcome:
 
 
 async def _until(testbed: Testbed, left: float, busy: Callable[[], float]) -> float:
-    """Seconds after everybody had left at which nothing was busy any more, or patience ended."""
+    """Wait until nothing is busy or patience ends; return the seconds since all had left."""
     with suppress(TimeoutError):
         async with asyncio.timeout(testbed.size.patience):
             while await asyncio.to_thread(busy):
@@ -96,7 +96,7 @@ async def _until(testbed: Testbed, left: float, busy: Callable[[], float]) -> fl
 
 
 async def _ask_every_replica(testbed: Testbed, asker: Asker) -> list[Outcome]:
-    """Questions until the log has an answer of each replica, and so all that it did before."""
+    """Ask until each replica has logged an answer, so that its log holds all that it did before."""
     outcomes: list[Outcome] = []
     start = time.time()
     silent = set(testbed.replicas)
@@ -108,7 +108,10 @@ async def _ask_every_replica(testbed: Testbed, asker: Asker) -> list[Outcome]:
 
 
 def _freed(testbed: Testbed, left_at: float, free_at: float) -> float:
-    """Seconds after everybody had left at which the last replica had ended the last request."""
+    """Return the seconds until the last replica had ended the last request.
+
+    They count from when all callers had left.
+    """
     ends = [
         record.time
         for record in testbed.records
@@ -119,5 +122,5 @@ def _freed(testbed: Testbed, left_at: float, free_at: float) -> float:
 
 
 def _sum(samples: dict[str, float], names: tuple[str, ...]) -> float:
-    """What nobody reports is not zero."""
+    """Add up gauges; one that nobody reports counts as infinite, not as zero."""
     return sum(samples.get(name, math.inf) for name in names)

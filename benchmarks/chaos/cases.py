@@ -36,9 +36,10 @@ QUICK_CASES |= {"redis": quick_store_faults, "replicas": quick_kills}
 
 
 async def run(cases: Sequence[Case], size: Size) -> list[Row]:
-    """All rows of these cases, on one testbed, whose logs stay where anything went wrong.
+    """Run cases on one testbed and return their rows.
 
-    Raises what starting the services raises.
+    The logs of the services stay where a case found a fault. Raises what starting the services
+    raises.
     """
     rows: list[Row] = []
     folder = Path(tempfile.mkdtemp(prefix="luvc-chaos-"))

@@ -1,4 +1,4 @@
-"""Values in Redis made wrong in ways that a check may miss."""
+"""Change values in Redis in ways that a check may miss."""
 
 import random
 from collections.abc import Callable
@@ -13,17 +13,17 @@ PREFIX = b"luvc:1:"
 
 
 def flip(store: RestartableRedis) -> None:
-    """One bit anywhere."""
+    """Flip one bit anywhere in each value."""
     _change(store, _flipped)
 
 
 def cut(store: RestartableRedis) -> None:
-    """Its last bytes are missing."""
+    """Cut the last bytes off each value."""
     _change(store, lambda key, value: value[: random.randrange(len(value))] or b"x")
 
 
 def renamed(store: RestartableRedis) -> None:
-    """Whole, its checksum right, and made by another model."""
+    """Write each value again, whole and with a right checksum, as if another model had made it."""
 
     def change(key: str, value: bytes) -> bytes:
         tokens = from_blob(value, key)
@@ -34,7 +34,7 @@ def renamed(store: RestartableRedis) -> None:
 
 
 def swapped(store: RestartableRedis) -> None:
-    """Whole values, each under the key of the next."""
+    """Put each value, whole, under the key of another one."""
     keys = store.values
     values = [store.client.get(key) for key in keys]
     for key, value in zip(keys, values[1:] + values[:1], strict=True):

@@ -1,4 +1,4 @@
-"""The encoder killed, paused and restarted under load."""
+"""Kill, pause and restart an encoder under load."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ Trouble = Callable[[Testbed, RestartableService], Coroutine[Any, Any, None]]
 
 
 async def encoder_faults(testbed: Testbed) -> list[Row]:
-    """What a client sees of an encoder in trouble: answers, and UNAVAILABLE while it is gone."""
+    """Check that clients see answers, and UNAVAILABLE only while the encoder is gone."""
     rows = []
     for name, trouble in TROUBLES.items():
         for retries in (0, 12):

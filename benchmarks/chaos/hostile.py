@@ -1,5 +1,8 @@
-"""Thousands of inputs that mean harm: most at the edge functions, in a process that may crash, and
-some over gRPC to an encoder that goes on serving."""
+"""Send thousands of hostile inputs to the functions that read them, and some to a running encoder.
+
+Most go to the functions in a process of their own, which may crash; some go over gRPC to an encoder
+that must go on serving.
+"""
 
 import asyncio
 import gc
@@ -47,7 +50,11 @@ _RAW = "/luvc.v1.EncoderService/Generate"
 
 
 def strategies(vision: Any) -> dict[str, Any]:
-    """What each edge is given, by the name of its function. vision: makes the tokens."""
+    """Return hypothesis strategies for what each edge is given, by the name of its function.
+
+    Args:
+        vision: makes real visual tokens, which are then changed.
+    """
     image = vision.preprocess(noise_image(84, 56, 1))
     (tokens,) = vision.encode([image], OimSettings())
     to_decoder = hostile_requests.decoder_requests(tokens_to(tokens))
@@ -67,7 +74,13 @@ def strategies(vision: Any) -> dict[str, Any]:
 
 
 def draw(strategy: Any, count: int, take: Callable[[Any], None]) -> None:
-    """Hand so many inputs out, others each time."""
+    """Draw so many inputs, others in each run, and hand them to `take`.
+
+    Args:
+        strategy: what to draw from.
+        count: how many.
+        take: gets each input.
+    """
 
     @examples(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate],
@@ -81,8 +94,17 @@ def draw(strategy: Any, count: int, take: Callable[[Any], None]) -> None:
 
 
 def bulk(checkpoint: str, count: int, kept: str) -> dict[str, Any]:
-    """Codes of inputs at the edges; growth in MiB after the first quarter of each; the seconds of
-    the slowest. kept: a folder for inputs that failed, with their tracebacks."""
+    """Give the edges many inputs and count how they end.
+
+    Args:
+        checkpoint: both halves of it are loaded here.
+        count: how many inputs, over all edges.
+        kept: folder for inputs that failed, with their tracebacks.
+
+    Returns:
+        `codes`: how many ended in each code; `grown_mib`: growth of this process after the first
+        quarter of each edge's inputs; `slowest_s`: seconds of the slowest input.
+    """
     vision = load_vision(checkpoint, "cpu", "float32")
     edges = Edges(vision, load_language(checkpoint, "cpu", "float32"))
     codes: Counter[str] = Counter()
@@ -120,7 +142,7 @@ def _settled() -> float:
 
 
 async def hostile(testbed: Testbed) -> list[Row]:
-    """Every input ends in an answer or a typed error; nobody crashes, or grows."""
+    """Check that every input ends in an answer or a typed error, without a crash or growth."""
     kept = tempfile.mkdtemp(prefix="luvc-hostile-")
     over_wire = max(20, testbed.size.hostile // 25)
     return [
@@ -148,7 +170,7 @@ def _bulk_row(testbed: Testbed, count: int, kept: str) -> Row:
 
 
 async def _wire_row(testbed: Testbed, count: int) -> Row:
-    """The bytes of harmed requests, to an encoder that must still answer right afterwards."""
+    """Send the bytes of harmed requests to an encoder, which must still answer right afterwards."""
     sent: list[bytes] = []
     asked = hostile_requests.encoder_requests()
     draw(hostile_requests.message_bytes(asked), count // 2, sent.append)
@@ -167,7 +189,16 @@ async def _wire_row(testbed: Testbed, count: int) -> Row:
 
 
 async def send(channel: grpc.aio.Channel, data: bytes, patience: float) -> Outcome:
-    """Bytes in place of a request, and how the call ended."""
+    """Send bytes in place of a request.
+
+    Args:
+        channel: to the encoder.
+        data: the bytes.
+        patience: seconds for the call.
+
+    Returns:
+        How the call ended.
+    """
     start = time.monotonic()
     generate: Any = channel.unary_stream(_RAW)
     call = generate(data, timeout=patience, metadata=metadata_of(KEYS["one"]))

@@ -1,4 +1,4 @@
-"""Questions asked by many at once, each answer judged by the one given without faults."""
+"""Ask questions many at a time, and judge each answer by the one given without faults."""
 
 import asyncio
 import itertools
@@ -20,7 +20,11 @@ _SPARE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Question:
-    """Text about the bytes of pictures. truth: the answer without faults, once it is known."""
+    """Text about the bytes of images.
+
+    Attributes:
+        truth: the answer without faults, once it is known.
+    """
 
     text: str
     files: tuple[bytes, ...]
@@ -30,14 +34,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Asker:
-    """Asks one encoder. patience: seconds for an answer, attempts of the client included."""
+    """Asks one encoder.
+
+    Attributes:
+        patience: seconds for an answer, attempts of the client included.
+        retries: how often the client tries again.
+    """
 
     client: AsyncClient
     patience: float
     retries: int = 0
 
     async def ask(self, question: Question) -> Outcome:
-        """One question, whatever becomes of it."""
+        """Ask one question and return how it ended, whatever becomes of it."""
         start = time.monotonic()
         try:
             async with asyncio.timeout(self.patience + _SPARE_SECONDS):
@@ -54,11 +63,15 @@ class Asker:
         return Outcome("answered" if right else "wrong", "OK", time.monotonic() - start)
 
     async def learn(self, questions: Sequence[Question]) -> list[Question]:
-        """The questions with their truths, asked one at a time. Raises LuvcError."""
+        """Ask one question at a time; return the questions with their answers as truths.
+
+        Raises:
+            LuvcError: what a question failed with.
+        """
         return [replace(q, truth=await self._text(q)) for q in questions]
 
     async def all_of(self, questions: Sequence[Question], concurrent: int) -> list[Outcome]:
-        """Every question, so many at a time."""
+        """Ask every question once, so many at a time."""
         turn = asyncio.Semaphore(concurrent)
 
         async def one(question: Question) -> Outcome:
@@ -70,8 +83,16 @@ class Asker:
     async def during(
         self, trouble: Coroutine[Any, Any, None], questions: Sequence[Question], concurrent: int
     ) -> list[Outcome]:
-        """The questions over and over by so many callers, until the trouble is over and each
-        question under way then has ended. Raises what the trouble raises."""
+        """Ask the questions over and over until the trouble is over and all calls have ended.
+
+        Args:
+            trouble: what is done to the services meanwhile; what it raises is raised here.
+            questions: asked in turn.
+            concurrent: how many callers ask at once.
+
+        Returns:
+            How each call ended.
+        """
         over = asyncio.create_task(trouble)
         outcomes: list[Outcome] = []
         turns = itertools.cycle(questions)

@@ -1,4 +1,4 @@
-"""More requests at once than the queues hold."""
+"""Send more requests at once than the queues hold."""
 
 import itertools
 import statistics
@@ -11,7 +11,7 @@ MOST_GROWTH_MIB = 256.0
 
 
 async def crowd(testbed: Testbed) -> list[Row]:
-    """Every request ends at once in an answer or a refusal; refusals come with a hint."""
+    """Check that each request ends in an answer or a refusal, and that memory stays bounded."""
     return [await _all_at_once(testbed, retries=0), await _all_at_once(testbed, retries=20)]
 
 

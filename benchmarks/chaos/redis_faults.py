@@ -1,4 +1,4 @@
-"""Redis in every kind of trouble, while encoders and replicas use it."""
+"""Bring Redis into every kind of trouble while encoders and replicas use it."""
 
 import asyncio
 import os
@@ -22,12 +22,12 @@ _NOTICED = {"harmed": _BAD, "killed": _FAILURES, "paused": _FAILURES, "full": _F
 
 
 async def store_faults(testbed: Testbed) -> list[Row]:
-    """Nothing that the store does may cost an answer, let alone make one wrong."""
+    """Check that no trouble of the store costs an answer or makes one wrong."""
     return [await _case(testbed, name) for name in TROUBLES]
 
 
 async def quick_store_faults(testbed: Testbed) -> list[Row]:
-    """One of each kind: gone, emptied, harmed."""
+    """Run one trouble of each kind: gone, emptied, corrupted."""
     names = ("killed", "flushed", "harmed: bits flipped")
     return [await _case(testbed, name) for name in names]
 
@@ -71,14 +71,14 @@ async def _paused(store: RestartableRedis, seconds: float) -> None:
 
 
 async def _slow(store: RestartableRedis, seconds: float) -> None:
-    """Every command waits up to 300 ms; the encoder's limit is 500."""
+    """Make every command wait up to 300 ms; the encoder's limit is 500."""
     for _ in range(max(1, round(seconds / 0.4))):
         await asyncio.to_thread(store.client.execute_command, "CLIENT", "PAUSE", 300, "ALL")
         await asyncio.sleep(0.4)
 
 
 async def _full(store: RestartableRedis, seconds: float) -> None:
-    """Not a byte more, and nothing leaves."""
+    """Let the store take nothing more, and evict nothing."""
     store.client.flushall()
     store.client.config_set("maxmemory-policy", "noeviction")
     store.client.config_set("maxmemory", "1")
@@ -89,7 +89,7 @@ async def _full(store: RestartableRedis, seconds: float) -> None:
 
 
 async def _password(store: RestartableRedis, seconds: float) -> None:
-    """It is changed, and nobody told the services."""
+    """Change the password without telling the services."""
     store.client.config_set("requirepass", "another")
     store.client.execute_command("AUTH", "another")
     store.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -106,7 +106,7 @@ async def _flushed(store: RestartableRedis, seconds: float) -> None:
 
 
 async def _harmed(kind: str, store: RestartableRedis, seconds: float) -> None:
-    """Every value, ten times."""
+    """Corrupt every value, ten times."""
     for _ in range(10):
         await asyncio.sleep(seconds / 10)
         await asyncio.to_thread(HARMS[kind], store)

@@ -1,4 +1,4 @@
-"""Replicas of the decoder, killed with signal 9 in the middle of their answers."""
+"""Kill replicas of the decoder with signal 9 in the middle of their answers."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ _RETRIES = 12
 
 
 async def kills(testbed: Testbed) -> list[Row]:
-    """Without the client's retry an answer may end UNAVAILABLE; with it, none does."""
+    """Check that answers may end UNAVAILABLE without the client's retry, and never with it."""
     rows = []
     for retries in (0, _RETRIES):
         before = len(testbed.killed)
@@ -26,8 +26,10 @@ async def kills(testbed: Testbed) -> list[Row]:
 
 
 async def quick_kills(testbed: Testbed) -> list[Row]:
-    """Half of the callers send again and half do not, through the same kills: most of the time is
-    what a replica takes to start."""
+    """Run the same kills for callers with and without retries at once.
+
+    Most of the time is what a replica takes to start, so both share it.
+    """
     before, few = len(testbed.killed), testbed.size.load // 2
     async with (
         testbed.asking(testbed.first_encoder) as hasty,
@@ -69,7 +71,7 @@ async def _kill_one_after_another(testbed: Testbed) -> None:
 
 
 async def _both_ready(testbed: Testbed) -> None:
-    """Ray has put another one in the place of the last."""
+    """Wait until Ray has replaced the replica that was killed."""
     async with asyncio.timeout(testbed.size.start_seconds):
         while len(testbed.replicas) < 2:
             await asyncio.sleep(0.1)

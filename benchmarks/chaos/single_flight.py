@@ -1,4 +1,4 @@
-"""Equal pictures at the same moment over two encoders: how often they are encoded."""
+"""Send equal images at the same moment to two encoders, and count how often they are encoded."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ _ENCODING = "luvc_core.store.cache: encoding"
 
 
 async def single_flight(testbed: Testbed) -> list[Row]:
-    """One encode for all; one more where its owner is killed in the middle."""
+    """Check for one encode among all, and one more where its owner is killed in the middle."""
     return [await _together(testbed), await _owner_killed(testbed)]
 
 
@@ -63,7 +63,10 @@ async def _owner_killed(testbed: Testbed) -> Row:
 async def _encode(
     testbed: Testbed, encoder: RestartableService, image: bytes
 ) -> tuple[bytes, str, float]:
-    """The checksum of the tokens, empty without any; the code; the seconds."""
+    """Encode an image over gRPC; return the tokens' checksum, the code and the seconds.
+
+    The checksum is empty where there are no tokens.
+    """
     start = time.monotonic()
     request = encoder_pb2.EncodeRequest(media=[chat_pb2.Media(data=image)])
     async with grpc.aio.insecure_channel(encoder.endpoint) as channel:
@@ -79,7 +82,7 @@ async def _encode(
 
 
 def _judged(ended: Sequence[tuple[bytes, str, float]]) -> list[Outcome]:
-    """The first checksum is as good as any: all must be the same."""
+    """Judge answers by the first checksum, as all must be the same."""
     truth = next((checksum for checksum, _, _ in ended if checksum), b"")
     outcomes = []
     for checksum, code, seconds in ended:
@@ -95,5 +98,5 @@ def _encodes(encoders: Sequence[RestartableService]) -> int:
 
 
 def _image(colour: str) -> bytes:
-    """A small file that takes a good part of a second to decode: time to be killed in."""
+    """Make a small file that takes a good part of a second to decode: time to be killed in."""
     return encoded(Image.new("RGB", (4000, 4000), colour))

@@ -1,4 +1,4 @@
-"""Two tenants with the same image: the second learns nothing of the first."""
+"""Send two tenants' equal images: the second tenant must learn nothing of the first one's."""
 
 import hashlib
 import statistics
@@ -18,8 +18,11 @@ _PAIRS = 12
 
 
 async def tenants(testbed: Testbed) -> list[Row]:
-    """By digest the first one's pictures are not there; by their data they are encoded again, and
-    take as long as pictures that nobody has sent."""
+    """Check that a tenant finds no images of another one, by digest or by time.
+
+    By digest they are not there; by their data they are encoded again, and take as long as images
+    that nobody has sent.
+    """
     rounds = max(_PAIRS // 2, _PAIRS * testbed.size.load // 32)
     known = [encoded(noise_image(168, 168, 100 + i)) for i in range(rounds)]
     fresh = [encoded(noise_image(168, 168, 200 + i)) for i in range(rounds)]
@@ -47,14 +50,18 @@ async def tenants(testbed: Testbed) -> list[Row]:
 
 
 async def _answer(asker: Asker, image: bytes) -> tuple[str, int, float]:
-    """Text, how much was reused, and seconds. Raises LuvcError."""
+    """Ask about an image; return the text, how many media were reused, and the seconds.
+
+    Raises:
+        LuvcError: what the question failed with.
+    """
     start = time.monotonic()
     answer = await asker.client.ask("What?", image, max_tokens=2, timeout=asker.patience)
     return answer.text, answer.usage.reused_media_count, time.monotonic() - start
 
 
 async def _by_digest(testbed: Testbed, image: bytes) -> Outcome:
-    """The thin client sends what is not kept along, so that this asks past it."""
+    """Ask by digest alone, past the client, which would send the image after NOT_FOUND."""
     start = time.monotonic()
     media = chat_pb2.Media(digest_sha256=hashlib.sha256(image).digest())
     parts = [chat_pb2.ContentPart(media=media), chat_pb2.ContentPart(text="What?")]

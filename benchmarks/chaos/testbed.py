@@ -1,4 +1,4 @@
-"""What the cases act on: a decoder of two replicas, three encoders, one Redis, some questions."""
+"""The services that the cases act on: a decoder of two replicas, three encoders and one Redis."""
 
 import hashlib
 import json
@@ -28,8 +28,20 @@ _RECORD = re.compile(r"pid=(\d+)\b.*?(\{.*\})$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything. seconds: of a fault. patience: seconds for one answer. free_seconds:
-    until nothing is left of callers that have gone."""
+    """How much of everything.
+
+    Attributes:
+        crowd: requests at once, more than the queues hold.
+        load: callers at once while something fails.
+        kills: replicas killed, one after another.
+        seconds: how long a fault lasts.
+        cancels: requests whose callers leave.
+        equal: requests for the same image at once.
+        hostile: inputs that mean harm.
+        patience: seconds for one answer.
+        free_seconds: until nothing may be left of callers that have gone.
+        start_seconds: for a service to be ready.
+    """
 
     crowd: int = 200
     load: int = 32
@@ -51,8 +63,12 @@ QUICK = Size(
 
 @dataclass(frozen=True)
 class Record:
-    """A line of a replica's log. time: when it was written, in seconds since 1970; Ray brings it to
-    the decoder's log later."""
+    """A line of a replica's log.
+
+    Attributes:
+        pid: the replica's process.
+        time: when it was written, in seconds since 1970; Ray brings it to the decoder's log later.
+    """
 
     pid: int
     time: float
@@ -61,7 +77,14 @@ class Record:
 
 @dataclass
 class Testbed:
-    """All of it, running. questions: with the answers given before any harm was done."""
+    """All services, running.
+
+    Attributes:
+        checkpoint: folder of the served model.
+        small_encoder: has short queues; the other two have long ones.
+        questions: with the answers given before any harm was done.
+        killed: process ids of replicas that a case has killed.
+    """
 
     size: Size
     checkpoint: str
@@ -81,7 +104,7 @@ class Testbed:
 
     @property
     def records(self) -> list[Record]:
-        """What the replicas have logged, those of each in order."""
+        """What the replicas have logged; the records of each replica are in order."""
         found = ((int(pid), json.loads(line)) for pid, line in _RECORD.findall(self.decoder.log))
         return [Record(pid, line["time"], line["message"]) for pid, line in found]
 
@@ -89,14 +112,20 @@ class Testbed:
     async def asking(
         self, encoder: RestartableService, retries: int = 0, tenant: str = "one"
     ) -> AsyncIterator[Asker]:
-        """Questions to one of the encoders."""
+        """Yield a way to ask questions of one of the encoders, as a tenant.
+
+        Args:
+            encoder: which one.
+            retries: how often the client tries again.
+            tenant: whose API key the calls carry.
+        """
         async with AsyncClient(encoder.endpoint, api_key=KEYS[tenant]) as client:
             yield Asker(client, self.size.patience, retries)
 
 
 @asynccontextmanager
 async def running_testbed(size: Size, folder: Path) -> AsyncIterator[Testbed]:
-    """Everything started and ready, and nothing of it left afterwards."""
+    """Start everything, yield it when it is ready, and leave nothing of it behind."""
     checkpoint = write_checkpoint(folder / "random")
     keys = folder / "keys"
     digests = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
@@ -136,7 +165,7 @@ async def running_testbed(size: Size, folder: Path) -> AsyncIterator[Testbed]:
 
 
 def _questions() -> list[Question]:
-    """Pictures of all shapes, answers of all lengths."""
+    """Make questions about images of all shapes, with answers of all lengths."""
     images = [encoded(noise_image(w, h, i)) for i, (w, h) in enumerate(_SIDES)]
     return [
         Question(f"What is picture {i}?", (image,), 6 + 10 * i) for i, image in enumerate(images)

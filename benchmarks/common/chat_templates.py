@@ -10,6 +10,7 @@ VOCABULARY = 272  # 256 bytes, the specials, and a few rows to spare as in real 
 
 
 def token_id(text: str) -> int:
+    """Return the id of a special token."""
     return 256 + SPECIALS.index(text)
 
 

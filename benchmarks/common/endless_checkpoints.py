@@ -1,5 +1,7 @@
-"""Checkpoints that every system can load, in the hub's layout, which never end an answer: so all
-systems give as many tokens."""
+"""Write checkpoints that every system can load, and that never end an answer by themselves.
+
+They are in the hub's layout. As no token ends an answer, all systems make equally many tokens.
+"""
 
 import json
 import shutil
@@ -36,7 +38,7 @@ HALF_BILLION: dict[str, dict[str, Any]] = {
 
 
 def embedded(folder: Path) -> Path:
-    """The embedded checkpoint."""
+    """Write the embedded checkpoint to a folder."""
     _copy(folder)
     shutil.copy(EMBEDDED / "model.safetensors", folder)
     _write_config(folder, json.loads((EMBEDDED / "config.json").read_text()))
@@ -44,7 +46,7 @@ def embedded(folder: Path) -> Path:
 
 
 def half_billion(folder: Path, shape: Mapping[str, Mapping[str, Any]] = HALF_BILLION) -> Path:
-    """Random weights in the shape of 0.5 B parameters, with the embedded checkpoint's tokenizer."""
+    """Write random weights of 0.5 B parameters, with the embedded checkpoint's tokenizer."""
     _copy(folder)
     settings = json.loads((EMBEDDED / "config.json").read_text())
     for part, own in shape.items():
@@ -65,7 +67,7 @@ def _hub_name(name: str) -> str:
 
 
 def _copy(folder: Path) -> None:
-    """All but weights and settings."""
+    """Copy all but weights and settings."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in EMBEDDED.iterdir():
         if file.suffix not in (".safetensors", ".md"):

@@ -1,4 +1,4 @@
-"""Settings of the small models that the tests make, and what stock code takes for pictures."""
+"""Settings of the small random models, and what stock code takes for images and videos."""
 
 from dataclasses import astuple
 from typing import Any
@@ -19,6 +19,7 @@ from luvc_core.models.base import Patches
 
 
 def same(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings unchanged."""
     return config
 
 
@@ -43,15 +44,18 @@ QWEN2_VL_VIDEOS = NORMALIZED | {
 
 
 def videos_of_tiles(side: int) -> dict[str, Any]:
+    """Return the video processor's settings of a family whose frames are tiles of `side` pixels."""
     return NORMALIZED | {"num_frames": 4, "size": {"height": side, "width": side}}
 
 
 def qwen2_vl_config(text: dict[str, Any], tied: bool) -> Qwen2VLConfig:
+    """Return the config of a small Qwen2-VL."""
     vision = {"depth": 4, "embed_dim": 64, "hidden_size": 64, "num_heads": 2, "mlp_ratio": 2}
     return Qwen2VLConfig(**_qwen_parts("qwen2_vl", text, vision), tie_word_embeddings=tied)
 
 
 def qwen2_5_vl_config(text: dict[str, Any], tied: bool) -> Qwen2_5_VLConfig:
+    """Return the config of a small Qwen2.5-VL."""
     vision = {
         "depth": 4,
         "hidden_size": 64,
@@ -77,7 +81,7 @@ def _qwen_parts(family: str, text: dict[str, Any], vision: dict[str, Any]) -> di
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """As hub checkpoints of Qwen2-VL and 2.5 write it: the text settings at the top level."""
+    """Put the text settings at the top level, as hub checkpoints of Qwen2-VL and Qwen2.5-VL do."""
     whole = dict(config)
     text = whole.pop("text_config")
     text.pop("model_type")
@@ -89,6 +93,7 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def qwen2_vl_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    """Return what the stock model takes for images."""
     return {
         "pixel_values": torch.cat([p.pixels for p in patches]),
         "image_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
@@ -96,6 +101,7 @@ def qwen2_vl_inputs(patches: list[Patches]) -> dict[str, Tensor]:
 
 
 def qwen2_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    """Return what the stock model takes for videos."""
     return {
         "pixel_values_videos": torch.cat([p.pixels for p in patches]),
         "video_grid_thw": torch.tensor([astuple(p.grid) for p in patches]),
@@ -103,12 +109,13 @@ def qwen2_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
 
 
 def qwen2_5_vl_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
-    """With the seconds from one patch in time to the next."""
+    """Return what the stock model takes for videos, with the seconds between patches in time."""
     seconds = torch.tensor([2 * p.video.interval for p in patches if p.video])
     return {**qwen2_vl_video_inputs(patches), "second_per_grid_ts": seconds}
 
 
 def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
+    """Return the config of a small InternVL."""
     vision = {
         "hidden_size": 64,
         "num_hidden_layers": 4,
@@ -128,6 +135,7 @@ def internvl_config(text: dict[str, Any], tied: bool) -> InternVLConfig:
 
 
 def llava_config(text: dict[str, Any], tied: bool) -> LlavaConfig:
+    """Return the config of a small LLaVA."""
     vision = {
         "model_type": "clip_vision_model",
         "hidden_size": 64,
@@ -146,6 +154,7 @@ def llava_config(text: dict[str, Any], tied: bool) -> LlavaConfig:
 
 
 def tiles(patches: list[Patches]) -> dict[str, Tensor]:
+    """Return what the stock model takes for images or frames that are tiles."""
     return {"pixel_values": torch.cat([p.pixels for p in patches])}
 
 
@@ -155,6 +164,7 @@ PINPOINTS = [
 
 
 def llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionConfig:
+    """Return the config of a small LLaVA-OneVision."""
     vision = {
         "model_type": "siglip_vision_model",
         "hidden_size": 64,
@@ -177,6 +187,11 @@ def llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionCo
 
 
 def llava_onevision_inputs(patches: list[Any]) -> dict[str, Tensor]:
+    """Return what the stock model takes for images.
+
+    Args:
+        patches: those of LLaVA-OneVision, which have sizes.
+    """
     cut = [p.grid.frames > 1 for p in patches]
     return {
         "pixel_values": pad_sequence([p.pixels for p in patches], batch_first=True),
@@ -186,6 +201,7 @@ def llava_onevision_inputs(patches: list[Any]) -> dict[str, Tensor]:
 
 
 def llava_onevision_video_inputs(patches: list[Patches]) -> dict[str, Tensor]:
+    """Return what the stock model takes for videos."""
     return {"pixel_values_videos": torch.stack([p.pixels for p in patches])}
 
 

@@ -1,4 +1,4 @@
-"""The families as the tests see them: a small model of each, and how stock code is asked."""
+"""The families for tests and benchmarks: a small model of each, and how to ask stock code."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,15 +36,20 @@ from luvc_core.models.families import internvl, llava, llava_onevision, qwen2_5_
 class Kit:
     """One family.
 
-    stock: the whole model. config: from text settings and whether the head is tied. hub_names: from
-    prefixes of transformers 5 to those of the hub, the first that fits applies. hub_config: the
-    same for the settings. inputs: what the stock model's `get_image_features` takes for pictures.
-    processor: the stock one for text and pictures together, its picture half and its settings.
-    token_names: attributes that it expects of its tokenizer. side: of a tile, in visual tokens; 0
-    where the picture is not cut. mrope: positions have three axes, in a text model of its own.
-    begin: what the tokenizer, not the template, begins every text with. video_preprocessing: of the
-    video processor, None where the family takes no clips. video_inputs: as inputs, for clips; None
-    where stock code takes both as one.
+    Attributes:
+        stock: class of the whole model.
+        config: makes the config from text settings and whether the head is tied.
+        placeholder: the token in the place of an image.
+        hub_names: from prefixes of transformers 5 to those of the hub; the first that fits applies.
+        hub_config: makes the hub's settings from those of transformers 5.
+        inputs: what the stock model's `get_image_features` takes for images.
+        processor: the stock one for text and images together.
+        token_names: attributes that the processor expects of its tokenizer.
+        side: of a tile, in visual tokens; 0 where the image is not cut.
+        mrope: whether positions have three axes, in a text model of its own.
+        begin: what the tokenizer, not the template, begins every text with.
+        video_preprocessing: None where the family takes no videos.
+        video_inputs: what stock code takes for videos; None where it takes both as one.
     """
 
     name: str
@@ -69,7 +74,7 @@ class Kit:
 
     @torch.no_grad()
     def stock_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
-        """What the stock model makes of each picture, [tokens, hidden]."""
+        """Return what the stock model makes of each image, [tokens, hidden]."""
         features = stock.model.get_image_features(**self.inputs(patches)).pooler_output
         if self.name == "internvl":
             tiles = features.split([p.grid.frames for p in patches])
@@ -77,7 +82,7 @@ class Kit:
         return list(features)
 
     def stock_inputs(self, stock: Any, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
-        """What `stock.generate` takes. ids: [length]"""
+        """Return what `stock.generate` takes. ids: [length]; patches: in the prompt's order."""
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
         if self.mrope:
             of_images = (ids == stock.config.image_token_id).int()
@@ -86,7 +91,7 @@ class Kit:
         return inputs | self.media_inputs(patches)
 
     def media_inputs(self, patches: list[Patches]) -> dict[str, Tensor]:
-        """patches: of pictures and clips, in the order of the prompt."""
+        """Return what the stock model takes for media, in the prompt's order."""
         if self.video_inputs is None:
             return self.inputs(patches) if patches else {}
         videos, images = [p for p in patches if p.video], [p for p in patches if not p.video]
@@ -95,7 +100,7 @@ class Kit:
 
     @torch.no_grad()
     def stock_video_tokens(self, stock: Any, patches: list[Patches]) -> list[Tensor]:
-        """As stock_tokens, for clips."""
+        """Return what the stock model makes of each video, [tokens, hidden]."""
         if self.video_inputs is None:
             return self.stock_tokens(stock, patches)
         return list(stock.model.get_video_features(**self.video_inputs(patches)).pooler_output)

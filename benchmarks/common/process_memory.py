@@ -1,4 +1,4 @@
-"""Memory that processes hold, shared pages divided among those that share them."""
+"""Measure the memory that processes hold."""
 
 import os
 from contextlib import suppress
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def descendants(pid: int) -> list[int]:
-    """The process and all that it and its children started."""
+    """Return the process and all that it and its children started."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -21,7 +21,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def held_mib(pid: int) -> float:
-    """MiB of a process and its descendants, at this moment."""
+    """Return the MiB of a process and its descendants now.
+
+    Pages that processes share are divided among them (proportional set size).
+    """
     total = 0
     for one in descendants(pid):
         try:
@@ -33,7 +36,7 @@ def held_mib(pid: int) -> float:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory that a process holds, in MiB; 0 where it is gone."""
+    """Return the resident MiB of one process; 0 where it is gone."""
     with suppress(OSError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

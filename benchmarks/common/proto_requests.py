@@ -12,6 +12,13 @@ IMAGES = [encoded(noise_image(w, h, seed), kind) for w, h, seed, kind in (
 def ask(
     *parts: str | bytes, settings: compression_pb2.Compression | None = None, **sampling: object
 ) -> encoder_pb2.GenerateRequest:
+    """Build a request to the encoder about one question.
+
+    Args:
+        parts: text, or the bytes of a file.
+        settings: the compression.
+        sampling: fields of Sampling; 8 tokens by default.
+    """
     sampling = {"max_tokens": 8} | sampling
     return encoder_pb2.GenerateRequest(
         messages=[
@@ -31,10 +38,12 @@ def ask(
 
 
 def named(name: str) -> compression_pb2.Compression:
+    """Return the compression of a profile."""
     return compression_pb2.Compression(profile=name)
 
 
 def to_decoder(tokens: object) -> decoder_pb2.DecoderServiceGenerateRequest:
+    """Build a request to the decoder about tokens of one image."""
     return decoder_pb2.DecoderServiceGenerateRequest(
         messages=[
             chat_pb2.ChatMessage(

@@ -1,4 +1,4 @@
-"""Small random checkpoints in the hub's layout, made on the fly: no test downloads anything."""
+"""Write small random checkpoints in the hub's layout: nothing is downloaded."""
 
 import json
 from collections.abc import Mapping
@@ -33,9 +33,19 @@ def write_checkpoint(
     layers: int = 5,
     text: str = "qwen2",
 ) -> Path:
-    """A random model. naming: `hub`, as older checkpoints are stored, or `v5`, of transformers 5.
+    """Write a random model with its tokenizer, chat template and processor settings.
 
-    text: the kind of LLM, where the family has a choice.
+    Args:
+        folder: where it goes.
+        family: by name, or as a kit.
+        naming: of the weights: `hub`, as older checkpoints are stored, or `v5`, of transformers 5.
+        shards: files that the weights are dealt out to.
+        tied: whether the head shares the embedding's weights.
+        layers: of the LLM.
+        text: the kind of LLM, where the family has a choice.
+
+    Returns:
+        The folder.
     """
     kit = KITS[family] if isinstance(family, str) else family
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +69,19 @@ def write_checkpoint(
 
 
 def random_model(kit: Kit, tied: bool = False, layers: int = 5, text: str = "qwen2") -> Any:
-    """Always the same weights, wide enough that logits differ by far more than rounding."""
+    """Build a family's stock model at random weights, always the same.
+
+    They are wide enough that logits differ by far more than rounding.
+
+    Args:
+        kit: the family.
+        tied: whether the head shares the embedding's weights.
+        layers: of the LLM.
+        text: the kind of LLM, where the family has a choice.
+
+    Returns:
+        The model.
+    """
     settings = {
         "model_type": text,
         "vocab_size": VOCABULARY,
@@ -91,7 +113,12 @@ def random_model(kit: Kit, tied: bool = False, layers: int = 5, text: str = "qwe
 
 
 def write_tokenizer(folder: Path, begin: str = "") -> None:
-    """Byte-level: one token a byte, and the special ones. begin: one that begins every text."""
+    """Write a byte-level tokenizer: one token a byte, and the special ones.
+
+    Args:
+        folder: where it goes.
+        begin: a special token that begins every text, or none.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     tokenizer.normalizer = normalizers.NFC()
@@ -119,7 +146,13 @@ def write_tokenizer(folder: Path, begin: str = "") -> None:
 
 
 def write_weights(folder: Path, state: Mapping[str, torch.Tensor], shards: int = 1) -> None:
-    """One file, or shards with an index, tensors dealt out in turn."""
+    """Write weights as one file, or as shards with an index.
+
+    Args:
+        folder: where they go; earlier weights there are removed.
+        state: tensors by name.
+        shards: files, to which tensors are dealt out in turn.
+    """
     for old in folder.glob("model*.safetensors*"):
         old.unlink()
     if shards == 1:

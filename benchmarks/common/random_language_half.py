@@ -1,7 +1,7 @@
 """Language halves of any size at random weights, with no checkpoint behind them.
 
 The modules are those that the families load, the layers and the engine the product's own. There is
-no tokenizer: a prompt is noise of a given length around one picture.
+no tokenizer: a prompt is noise of a given length around one image.
 """
 
 import copy
@@ -39,6 +39,7 @@ class Shape:
     context: int = 32_768
 
     def config(self) -> Qwen2VLConfig:
+        """Return the stock config, with the smallest tower that stock code accepts."""
         pairs = self.hidden // self.heads // 2
         sections = [pairs - 2 * (pairs * 3 // 8), pairs * 3 // 8, pairs * 3 // 8]
         text = {
@@ -61,7 +62,7 @@ class Shape:
 
 
 class _Noise:
-    """In place of a tokenizer: half of the text, the picture, the other half."""
+    """Stands in for a tokenizer: half of the text, the image, the other half."""
 
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary
@@ -83,7 +84,16 @@ class _Noise:
 
 
 def build(shape: Shape, dtype: torch.dtype, seed: int = 0) -> tuple[LanguageHalf, Any]:
-    """A language half without end tokens, and the stock model of the same weights."""
+    """Build a language half without end tokens, and the stock model of the same weights.
+
+    Args:
+        shape: of the text model.
+        dtype: of the weights.
+        seed: of the weights.
+
+    Returns:
+        The half, and the stock model.
+    """
     torch.manual_seed(seed)
     config = shape.config()
     with torch.device("meta"):
@@ -100,7 +110,16 @@ def build(shape: Shape, dtype: torch.dtype, seed: int = 0) -> tuple[LanguageHalf
 
 
 def random_image_tokens(shape: Shape, tokens: int, dtype: torch.dtype) -> VisionTokens:
-    """One of so many visual tokens of noise, a multiple of 32."""
+    """Make visual tokens of noise for one image.
+
+    Args:
+        shape: of the text model.
+        tokens: how many, a multiple of 32.
+        dtype: of the embeddings.
+
+    Returns:
+        The tokens, on a grid of 32 rows.
+    """
     grid = Grid(1, _ROWS, tokens // _ROWS)
     noise = torch.Generator().manual_seed(1)
     places = torch.cartesian_prod(
@@ -117,4 +136,5 @@ def random_image_tokens(shape: Shape, tokens: int, dtype: torch.dtype) -> Vision
 
 
 def identity(shape: Shape) -> Identity:
+    """Return the identity of a random model of a shape."""
     return Identity("qwen2_vl", "random", "", "", "", shape.hidden)

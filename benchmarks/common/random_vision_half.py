@@ -38,9 +38,19 @@ _NO_VIDEOS: Any = SimpleNamespace(sampling=None, even_sampling=lambda middle: No
 
 @dataclass(frozen=True)
 class Geometry:
-    """A tower and what it is shown. side: patches along each side of a frame. hidden: of the LLM.
+    """A tower and what it is shown.
 
-    prefix: tokens outside the grid. multiple: what the projector needs sides to be a multiple of.
+    Attributes:
+        family: whose tower it is.
+        depth: blocks.
+        width: of a token in the tower.
+        mlp: inner width of a block.
+        heads: of attention.
+        side: patches along each side of a frame.
+        frames: or tiles.
+        prefix: tokens outside the grid.
+        multiple: what the projector needs the sides to be a multiple of.
+        hidden: width of the LLM.
     """
 
     family: str
@@ -55,7 +65,7 @@ class Geometry:
     hidden: int = 3584
 
     def block_flops(self, tokens: int) -> int:
-        """Of one block over all frames, each with `tokens` tokens on its grid."""
+        """Return the operations of one block over all frames, with so many tokens on each grid."""
         count = tokens + self.prefix
         linear = 2 * count * self.width * (4 * self.width + 2 * self.mlp)
         attention = 4 * count**2 * self.width
@@ -63,7 +73,7 @@ class Geometry:
 
 
 def build(geometry: Geometry, seed: int = 0) -> tuple[VisionHalf, Patches]:
-    """The half in float32, and a picture of noise for it."""
+    """Build the half in float32, and an image of noise for it."""
     torch.manual_seed(seed)
     with torch.inference_mode():
         return _BUILDERS[geometry.family](geometry)
@@ -90,7 +100,7 @@ def _internvl(g: Geometry) -> tuple[VisionHalf, Patches]:
 
 
 def _llava_onevision(g: Geometry) -> tuple[VisionHalf, Patches]:
-    """One frame is a picture shown whole; more are not cut from one picture, but side by side."""
+    """Build the half. One frame is an image shown whole; several lie side by side."""
     vision = _vision_settings(g) | {
         "model_type": "siglip_vision_model",
         "image_size": g.side * PATCH,
@@ -114,7 +124,7 @@ _BUILDERS: Mapping[str, Callable[[Geometry], tuple[VisionHalf, Patches]]] = {
 
 
 def _ready(module: Any) -> Any:
-    """Every weight given a value, as some modules leave theirs unset."""
+    """Give every weight a value, as some modules leave theirs unset."""
     for name, weight in module.named_parameters():
         if weight.ndim > 1:
             nn.init.normal_(weight, std=0.02)

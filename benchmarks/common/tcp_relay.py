@@ -1,16 +1,22 @@
-"""One address that leads to another server from now on, as a Kubernetes Service does in an upgrade.
+"""Pass one address on to a server that may be replaced, as a Kubernetes Service does in an upgrade.
 
-Connections that there are stay where they lead, until one of their ends closes them.
+Connections that exist stay where they lead, until one of their ends closes them.
 """
 
 import asyncio
 import contextlib
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 
 class Relay:
-    """Passes bytes on. target: HOST:PORT for connections to come. open: how many live."""
+    """Passes bytes on.
+
+    Attributes:
+        target: HOST:PORT for connections to come.
+        open: how many connections live, by target.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -19,7 +25,7 @@ class Relay:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        """The address, for the time of the block."""
+        """Listen for the time of the block; yield the address."""
         server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         try:
@@ -57,3 +63,25 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         pass
     finally:
         sink.close()
+
+
+@contextlib.contextmanager
+def relaying(relay: Relay) -> Iterator[str]:
+    """Run a relay on a thread of its own; yield its address."""
+    loop, over, address = asyncio.new_event_loop(), asyncio.Event(), list[str]()
+    ready = threading.Event()
+
+    async def run() -> None:
+        async with relay.listening() as here:
+            address.append(here)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield address[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)

@@ -21,7 +21,15 @@ FILMS = {
 
 
 def moving_square(count: int, width: int = 96, height: int = 64) -> list[Image.Image]:
-    """A yellow square on its way over a background that gets redder by 8 a frame, blue top left."""
+    """Draw frames in which a yellow square moves.
+
+    The background gets redder by 8 a frame, and is blue at the top left.
+
+    Args:
+        count: frames.
+        width: pixels.
+        height: pixels.
+    """
     frames = []
     for index in range(count):
         pixels = np.zeros((height, width, 3), np.uint8)
@@ -45,9 +53,19 @@ def film(
     muxing: dict[str, str] | None = None,
     title: str = "",
 ) -> bytes:
-    """A clip file. times: when each frame shows, in ms, instead of `rate` frames/s. turn: degrees
-    against the clock, then whether mirrored left to right and top to bottom. options and muxing are
-    FFmpeg's for the codec and the container."""
+    """Encode frames to the bytes of a video file.
+
+    Args:
+        frames: all of one size.
+        kind: the container, as FFmpeg names it.
+        codec: the encoder, as FFmpeg names it.
+        rate: frames a second.
+        times: when each frame shows, in ms, instead of `rate`.
+        turn: degrees against the clock, then whether mirrored left to right and top to bottom.
+        options: FFmpeg's for the codec.
+        muxing: FFmpeg's for the container.
+        title: of the file's metadata.
+    """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind, options=muxing or {}) as container:
         container.metadata["title"] = title
@@ -72,6 +90,13 @@ def film(
 def animation(
     frames: Sequence[Image.Image], kind: str = "GIF", milliseconds: int | list[int] = 120
 ) -> bytes:
+    """Encode frames to the bytes of an animated image.
+
+    Args:
+        frames: all of one size.
+        kind: GIF, PNG or WEBP.
+        milliseconds: how long each frame shows, one number for all or one a frame.
+    """
     buffer = io.BytesIO()
     options = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(

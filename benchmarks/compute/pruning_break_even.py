@@ -28,7 +28,7 @@ SPU = profile("lossless").spu
 
 
 def noise(language: LanguageHalf, side: int) -> VisionTokens:
-    """A picture of side x side tokens."""
+    """Make an image of side x side visual tokens of noise."""
     grid = Grid(1, side, side)
     count, identity = grid.token_count, language.identity
     line = torch.arange(side)
@@ -40,7 +40,16 @@ def noise(language: LanguageHalf, side: int) -> VisionTokens:
 
 
 def measure(language: LanguageHalf, side: int, turns: int) -> dict[str, object]:
-    """One picture. Milliseconds of each prefill; the first turn only warms up."""
+    """Measure prefills of one image with pruning and without.
+
+    Args:
+        language: the half.
+        side: of the image, in visual tokens.
+        turns: of both; one more before them only warms up.
+
+    Returns:
+        Medians in milliseconds, and what the engine's rule says.
+    """
     assert SPU is not None
     prompt = language.tokenize((Message("user", (noise(language, side), "What is this?")),))
     took: dict[bool, list[float]] = {False: [], True: []}
@@ -60,7 +69,7 @@ def measure(language: LanguageHalf, side: int, turns: int) -> dict[str, object]:
 
 @torch.inference_mode()
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     torch.set_num_threads(1)
     language = load_language(MODEL, "cpu")
     rows = [measure(language, side, turns=21) for side in SIDES]

@@ -1,4 +1,4 @@
-"""Questions for both services, asked by so many clients at once."""
+"""Questions for both services, asked by several clients at once."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MEGABYTE_IMAGES = 10
 
 @dataclass(frozen=True)
 class Question:
-    """Text about files of pictures, or about nothing."""
+    """Text about the files of images, or about nothing."""
 
     text: str
     files: tuple[bytes, ...]
@@ -27,8 +27,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Asked:
-    """One answer: its text, None where it failed. Seconds to the first piece, between pieces, and
-    to the end."""
+    """One answer.
+
+    Attributes:
+        text: None where it failed.
+        first: seconds to the first piece.
+        gaps: seconds between pieces.
+        total: seconds to the end.
+    """
 
     text: str | None
     first: float
@@ -39,8 +45,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Row:
-    """So many clients at once, in one round. tokens: of an answer, the mean. Times in
-    milliseconds."""
+    """Several clients at once, in one round. Times in milliseconds.
+
+    Attributes:
+        concurrent: how many clients.
+        tokens: of an answer, the mean.
+        ttft_p50: median time to the first piece.
+        gap_p50: median time between pieces.
+    """
 
     profile: str
     concurrent: int
@@ -55,7 +67,10 @@ class Row:
 
 
 def questions(count: int) -> list[Question]:
-    """The kinds in turn; text alone asks what a picture's question asks, without the picture."""
+    """Return questions of all kinds in turn.
+
+    Text alone asks what an image's question asks, without the image.
+    """
     each = -(-count // len(KINDS))
     found = {
         kind: [
@@ -69,14 +84,21 @@ def questions(count: int) -> list[Question]:
 
 
 def megabyte_questions(count: int) -> list[Question]:
-    """Each about several pictures, whose tokens are a megabyte together."""
+    """Return questions about several images each, whose tokens are a megabyte together."""
     asked = list(file_questions("presence", count * MEGABYTE_IMAGES))
     groups = [asked[i::count] for i in range(count)]
     return [Question(own[0].question, tuple(q.files[0] for q in own)) for own in groups]
 
 
 def ask(client: Client, question: Question, profile: str, most: int) -> Asked:
-    """One question over gRPC."""
+    """Ask one question over gRPC.
+
+    Args:
+        client: of the encoder.
+        question: the text and its files.
+        profile: of the compression.
+        most: tokens of the answer.
+    """
     start = time.perf_counter()
     times, pieces = [start], []
     try:
@@ -97,7 +119,18 @@ def ask(client: Client, question: Question, profile: str, most: int) -> Asked:
 def load(
     client: Client, asked: Sequence[Question], profile: str, concurrent: int, most: int
 ) -> tuple[Row, list[Asked]]:
-    """All questions by so many clients, each with the next one when it has its answer."""
+    """Ask all questions by several clients, each with the next one when it has its answer.
+
+    Args:
+        client: of the encoder.
+        asked: the questions.
+        profile: of the compression.
+        concurrent: how many clients.
+        most: tokens of an answer.
+
+    Returns:
+        The row, and the answers in order.
+    """
     start = time.perf_counter()
     with ThreadPoolExecutor(concurrent) as pool:
         answers = list(pool.map(lambda question: ask(client, question, profile, most), asked))

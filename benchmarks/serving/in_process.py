@@ -1,4 +1,4 @@
-"""What services do, in this process and one question at a time; and what they add to it."""
+"""Do the services' work in this process, one question at a time, and compare."""
 
 import statistics
 import time
@@ -21,7 +21,11 @@ WORK = ("media", "encode", "prefill", "decode")
 
 
 class Alone:
-    """Both halves of a checkpoint, with one profile."""
+    """Both halves of a checkpoint, with one profile.
+
+    Attributes:
+        stages: seconds of each stage, one for each question so far.
+    """
 
     def __init__(self, model: str, name: str) -> None:
         self._encoder = MediaEncoder(load_vision(model))
@@ -30,7 +34,13 @@ class Alone:
         self.stages: dict[str, list[float]] = {stage: [] for stage in WORK}
 
     def request(self, question: Question, compression: Compression, most: int) -> Request:
-        """Encodes the pictures."""
+        """Encode the images and build the engine's request.
+
+        Args:
+            question: the text and its files.
+            compression: of the images.
+            most: tokens of the answer.
+        """
         alone = len(question.files) == 1
         start = time.perf_counter()
         patches = [self._encoder.prepare(file, "", alone) for file in question.files]
@@ -42,6 +52,7 @@ class Alone:
         return Request((Message("user", (*shown, question.text)),), SamplingParams(most), spu)
 
     def ask(self, question: Question, most: int) -> Asked:
+        """Answer a question and note the seconds of each stage."""
         start = time.perf_counter()
         session = self._engine.start(self.request(question, self._compression, most))
         text, first, result = "", 0.0, None
@@ -55,7 +66,14 @@ class Alone:
         return Asked(text, first, (), time.perf_counter() - start)
 
     def in_flight(self, question: Question, compression: Compression, most: int, room: int) -> int:
-        """How many of the same request hold room at once, out of so many bytes."""
+        """Return how many equal requests can hold KV cache at once.
+
+        Args:
+            question: what all of them ask.
+            compression: of the images.
+            most: tokens of an answer.
+            room: bytes of KV cache.
+        """
         scheduler = Scheduler(Limits(room))
         request = self.request(question, compression, most)
         session = self._engine.start(request)
@@ -66,7 +84,7 @@ class Alone:
 
 
 def overhead(served: Sequence[Asked], alone: Sequence[Asked]) -> float:
-    """Milliseconds that the services add to the whole answer, median over pairs."""
+    """Return the milliseconds that the services add to an answer, median over pairs."""
     pairs = zip(served, alone, strict=True)
     return round(1000 * statistics.median(a.total - b.total for a, b in pairs), 1)
 
@@ -74,9 +92,11 @@ def overhead(served: Sequence[Asked], alone: Sequence[Asked]) -> float:
 def breakdown(
     served: Sequence[Asked], stages: Mapping[str, Sequence[float]]
 ) -> dict[str, dict[str, float]]:
-    """Where the time goes, medians in milliseconds: of each stage in the services, and alone; the
-    rest is what no stage counts, on the way between client and encoder above all. Of several
-    pictures the services tell the one that was ready last, which waited for the others."""
+    """Return where the time goes: medians in milliseconds of each stage, in the services and alone.
+
+    `rest` is what no stage counts, above all the way between client and encoder. Of several images
+    the services tell the one that was ready last, which waited for the others.
+    """
     usages = [a.usage for a in served if a.usage]
 
     def of(stage: str) -> list[float]:

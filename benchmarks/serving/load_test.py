@@ -1,6 +1,6 @@
-"""Both services under load: throughput, waiting times, and the same answers as one at a time.
+"""Put both services under load: throughput, waiting times, and the same answers as one at a time.
 
-`make bench-serve`, or `python -m benchmarks.serving.load_test`. Questions about rendered pictures,
+`make bench-serve`, or `python -m benchmarks.serving.load_test`. Questions about rendered images,
 documents and nothing but text come from 1, 8 and 32 clients at once, over gRPC, to the embedded
 checkpoint, and from 32 without compression; nothing is kept from earlier questions. Answers have as
 many tokens as they may: the checkpoint's end of an answer is taken from it. Then the checkpoint as
@@ -51,7 +51,14 @@ Load = tuple[str, int]
 
 @dataclass
 class Found:
-    """All that was measured. served, alone: pairs of answers about a megabyte of tokens."""
+    """All that was measured.
+
+    Attributes:
+        answers: of each row.
+        served: answers of the services about a megabyte of tokens.
+        alone: answers to the same questions in this process, in the same order.
+        memory_mib: of each service.
+    """
 
     rows: list[Row] = field(default_factory=list)
     answers: list[tuple[Row, list[Asked]]] = field(default_factory=list)
@@ -62,8 +69,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of a model, round by round. large: asked of the services and of the same
-    work alone."""
+    """What is asked of a model, round by round.
+
+    Attributes:
+        loads: a profile, and clients at once.
+        most: tokens of an answer.
+        large: questions asked of the services and of the same work in this process.
+    """
 
     model: str
     asked: Sequence[Question]
@@ -74,7 +86,13 @@ class Plan:
 
 
 def measure(plan: Plan, alone: Alone, name: str = PROFILE) -> Found:
-    """The services, started and stopped here, and between their rounds the work alone."""
+    """Start the services, run the plan, and stop them; between rounds do the same work in process.
+
+    Args:
+        plan: what to ask.
+        alone: does the work in this process.
+        name: the profile.
+    """
     os.environ["LUVC_ENCODER_STORE"] = "none"
     found = Found()
     asked, large, rounds, most = plan.asked, plan.large, plan.rounds, plan.most
@@ -104,8 +122,16 @@ def ratios(
     in_flight: float,
     name: str = PROFILE,
 ) -> dict[str, float | bool]:
-    """Medians over the rounds. expected: texts of the same questions alone, one at a time, of the
-    long answers and of those of a word or two."""
+    """Return medians over the rounds.
+
+    Args:
+        long: answers as long as they may be.
+        words: answers of a word or two.
+        expected: texts of the same questions asked alone, one at a time: of the long answers, and
+            of the others.
+        in_flight: how many times more requests hold KV cache at once with pruning.
+        name: the profile.
+    """
     levels = {row.concurrent for row in long.rows}
     least, most = min(levels), max(levels)
     same = [
@@ -127,18 +153,24 @@ def ratios(
 
 
 def _throughput(found: Found, one: Load, other: Load) -> float:
-    """How many times the requests a second."""
+    """Return how many times the requests a second one load has of another."""
     pairs = zip(rates(found.rows, one), rates(found.rows, other), strict=True)
     return round(statistics.median(a / b for a, b in pairs), 3)
 
 
 def rates(rows: Sequence[Row], load: Load) -> list[float]:
-    """Requests a second, round by round."""
+    """Return the requests a second of a load, round by round."""
     return [row.requests_per_s for row in rows if (row.profile, row.concurrent) == load]
 
 
 def show(name: str, rows: Sequence[Row], found: Mapping[str, float | bool]) -> None:
-    """A line for each load of each round, then the ratios; and a plot of the medians."""
+    """Print a line for each load of each round, then the ratios; plot the medians.
+
+    Args:
+        name: of the plot.
+        rows: of all rounds.
+        found: the ratios.
+    """
     header = ("profile", "clients", "requests", "failed", "tokens", "requests/s", "first ms p50",
               "p95", "gap ms p50", "p95")  # fmt: skip
     print(report.table(header, [tuple(asdict(row).values()) for row in rows]))
@@ -156,7 +188,7 @@ def _label(row: Row) -> str:
 
 
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=96, help="a level; default: %(default)s")
     parser.add_argument("--large", type=int, default=10, help="a round; default: %(default)s")

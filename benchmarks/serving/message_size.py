@@ -26,7 +26,7 @@ MERGED = OimSettings(keep_rows=0.5, keep_columns=0.5)
 
 @dataclass(frozen=True)
 class Video:
-    """A clip of `frames` frames as it is shown to a tower."""
+    """A video of so many frames as it is shown to a tower."""
 
     model: str
     shown: str
@@ -35,7 +35,15 @@ class Video:
 
 
 def thin(family: str, side: int, frames: int, hidden: int, multiple: int = 2) -> Geometry:
-    """Two blocks of one head: what they compute is of no interest. Units as Geometry's."""
+    """Return a tower of two blocks and one head: what it computes does not matter.
+
+    Args:
+        family: whose tower it is.
+        side: patches along each side of a frame.
+        frames: as the tower sees them.
+        hidden: width of the LLM.
+        multiple: what the projector needs the sides to be a multiple of.
+    """
     return Geometry(family, 2, 32, 64, 1, side, frames, multiple=multiple, hidden=hidden)
 
 
@@ -53,7 +61,9 @@ VIDEOS = (
 class Row:
     """A video's tokens and the bytes of their message, without and with merging.
 
-    fits: whether that is within what a service takes for one message by default.
+    Attributes:
+        source_fits: whether a service takes the message by default, without merging.
+        merged_fits: the same, with merging.
     """
 
     family: str
@@ -69,7 +79,7 @@ class Row:
 
 
 def tokens_of(video: Video, oim: OimSettings) -> VisionTokens:
-    """What the family's own `encode` gives for a video of noise, as bfloat16."""
+    """Encode a video of noise by the family's own `encode`, to bfloat16."""
     half, patches = build(video.tower)
     noise = Patches(patches.pixels, patches.grid, video=VideoFrames(video.frames, 0.5))
     (tokens,) = half.encode([noise], oim)
@@ -77,7 +87,7 @@ def tokens_of(video: Video, oim: OimSettings) -> VisionTokens:
 
 
 def measure(video: Video, oim: OimSettings) -> Row:
-    """The row of one video, with `oim` against no merging."""
+    """Measure one video, with `oim` against no merging."""
     limit = EncoderConfig().max_message_bytes
     before, after = tokens_of(video, OimSettings()), tokens_of(video, oim)
     size, merged_size = (len(tokens_to(t).SerializeToString()) for t in (before, after))
@@ -89,7 +99,7 @@ def measure(video: Video, oim: OimSettings) -> Row:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """A line for each video."""
+    """Print a line for each video."""
     header = ("model", "video", "hidden", "tokens", "after OIM", "MiB", "after OIM", "bytes kept")
     lines = [
         (r.model, r.shown, r.hidden, r.source_tokens, r.merged_tokens,
@@ -105,7 +115,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     rows = [measure(video, MERGED) for video in VIDEOS]
     show(rows)

@@ -1,11 +1,11 @@
-"""Where the time goes, and how far from this machine's limits: `make bench-where`.
+"""Break down where the time goes, against the limits of this machine: `make bench-where`.
 
 First what the machine can do: how fast it multiplies matrices of the model's shapes, in the number
-format that halves choose here, and reads memory. Then one prefill and one step of an answer of a
+format that the services choose here, and reads memory. Then one prefill and one decode step of a
 text model at random weights (that of Qwen2-VL-2B), with `lossless` pruning and without, layer by
-layer, each against the time that its operations or its bytes would take at these rates. Then, of
-the embedded checkpoint, every stage of a request. Writes `results/where.json`, a
-plot and, unless told not to, a section of `docs/performance.md`. For a quiet machine.
+layer, each against the time that its operations or its bytes would take at these rates. Then every
+stage of a request to the embedded checkpoint. Writes `results/where.json`, a plot and, unless told
+not to, a section of `docs/performance.md`. The machine must be quiet.
 """
 
 import argparse
@@ -42,8 +42,13 @@ MODEL = "luvc-tiny-qwen2vl"
 
 @dataclass(frozen=True)
 class Layer:
-    """Of one prefill. tokens: that enter. limit_ms: its operations at the matrix rate. pruning is
-    part of ms."""
+    """One layer of one prefill.
+
+    Attributes:
+        tokens: that enter it.
+        ms: its time, pruning included.
+        limit_ms: its operations at the matrix rate.
+    """
 
     index: int
     tokens: int
@@ -52,7 +57,7 @@ class Layer:
 
 
 def median_seconds(work: Callable[[], object], times: int = 5) -> float:
-    """Of several goes, after one that warms up."""
+    """Return the median of several runs, after one that warms up."""
     work()
     took = []
     for _ in range(times):
@@ -64,14 +69,21 @@ def median_seconds(work: Callable[[], object], times: int = 5) -> float:
 
 @torch.inference_mode()
 def matrix_rate(rows: int, hidden: int, mlp: int, dtype: torch.dtype) -> float:
-    """Operations a second of the largest product of a layer."""
+    """Return the operations a second of the largest matrix product of a layer.
+
+    Args:
+        rows: tokens.
+        hidden: width of the model.
+        mlp: inner width of a layer.
+        dtype: of both.
+    """
     x, linear = torch.randn(rows, hidden).to(dtype), packed(nn.Linear(hidden, mlp).to(dtype))
     seconds = median_seconds(lambda: linear(x))
     return 2 * rows * hidden * mlp / seconds
 
 
 def memory_rate(mib: int = 512) -> float:
-    """Bytes a second of reading what no cache holds."""
+    """Return the bytes a second of reading what no cache holds."""
     numbers = torch.ones(mib * 2**18)
     seconds = median_seconds(numbers.sum)
     return numbers.nbytes / seconds
@@ -81,7 +93,18 @@ def memory_rate(mib: int = 512) -> float:
 def prefill_layers(
     language: LanguageHalf, shape: Shape, shown: VisionTokens, spu: SpuSettings | None, rate: float
 ) -> tuple[list[Layer], Prefill]:
-    """One prefill, and the work done, whose caches go on."""
+    """Run one prefill, layer by layer.
+
+    Args:
+        language: the half.
+        shape: of the text model.
+        shown: the image's visual tokens.
+        spu: the pruning, or None.
+        rate: operations a second of the machine.
+
+    Returns:
+        The layers, and the prefill, whose KV caches can be decoded from.
+    """
     prompt = language.tokenize((Message("user", (shown, "?")),))
     work = Prefill(language, prompt, spu)
     layers: list[Layer] = []
@@ -101,7 +124,14 @@ def prefill_layers(
 def step(
     language: LanguageHalf, shape: Shape, work: Prefill, bytes_a_second: float
 ) -> dict[str, float]:
-    """One token of an answer: its time, and that of reading all weights and caches once."""
+    """Time one decode step, and compute the time of reading all weights and KV caches once.
+
+    Args:
+        language: the half.
+        shape: of the text model.
+        work: an ended prefill.
+        bytes_a_second: that the machine reads.
+    """
     position = torch.full((1, 3), 10_000.0)
     held = sum(cache.byte_count for cache in work.caches)
     seconds = median_seconds(lambda: decode_step(language, [0], position, [work.caches]), 3)
@@ -116,7 +146,7 @@ def step(
 
 
 def stages(count: int, new: int) -> dict[str, float]:
-    """Medians in milliseconds over questions to the embedded checkpoint, in this process."""
+    """Return the median milliseconds of each stage over questions, in this process."""
     alone = Alone(MODEL, "lossless")
     for question in questions(count):
         alone.ask(question, new)
@@ -124,7 +154,13 @@ def stages(count: int, new: int) -> dict[str, float]:
 
 
 def measure(shape: Shape, tokens: int, count: int) -> dict[str, Any]:
-    """Everything there is to know."""
+    """Measure the machine, both prefills and the stages.
+
+    Args:
+        shape: of the text model.
+        tokens: visual tokens of the prefill.
+        count: of questions for the stages.
+    """
     dtype = choose_dtype("auto", torch.device("cpu"))
     rate = matrix_rate(tokens, shape.hidden, shape.mlp, dtype)
     bandwidth = memory_rate()
@@ -147,7 +183,7 @@ def measure(shape: Shape, tokens: int, count: int) -> dict[str, Any]:
 
 
 def draw(name: str, found: dict[str, Any]) -> None:
-    """Prefills against their limits, and the stages."""
+    """Plot prefills against their limits, and the stages."""
     prefills = {
         f"{way}{suffix}": found[way][key]
         for way in ("off", "lossless")
@@ -159,7 +195,7 @@ def draw(name: str, found: dict[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("layers", 28), ("hidden", 1536), ("mlp", 8960), ("tokens", 2048),
                           ("questions", 20), ("threads", os.cpu_count() or 1)):  # fmt: skip

@@ -10,7 +10,7 @@ PAGE = report.DOCS / "performance.md"
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """Rates, prefill and step against their limits, the costliest layers, and stages."""
+    """Format rates, prefill and decode step against their limits, some layers, and the stages."""
     machine, shape = found["machine"], found["shape"]
     lines = [
         f"On {machine['threads']} of {machine['cores']} cores at a load of {machine['load']}:"
@@ -50,7 +50,16 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def into_docs(found: Mapping[str, Any], page: Path, write: bool = True) -> None:
-    """Print the section; write it between its marks. Raises ValueError where they are missing."""
+    """Print the section, and write it between its marks.
+
+    Args:
+        found: what was measured.
+        page: of the docs.
+        write: whether to change the page.
+
+    Raises:
+        ValueError: where the marks are missing.
+    """
     text = markdown(found)
     print(text)
     if write:

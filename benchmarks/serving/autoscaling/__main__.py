@@ -1,4 +1,4 @@
-"""`make bench-scale`: encoders by pictures, replicas by visual tokens that wait."""
+"""Run `make bench-scale`: encoders scale by images, replicas by visual tokens that wait."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ PARTS = {"encoders": encoders.measure, "decoders": decoders.measure}
 
 
 def main() -> int:
-    """Measure, print and write; returns 1 where a half did not follow, or a call failed."""
+    """Measure, print and write; return 1 where a half did not follow the load, or a call failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=40.0, help="of a phase, at least")

@@ -1,6 +1,6 @@
-"""Replicas of the decoder that come and go with the visual tokens that wait for them.
+"""Scale replicas of the decoder by the visual tokens that wait for them.
 
-Questions about few pictures, which the encoder keeps, come from few clients, then from many, then
+Questions about few images, which the encoder keeps, come from few clients, then from many, then
 from few again. Ray Serve scales by the product's own policy.
 """
 
@@ -33,13 +33,16 @@ class Replicas:
 
     @property
     def target(self) -> str:
+        """What clients connect to."""
         return self.encoder.endpoint
 
     def step(self) -> tuple[int, int]:
+        """Return how many encoders and replicas serve now."""
         alive = self.encoder.child.status is None
         return int(alive), len(replicas_of(self.decoder.child.pid))
 
     def answered(self) -> dict[str, int]:
+        """Return the calls that each replica has answered."""
         counts: dict[str, int] = {}
         for sample in samples(self.metrics_port, "ray_luvc_requests_total"):
             if sample.labels["code"] == "OK":
@@ -48,7 +51,14 @@ class Replicas:
 
 
 def measure(services: Services, seconds: float, window: float, patience: float) -> list[Row]:
-    """A row for each phase."""
+    """Start the services and return a row for each phase.
+
+    Args:
+        services: start both halves.
+        seconds: of a phase, at least.
+        window: seconds without need before a replica goes.
+        patience: seconds for a start.
+    """
     metrics_port = free_port()
     decoder = services.start(
         "decoder", CHECKOUT, *COMMON, *SCALING, f"--downscale-delay={window}",
@@ -62,7 +72,7 @@ def measure(services: Services, seconds: float, window: float, patience: float) 
 
 
 def ask(client: Client, number: int) -> None:
-    """About one of a few pictures."""
+    """Ask about one of a few images."""
     question = _QUESTIONS[number % len(_QUESTIONS)]
     client.ask(question.question, *question.files, max_tokens=8, timeout=110)
 

@@ -1,8 +1,8 @@
-"""Encoders that come and go with the pictures.
+"""Scale encoders by the images that are in their towers or wait.
 
-Questions with large pictures and answers of a word or two come from few clients, then from many,
-then from few again, balanced by the clients over a list of addresses, as behind a headless Service.
-What a HorizontalPodAutoscaler would do is done here, by its rule and its metric, luvc_tower_pixels.
+Questions with large images and answers of a word or two come from few clients, then from many, then
+from few again; the clients balance over a list of addresses, as behind a headless Service. What a
+HorizontalPodAutoscaler would do is done here, by its rule and its metric, luvc_tower_pixels.
 """
 
 import io
@@ -25,8 +25,14 @@ PHASES = (("few", 1), ("many", 8), ("few", 1))
 
 @dataclass
 class Encoders:
-    """At addresses that are known beforehand, with their autoscaler. target_pixels: at the towers,
-    an encoder. window: seconds without need before one goes."""
+    """Encoders at addresses that are known beforehand, with their autoscaler.
+
+    Attributes:
+        target_pixels: at the towers, for each encoder.
+        window: seconds without need before an encoder goes.
+        patience: seconds for a start.
+        ports: of each encoder's gRPC and metrics.
+    """
 
     services: Services
     decoder: Service
@@ -44,10 +50,11 @@ class Encoders:
 
     @property
     def target(self) -> str:
+        """All addresses, as clients take them."""
         return "ipv4:" + ",".join(f"127.0.0.1:{port}" for port, _ in self.ports)
 
     def grow(self) -> None:
-        """One more, which takes calls once it has loaded."""
+        """Start one more encoder and wait until it takes calls."""
         port, metrics = self.ports[len(self.running)]
         encoder = self.services.start(
             "encoder", CHECKOUT, *COMMON, f"--decoder={self.decoder.endpoint}",
@@ -57,8 +64,10 @@ class Encoders:
         self.running.append(encoder)
 
     def step(self) -> tuple[int, int]:
-        """Sample, and do what the rule says: up at once, down when nothing else was wanted for the
-        whole window."""
+        """Sample the metric and scale by the rule; return how many encoders and replicas serve.
+
+        It scales up at once, and down when nothing else was wanted for the whole window.
+        """
         now = time.monotonic()
         pixels = sum(
             sample.value
@@ -79,6 +88,7 @@ class Encoders:
         return len(self.running), len(replicas_of(self.decoder.child.pid))
 
     def answered(self) -> dict[str, int]:
+        """Return the calls that each encoder has answered."""
         return {
             str(number): sum(
                 int(sample.value)
@@ -90,7 +100,14 @@ class Encoders:
 
 
 def measure(services: Services, seconds: float, window: float, patience: float) -> list[Row]:
-    """A row for each phase."""
+    """Start the services and return a row for each phase.
+
+    Args:
+        services: start both halves.
+        seconds: of a phase, at least.
+        window: seconds without need before an encoder goes.
+        patience: seconds for a start.
+    """
     decoder = services.start(
         "decoder", CHECKOUT, *COMMON, f"--http-port={free_port()}", "--ray-cpus=1"
     )
@@ -102,7 +119,7 @@ def measure(services: Services, seconds: float, window: float, patience: float) 
 
 
 def ask(client: Client, number: int) -> None:
-    """About a picture that nobody has seen before."""
+    """Ask about an image that nobody has sent before."""
     image = Image.effect_noise((SIDE, SIDE), random.Random(number).uniform(10, 90))
     buffer = io.BytesIO()
     image.convert("RGB").save(buffer, "JPEG")

@@ -1,4 +1,4 @@
-"""A load that rises and falls, and how many processes of each half there were meanwhile."""
+"""Put a load on a system that scales, and record how many processes of each half there were."""
 
 import sys
 import time
@@ -16,9 +16,15 @@ MOST = 2
 
 @dataclass(frozen=True)
 class Row:
-    """A phase of the load. scaled: the half that is to follow it. encoders, replicas: how many
-    there were, in order of their changes. answered_by: calls that each process of the scaled half
-    answered, of those that serve at the end."""
+    """A phase of the load.
+
+    Attributes:
+        scaled: the half that is to follow the load.
+        encoders: how many there were, in order of the changes.
+        replicas: how many there were, in order of the changes.
+        answered_by: calls that each process of the scaled half answered, of those that serve at the
+            end.
+    """
 
     scaled: str
     load: str
@@ -32,7 +38,7 @@ class Row:
 
 
 class Scaled(Protocol):
-    """A running system, one half of which scales. target: what clients connect to."""
+    """A running system, one half of which scales."""
 
     @property
     def name(self) -> str: ...
@@ -41,17 +47,27 @@ class Scaled(Protocol):
     def target(self) -> str: ...
 
     def step(self) -> tuple[int, int]:
-        """Called every second: encoders and replicas of the decoder that serve now."""
+        """Return the encoders and replicas that serve now; called every second."""
         ...
 
     def answered(self) -> dict[str, int]:
-        """Calls so far by process of the scaled half."""
+        """Return the calls so far by process of the scaled half."""
         ...
 
 
 def phase(system: Scaled, name: str, clients: int, ask: Ask, seconds: float) -> Row:
-    """One load, for so long after the system has followed it, or five times as long where it does
-    not."""
+    """Put one load on a system until it has followed, and for a while after.
+
+    Args:
+        system: what scales.
+        name: of the load.
+        clients: how many ask at once.
+        ask: asks one question.
+        seconds: after the system has followed; five times as long where it does not.
+
+    Returns:
+        The row.
+    """
     half = 0 if system.name == "encoders" else 1
     wanted = MOST if clients > 1 else 1
     seen, before = [system.step()], system.answered()
@@ -74,7 +90,7 @@ def phase(system: Scaled, name: str, clients: int, ask: Ask, seconds: float) -> 
 
 
 def followed(rows: Sequence[Row]) -> bool:
-    """Whether the scaled half grew and shrank with every load, and the other did neither."""
+    """Tell whether the scaled half followed every load, and the other half stayed at one."""
     return all(
         own[-1] == (MOST if row.clients > 1 else 1) and other == (1,)
         for row in rows

@@ -1,5 +1,7 @@
-"""The product as a system under test: both services, asked over gRPC by as many clients as there
-are askers. Nothing of earlier requests is kept: every round brings the same pictures."""
+"""The product as a system under test: both services, asked over gRPC by several clients.
+
+Nothing of earlier requests is kept, as every round brings the same images.
+"""
 
 import atexit
 import os
@@ -19,6 +21,7 @@ PATIENCE = 1200.0
 
 
 def start(task: Task) -> Callable[[], Sequence[int]]:
+    """Start the services; return what answers all questions and tells the tokens of each answer."""
     os.environ["LUVC_ENCODER_STORE"] = "none"
     for half in ("ENCODER", "DECODER"):
         os.environ[f"LUVC_{half}_DTYPE"] = task.dtype

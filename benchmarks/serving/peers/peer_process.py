@@ -1,4 +1,4 @@
-"""A system under test, as a process that this one starts, asks for rounds, and ends."""
+"""Start a system under test as a process, ask it for rounds, and end it."""
 
 import json
 import os
@@ -26,7 +26,12 @@ class PeerFailed(Exception):
 
 @dataclass(frozen=True)
 class Round:
-    """All questions answered once. mib: memory of all its processes afterwards."""
+    """All questions answered once.
+
+    Attributes:
+        fewest_tokens: of any answer.
+        mib: memory of all its processes afterwards.
+    """
 
     requests_per_s: float
     fewest_tokens: int
@@ -51,8 +56,11 @@ class System:
         return Round(rate, min(told["lengths"]), held_mib(self._process.pid))
 
     def line(self, start: bytes, seconds: float) -> bytes:
-        """The next line that begins so; what libraries wrote before it is passed over. Raises
-        PeerFailed."""
+        """Return the next line that begins so, and skip what libraries wrote before it.
+
+        Raises:
+            PeerFailed: where it does not come in time.
+        """
         end = time.monotonic() + seconds
         while not (line := self._any_line(end)).startswith(start):
             pass
@@ -75,7 +83,17 @@ class System:
 
 @contextmanager
 def running(python: Path, module: str, task: Path, log: Path) -> Iterator[System]:
-    """`python -m module task`, ready to answer. Raises PeerFailed."""
+    """Run `python -m module task` for the time of the block; yield it ready to answer.
+
+    Args:
+        python: the interpreter of the system's environment.
+        module: of the system.
+        task: path of the questions.
+        log: where its output goes.
+
+    Raises:
+        PeerFailed: where it does not start.
+    """
     environ = {**os.environ, "PYTHONPATH": PATHS}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What a system under test does in its own process: answer all questions, once a line of stdin.
+"""Answer all questions once for each line of stdin, in the process of a system under test.
 
 Standard library only, as each system has an environment of its own.
 """
@@ -14,8 +14,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Task:
-    """model: a folder. files: a picture for each of `questions`. new: tokens of each answer, no
-    fewer. concurrency: how many questions are asked at once. dtype: what the model computes in."""
+    """What a system is asked.
+
+    Attributes:
+        model: a folder.
+        files: an image for each of `questions`.
+        new: tokens of each answer, no fewer.
+        concurrency: how many questions are asked at once.
+        dtype: what the model computes in.
+    """
 
     model: str
     files: Sequence[str]
@@ -25,6 +32,7 @@ class Task:
     dtype: str
 
     def write(self, path: Path) -> Path:
+        """Write the task as JSON; return the path."""
         path.write_text(json.dumps(vars(self)))
         return path
 
@@ -32,8 +40,11 @@ class Task:
 def answer_rounds(start: Callable[[Task], Callable[[], Sequence[int]]]) -> None:
     """Load, warm up with one round, say so, and then answer a round for each line on stdin.
 
-    start: loads; what it returns answers all questions and gives the number of tokens of each
-    answer. A line of JSON a round goes to stdout; what libraries print from here on, to stderr.
+    A line of JSON a round goes to stdout; what libraries print from here on goes to stderr.
+
+    Args:
+        start: loads; what it returns answers all questions and gives the number of tokens of each
+            answer.
     """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""Stock transformers as a system under test: `generate` on batches as large as there are askers."""
+"""Stock transformers as a system under test: `generate` on batches of as many as ask at once."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,6 +11,7 @@ from benchmarks.serving.peers.peer_worker import Task, answer_rounds
 
 
 def start(task: Task) -> Callable[[], Sequence[int]]:
+    """Load the model; return what answers all questions and tells the tokens of each answer."""
     dtype = getattr(torch, task.dtype)
     model = Qwen2VLForConditionalGeneration.from_pretrained(task.model, dtype=dtype).eval()
     tokenizer = AutoTokenizer.from_pretrained(task.model, padding_side="left")

@@ -1,4 +1,4 @@
-"""`make bench-store`: all three parts, their tables, `results/store.json` and `store.png`."""
+"""Run all parts of `make bench-store`; print tables, write `results/store.json` and `store.png`."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ PARTS = ("threshold", "repeats", "clips")
 
 
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="others stay as they were measured"
@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _with_services(o: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The parts that need a decoder."""
+    """Measure the parts that need a decoder."""
     content: dict[str, Any] = {}
     store = RestartableRedis()
     decoder = RestartableService(

@@ -1,7 +1,7 @@
 """Time until a replica holds visual tokens: inline, fetched from the encoder, or from Redis.
 
 The requests ask for no token at all, which a replica refuses once it has read and checked the
-visual tokens: what is measured is the way alone, through Ray's proxy and all, without a model.
+visual tokens: what is measured is the transfer alone, through Ray's proxy and all, without a model.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _MARGIN = 0.97
 
 @dataclass(frozen=True)
 class Point:
-    """Milliseconds until the replica has read tokens of so many bytes, by one way."""
+    """Milliseconds until a replica has read so many bytes of tokens, by one way."""
 
     way: str
     byte_count: int
@@ -51,7 +51,14 @@ class Point:
 async def curve(
     decoder: str, redis_url: str, sizes: Sequence[int] = SIZES, turns: int = 15
 ) -> list[Point]:
-    """decoder: the endpoint of one that may fetch from this machine and from that Redis."""
+    """Measure all ways for tokens of several sizes.
+
+    Args:
+        decoder: the endpoint of one that may fetch from this machine and from that Redis.
+        redis_url: of the store.
+        sizes: bytes of the tokens.
+        turns: of each way and size.
+    """
     store = RedisStore(redis_url, max_item_bytes=1 << 30, ttl=600.0, timeout=30.0)
     promises = HeldBlobs(1 << 40)
     points = []
@@ -86,7 +93,7 @@ async def curve(
 async def _measure(
     stub: Any, size: int, ways: dict[str, Callable[[], tokens_pb2.VisionTokens]], turns: int
 ) -> list[Point]:
-    """The ways in turn, so that whatever else the machine does meets all of them."""
+    """Measure the ways in turn, so that whatever else the machine does meets all of them."""
     took: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(turns + 1):
         for way, make in ways.items():
@@ -119,7 +126,7 @@ async def _carry(stub: Any, tokens: tokens_pb2.VisionTokens) -> None:
 
 
 def noise(identity: Identity, byte_count: int) -> VisionTokens:
-    """Tokens of a served model, in float32, of about so many bytes."""
+    """Make tokens of a served model, in float32, of about so many bytes."""
     columns = max(1, byte_count // (4 * identity.hidden_size))
     grid = Grid(1, 1, columns)
     embeddings = torch.randn(columns, identity.hidden_size)
@@ -130,7 +137,7 @@ def noise(identity: Identity, byte_count: int) -> VisionTokens:
 
 
 def reference(key: str, blob: bytes) -> tokens_pb2.TokenReference:
-    """Without a source yet."""
+    """Build a reference to a blob, without a source yet."""
     checksum = bytes.fromhex(checksum_of(blob))
     return tokens_pb2.TokenReference(key=key, byte_count=len(blob), checksum_sha256=checksum)
 
@@ -143,7 +150,7 @@ def _changed(reference: tokens_pb2.TokenReference, **fields: Any) -> tokens_pb2.
 
 
 class _Pieces(encoder_pb2_grpc.EncoderServiceServicer):
-    """Hands out what is promised as an encoder does: in its process, on its event loop."""
+    """Hands out held blobs as an encoder does: in its process, on its event loop."""
 
     def __init__(self, promises: HeldBlobs) -> None:
         self._promises = promises
@@ -168,8 +175,11 @@ async def _handing_out(promises: HeldBlobs) -> AsyncIterator[str]:
 
 
 def best_threshold(points: Sequence[Point]) -> int:
-    """The most bytes that travel inline: the largest size at which fetching from the encoder, which
-    is always there, is not faster. 0 where it always is."""
+    """Return the most bytes that should travel inline.
+
+    It is the largest size at which fetching from the encoder, which is always there, is not faster;
+    0 where fetching always is.
+    """
     medians = {(p.way, p.byte_count): p.p50_ms for p in points}
     sizes = sorted({p.byte_count for p in points})
     inline = [s for s in sizes if medians["encoder", s] >= _MARGIN * medians["inline", s]]

@@ -1,5 +1,4 @@
-"""A clip's bytes on the wire against its uncompressed tokens in bfloat16, and the answers that
-eight bits keep."""
+"""Measure a video's bytes on the wire against bfloat16, and how many answers int8 keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,11 +32,14 @@ KINDS = ("movement", "order", "change")
 
 @dataclass(frozen=True)
 class Row:
-    """Clips under one compression, as they travel.
+    """Videos under one compression, as they travel.
 
-    fewer: uncompressed bfloat16 bytes by bytes of the message. same: answers as with bfloat16
-    under the same compression; loyalty is their share. as_off: share of answers as without any
-    compression.
+    Attributes:
+        clips: how many.
+        fewer: uncompressed bfloat16 bytes by bytes of the message.
+        same: answers as with bfloat16 under the same compression.
+        loyalty: their share.
+        as_off: share of answers as without any compression.
     """
 
     profile: str
@@ -50,7 +52,7 @@ class Row:
 
 
 def measure(model: str, per_kind: int) -> list[Row]:
-    """So many questions of each kind, each about a clip of its own."""
+    """Ask so many questions of each kind, each about a video of its own."""
     encoder, engine = MediaEncoder(load_vision(model)), RequestProcessor(load_language(model))
     asked = [q for kind in KINDS for q in file_questions(kind, per_kind)]
     tallies = {(c.name, codec): _Tally() for c in COMPRESSIONS for codec in ("bfloat16", "int8")}
@@ -94,5 +96,5 @@ def _in_bf16(tokens: VisionTokens) -> VisionTokens:
 
 
 def _through_int8(tokens: VisionTokens) -> VisionTokens:
-    """What the decoder reads of tokens that travel in eight bits."""
+    """Return what the decoder reads of tokens that travel as int8."""
     return replace(tokens, embeddings=from_int8(*to_int8(tokens.embeddings)))

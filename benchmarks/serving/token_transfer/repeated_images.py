@@ -1,5 +1,4 @@
-"""Traffic in which four of five requests are about a picture seen before, with the store and
-without."""
+"""Measure traffic in which four of five requests repeat an image, with the store and without."""
 
 import random
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ class Traffic:
 
 
 def mixed(count: int, seed: int = 0) -> list[Question]:
-    """The same questions each time; the first one about a picture is no repeat."""
+    """Return the same questions each time; the first one about an image is no repeat."""
     rng = random.Random(seed)
     new_count = max(1, round(count * (1 - REPEATS)))
     new = iter(Question(q.question, q.files) for q in file_questions("presence", new_count))
@@ -45,7 +44,15 @@ def mixed(count: int, seed: int = 0) -> list[Question]:
 def measure(
     model: str, decoder: str, asked: Sequence[Question], folder: Path, concurrent: int
 ) -> list[Traffic]:
-    """Both settings, each with an encoder of its own, before one decoder."""
+    """Measure the encoder without a store and with one in memory, before one decoder.
+
+    Args:
+        model: of both halves.
+        decoder: its endpoint.
+        asked: the questions.
+        folder: for logs.
+        concurrent: how many clients ask at once.
+    """
     found = []
     for store in ("none", "memory"):
         front = RestartableService(
@@ -65,7 +72,7 @@ def measure(
 
 
 def ratios(found: Sequence[Traffic]) -> dict[str, float]:
-    """With the store against without."""
+    """Return the figures with the store over those without."""
     off, on = found
     return {
         "requests_per_s": round(on.requests_per_s / max(off.requests_per_s, 1e-9), 3),

@@ -1,4 +1,4 @@
-"""The threshold's curve."""
+"""Draw the time until a replica holds tokens, by size and way."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,13 @@ _STYLES = {"inline": ("#0072B2", "o"), "encoder": ("#D55E00", "s"), "redis": ("#
 
 
 def draw(points: Sequence[Point], threshold: int, path: Path) -> None:
-    """Median milliseconds by KiB, a line for each way; the threshold as a dotted line."""
+    """Draw median milliseconds by KiB, a line for each way; the threshold as a dotted line.
+
+    Args:
+        points: what was measured.
+        threshold: bytes; 0 for none.
+        path: of the PNG.
+    """
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for way in WAYS:
         colour, mark = _STYLES[way]

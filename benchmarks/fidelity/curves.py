@@ -1,4 +1,4 @@
-"""Curves of mean retention against reduction, a panel for each checkpoint."""
+"""Draw mean retention against reduction, a panel for each checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def style(method: str, methods: Sequence[str]) -> dict[str, Any]:
-    """Ours are wide and blue or orange; the others differ in colour, mark and dash."""
+    """Return how a method is drawn: ours wide and blue or orange, the others told apart.
+
+    Colour, mark and dash tell the others apart.
+    """
     number = methods.index(method)
     ours = method in ("luvc", "spu-paper")
     return {
@@ -34,13 +37,13 @@ def style(method: str, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def ordered(rows: Rows) -> list[str]:
-    """Matched methods, ours first, so that colours do not depend on what was measured when."""
+    """Return the matched methods, ours first, so that colours do not depend on the rows."""
     found = sorted({row["method"] for row in rows if row["matched"]})
     return sorted(found, key=lambda m: (m != "luvc", m != "spu-paper", m))
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Nothing where no matched method was measured."""
+    """Draw the curves; nothing where no matched method was measured."""
     methods, checkpoints = ordered(rows), families(rows)
     if not methods:
         return

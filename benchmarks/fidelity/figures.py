@@ -1,9 +1,9 @@
-"""The paper's figures on our checkpoints: `python -m benchmarks.fidelity.figures [NAME...]`.
+"""Draw the paper's figures on our checkpoints: `python -m benchmarks.fidelity.figures [NAME...]`.
 
-`index`: scores against the token's index, with slopes. `grids`: merged grids over pictures.
-`survivors`: who is left at some layers, over pictures. `speed`: accuracy kept against the time of
-the prefill, from `results/fidelity.json`. PNGs in `results`, `figure_NAME.png`; slopes in
-`figure_index.json`, too.
+`index`: scores against the token's index, with slopes. `grids`: merged grids over images.
+`survivors`: which tokens are left at some layers, over images. `speed`: accuracy kept against the
+time of the prefill, from `results/fidelity.json`. Writes `results/figure_NAME.png`; slopes go to
+`results/figure_index.json`, too.
 """
 
 import argparse
@@ -30,7 +30,7 @@ _COLOURS = dict(zip(position_bias.SCORES, curves.COLOURS, strict=False))
 
 
 def index(models: Sequence[str]) -> Figure:
-    """A row for each checkpoint, a column for each score."""
+    """Draw scores against the token's index: a row for each checkpoint, a column for each score."""
     figure, panels = plt.subplots(
         len(models),
         len(position_bias.SCORES),
@@ -59,17 +59,17 @@ def index(models: Sequence[str]) -> Figure:
 
 
 def grids(models: Sequence[str]) -> Figure:
-    """Of the first checkpoint."""
+    """Draw the merged grids of the first checkpoint."""
     return overlays.merged_grids(Checkpoint.load(models[0]))
 
 
 def survivors(models: Sequence[str]) -> Figure:
-    """Of the first checkpoint."""
+    """Draw the survivors of the first checkpoint."""
     return overlays.layers_of_survivors(Checkpoint.load(models[0]))
 
 
 def speed(models: Sequence[str]) -> Figure:
-    """How much faster the prefill is than uncompressed, in wall time, means over tasks."""
+    """Draw how much faster the prefill is than uncompressed, in wall time, means over tasks."""
     rows = json.loads((report.RESULTS / "fidelity.json").read_text())["rows"]
     names = [n for n in families(rows) if n in {Path(model).name for model in models}]
     methods = curves.ordered(rows)
@@ -114,7 +114,7 @@ FIGURES: Mapping[str, Callable[[Sequence[str]], Figure]] = {
 
 
 def main() -> int:
-    """Draw the named figures, or all; returns the exit status."""
+    """Draw the named figures, or all; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
     parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")

@@ -1,9 +1,9 @@
-"""The break case: merging rows and columns (OIM) against merging the raster as one line.
+"""Compare merging of rows and columns (OIM) with merging of the raster as one line.
 
 `make bench-break-case`, or `python -m benchmarks.fidelity.grid_vs_1d`. Both leave equally many
-tokens to the projector, which makes one visual token of every 2x2 of them; 1-D merging brings
+tokens to the projector, which makes one visual token of every 2x2 of them; merging in 1-D brings
 tokens together there that never were neighbours. Writes `results/break_case.json`, the accuracy of
-both on held-out questions, and `results/break_case.png`, where the patches of one picture go.
+both on held-out questions, and `results/break_case.png`, where the patches of one image go.
 """
 
 import argparse
@@ -42,9 +42,11 @@ DRAWN = ("OIM near", "OIM", "1-D")
 
 @dataclass(frozen=True)
 class Row:
-    """One way of merging on one kind of question. keep: share of rows, and of columns, that stay.
+    """One way of merging on one kind of question. Shares in [0, 1].
 
-    loyalty: share of answers equal to those without merging. Shares in [0, 1].
+    Attributes:
+        keep: share of rows, and of columns, that stay.
+        loyalty: share of answers equal to those without merging.
     """
 
     merging: str
@@ -57,13 +59,20 @@ class Row:
 
 
 def settings(keep: float, window: int) -> OimSettings:
-    """Blocks and positions are those of the profile `luvc-paper`."""
+    """Return merging with the blocks and positions of the profile `luvc-paper`."""
     oim = PROFILES["luvc-paper"].oim
     return replace(oim, keep_rows=keep, keep_columns=keep, window=window)
 
 
 def measure(asker: Checkpoint, kind: str, n: int, split: str = "test") -> list[Row]:
-    """All ways of merging on `n` held-out questions of a kind, without pruning."""
+    """Measure all ways of merging on held-out questions of a kind, without pruning.
+
+    Args:
+        asker: the checkpoint.
+        kind: of question.
+        n: questions.
+        split: where they come from.
+    """
     ways = [("none", 1.0), *((name, keep) for keep in KEPT for name in WAYS)]
     right, same, tokens = ([0] * len(ways) for _ in range(3))
     for files, question, truth in file_questions(kind, n, split):
@@ -84,13 +93,13 @@ def measure(asker: Checkpoint, kind: str, n: int, split: str = "test") -> list[R
 
 
 def measure_kind(kind: str, n: int) -> list[Row]:
-    """`measure` in a process of its own, on one thread."""
+    """Run `measure` in a process of its own, on one thread."""
     torch.set_num_threads(1)
     return measure(Checkpoint.load(MODEL), kind, n)
 
 
 def image(kind: str = "relation") -> dict[str, float]:
-    """Draw where the patches of a held-out picture go. Returns their displacement, in tokens."""
+    """Draw where the patches of a held-out image go; return how far, in visual tokens."""
     asker = Checkpoint.load(MODEL)
     image, _, _ = next(questions(kind, 1))
     panels = {}
@@ -107,7 +116,7 @@ def image(kind: str = "relation") -> dict[str, float]:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """A line for each kind, a column for each way and number of tokens; the last is the mean."""
+    """Print a line for each kind and their mean, a column for each way and number of tokens."""
     ways = list(dict.fromkeys((row.keep, row.merging, row.tokens) for row in rows))
     header = ["accuracy %", *(f"{m} ({t})" for _, m, t in ways)]
     cells = {(row.task, row.keep, row.merging): 100 * row.accuracy for row in rows}
@@ -118,7 +127,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def main() -> int:
-    """Measure, draw, print and write; returns the exit status."""
+    """Measure, draw, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=60, help="questions a kind (default: %(default)s)")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))

@@ -1,4 +1,4 @@
-"""The picture of the break case: which patches become which visual token."""
+"""Draw which patches become which visual token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,12 @@ FOLLOWED = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#00a5a5")
 
 @dataclass(frozen=True)
 class Panel:
-    """One way of merging. owners: [rows of patches, columns of patches], each patch's visual token,
-    numbered in raster order on a grid of `rows` x `columns`. displacement: of a patch, in tokens.
+    """One way of merging.
+
+    Attributes:
+        owners: [rows of patches, columns of patches], each patch's visual token, numbered in raster
+            order on a grid of `rows` x `columns`.
+        displacement: of a patch, in visual tokens.
     """
 
     name: str
@@ -35,8 +39,10 @@ class Panel:
 
 
 def draw(image: Image.Image, panels: Sequence[Panel], path: Path) -> None:
-    """A column for each panel. Above: all tokens, coloured by their place on the grid that the LLM
-    is told. Below: a few tokens and all that went into them.
+    """Draw a column for each panel.
+
+    Above: all tokens, coloured by their place on the grid that the LLM is told. Below: a few tokens
+    and all that went into them.
     """
     width = 5.0 * len(panels)
     figure, axes = pyplot.subplots(2, len(panels), figsize=(width, 11.2), layout="constrained")
@@ -60,9 +66,13 @@ def draw(image: Image.Image, panels: Sequence[Panel], path: Path) -> None:
 
 
 def _show(axis: Any, image: Image.Image, owners: Any, colours: Any) -> None:
-    """The picture, pale and grey, under coloured cells with lines between different tokens.
+    """Draw the image, pale and grey, under coloured cells with lines between different tokens.
 
-    colours: [rows, columns, 4], RGB and opacity in [0, 1].
+    Args:
+        axis: of matplotlib.
+        image: what was merged.
+        owners: [rows, columns].
+        colours: [rows, columns, 4], RGB and opacity in [0, 1].
     """
     rows, columns = owners.shape
     box = (0, columns, rows, 0)
@@ -74,7 +84,7 @@ def _show(axis: Any, image: Image.Image, owners: Any, colours: Any) -> None:
 
 
 def _borders(axis: Any, owners: Any) -> None:
-    """A line wherever two neighbouring patches belong to different tokens."""
+    """Draw a line wherever two neighbouring patches belong to different tokens."""
     lines = [
         ((column + 1, row), (column + 1, row + 1))
         for row, column in np.argwhere(owners[:, 1:] != owners[:, :-1])
@@ -87,7 +97,7 @@ def _borders(axis: Any, owners: Any) -> None:
 
 
 def _grid_colours(panel: Panel) -> Any:
-    """[tokens, 4]: red grows to the right, blue downwards."""
+    """Return [tokens, 4]: red grows to the right, blue downwards."""
     row, column = np.divmod(np.arange(panel.rows * panel.columns), panel.columns)
     across = column / max(1, panel.columns - 1)
     down = row / max(1, panel.rows - 1)
@@ -96,7 +106,7 @@ def _grid_colours(panel: Panel) -> Any:
 
 
 def _followed_colours(panel: Panel) -> Any:
-    """[tokens, 4]: a few tokens far apart on the grid in strong colours, the others clear."""
+    """Return [tokens, 4]: a few tokens far apart in strong colours, the others clear."""
     colours = np.zeros((panel.rows * panel.columns, 4))
     for i, colour in enumerate(FOLLOWED):
         row = (1 + 3 * (i // 3) * panel.rows // 6 + panel.rows // 8) % panel.rows

@@ -1,4 +1,4 @@
-"""Does a score depend on where a token stands? Energy and attention against the token's index."""
+"""Measure whether a score depends on where a token stands: energy and attention by index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,15 @@ SCORES = ("high-pass energy", "low-pass energy", "attention of the last token")
 
 @dataclass(frozen=True)
 class Profile:
-    """values: mean score of each index over questions, as a multiple of the mean over indices, for
-    indices binned to 64 equal parts. slope: of a straight line through all tokens of all questions,
-    from the first index to the last, in the same unit; error: its standard error."""
+    """A score by the token's index.
+
+    Attributes:
+        values: mean score of each index over questions, as a multiple of the mean over indices, for
+            indices binned to 64 equal parts.
+        slope: of a straight line through all tokens of all questions, from the first index to the
+            last, in the same unit.
+        error: standard error of the slope.
+    """
 
     name: str
     values: tuple[float, ...]
@@ -34,7 +40,7 @@ class Profile:
 
 
 class _Reader(StagedPruner):
-    """Prunes nothing; takes the scores of the first picture at one layer."""
+    """Prunes nothing; takes the scores of the first image at one layer."""
 
     def __init__(self, question: Question, layer: int) -> None:
         super().__init__(question, Stages((), ()))
@@ -70,7 +76,17 @@ def _low_pass(spu: SpuSettings) -> SpuSettings:
 
 
 def profiles(checkpoint: Checkpoint, kind: str, n: int, depth: float = 0.1) -> list[Profile]:
-    """Of the tokens that enter the layer at that share of the depth, over `n` test questions."""
+    """Measure the tokens that enter the layer at a share of the depth.
+
+    Args:
+        checkpoint: both halves.
+        kind: of question.
+        n: test questions.
+        depth: the share.
+
+    Returns:
+        A profile for each score.
+    """
     layer = int(depth * checkpoint.engine.language.layer_count)
     found: dict[str, list[Tensor]] = {name: [] for name in SCORES}
     for index, asked in enumerate(file_questions(kind, n)):
@@ -83,8 +99,16 @@ def profiles(checkpoint: Checkpoint, kind: str, n: int, depth: float = 0.1) -> l
 
 
 def profile(name: str, scores: Sequence[Tensor], bins: int = 64) -> Profile:
-    """scores: of each question, [tokens]. The slope's error counts questions, not tokens, since
-    the tokens of one picture are no independent samples."""
+    """Average a score over questions.
+
+    The slope's error counts questions, not tokens, since the tokens of one image are no independent
+    samples.
+
+    Args:
+        name: of the score.
+        scores: of each question, [tokens].
+        bins: of indices.
+    """
     relative = [own.double() / own.double().mean() for own in scores]
     slopes = np.array([_slope(own) for own in relative])
     resized = torch.stack(
@@ -99,7 +123,7 @@ def profile(name: str, scores: Sequence[Tensor], bins: int = 64) -> Profile:
 
 
 def _slope(values: Tensor) -> float:
-    """Least squares over the index scaled to [0, 1]."""
+    """Fit a line by least squares over the index scaled to [0, 1]; return its slope."""
     place = torch.linspace(0, 1, len(values), dtype=values.dtype)
     place = place - place.mean()
     return float((place * values).sum() / place.square().sum())

@@ -1,4 +1,4 @@
-"""What the profiles keep, over all checkpoints and tasks, for the docs between marks."""
+"""Write what the profiles keep, over all checkpoints and tasks, to the docs between marks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +16,16 @@ _RETENTION, _LOYALTY = 0.99, 0.98
 
 
 def publish(rows: Sequence[Row], page: Path) -> None:
-    """Raises ValueError where the marks are missing."""
+    """Write the table between its marks.
+
+    Raises:
+        ValueError: where the marks are missing.
+    """
     report.between_marks(page, MARKS, markdown(rows))
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A line for each profile. A cell is a task on a checkpoint."""
+    """Format a line for each profile. A cell is a task on a checkpoint."""
     own = [row for row in rows if row["method"].startswith(PREFIX)]
     if not own:
         return "Not measured yet."
@@ -53,7 +57,7 @@ def _line(own: Sequence[Row]) -> list[str]:
 
 
 def _by_detail(own: Sequence[Row], key: str) -> str:
-    """The range over scenes and clips; over charts and documents besides, where it is another."""
+    """Format the range over scenes and videos, and over charts and documents if it differs."""
     scenes = _range(row[key] for row in own if row["task"] not in _DETAILED)
     detailed = _range(row[key] for row in own if row["task"] in _DETAILED)
     return scenes if scenes == detailed else f"{scenes}, charts and documents {detailed}"

@@ -1,6 +1,6 @@
-"""Rendered tasks: pictures, clips and pairs with questions, answers and dense labels, from a seed.
+"""Rendered tasks: images, videos and pairs with questions, answers and dense labels, from a seed.
 
-A task renders one picture (`TASKS`, `make_sample`, `questions`) or several that belong together
+A task renders one image (`TASKS`, `make_sample`, `questions`) or several that belong together
 (`SERIES`, `make_series`, `series_questions`).
 """
 
@@ -62,9 +62,13 @@ SERIES_KINDS: dict[str, str] = {
 
 
 def make_sample(task: str, seed: int, size: Size = 448, *, draw: bool = True) -> Sample:
-    """The sample of `task` that belongs to `seed`; the same on every machine.
+    """Render the sample of `task` that belongs to `seed`; the same on every machine.
 
-    `draw=False` leaves `image` None and costs no painting; all else is unchanged.
+    Args:
+        task: one of TASKS.
+        seed: of everything in it.
+        size: pixels.
+        draw: False leaves `image` None and costs no painting; all else is unchanged.
     """
     pixels = as_size(size)
     canvas = Canvas(pixels, random.Random(f"{task}/{seed}/{pixels[0]}x{pixels[1]}"))
@@ -76,7 +80,14 @@ def make_sample(task: str, seed: int, size: Size = 448, *, draw: bool = True) ->
 def questions(
     kind: str, n: int, split: str = "test", size: Size = 448
 ) -> Iterator[tuple[Image.Image, str, str]]:
-    """`n` triples (picture, question, answer) of a kind, one from a picture, in seed order."""
+    """Yield `n` triples (image, question, answer) of a kind, one for each image, in seed order.
+
+    Args:
+        kind: one of KINDS.
+        n: how many.
+        split: which seeds.
+        size: pixels.
+    """
     found = 0
     for seed in SPLITS[split]:
         if found == n:
@@ -91,9 +102,15 @@ def questions(
 
 
 def make_series(task: str, seed: int, size: Size = 224, *, draw: bool = True) -> Series:
-    """The series of `task` that belongs to `seed`, its pictures all of one size; as `make_sample`.
+    """Render the series of `task` that belongs to `seed`, all images of one size.
 
-    The frames of a clip share their flaws (blur, noise); the pictures of a pair do not.
+    The frames of a video share their flaws (blur, noise); the images of a pair do not.
+
+    Args:
+        task: one of SERIES.
+        seed: of everything in it.
+        size: pixels of each image.
+        draw: False leaves out the images and costs no painting; all else is unchanged.
     """
     pixels = as_size(size)
     rng = random.Random(f"{task}/{seed}/{pixels[0]}x{pixels[1]}")
@@ -111,7 +128,14 @@ def make_series(task: str, seed: int, size: Size = 224, *, draw: bool = True) ->
 def series_questions(
     kind: str, n: int, split: str = "test", size: Size = 224
 ) -> Iterator[tuple[tuple[Image.Image, ...], str, str]]:
-    """`n` triples (pictures, question, answer) of a kind, one from a series, in seed order."""
+    """Yield `n` triples (images, question, answer) of a kind, one for each series, in seed order.
+
+    Args:
+        kind: one of SERIES_KINDS.
+        n: how many.
+        split: which seeds.
+        size: pixels.
+    """
     found = 0
     for seed in SPLITS[split]:
         if found == n:

@@ -1,4 +1,4 @@
-"""Held-out questions with what they are asked about as files: PNG pictures and MP4 clips."""
+"""Held-out questions with their images and videos as files: PNG and MP4."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ ALL_KINDS: dict[str, str] = {**KINDS, **SERIES_KINDS}
 
 
 class Asked(NamedTuple):
-    """`files` are what the question is about, in order: one picture, one clip, or two pictures."""
+    """A question about files.
+
+    Attributes:
+        files: one image, one video, or two images in order.
+    """
 
     files: tuple[bytes, ...]
     question: str
@@ -25,12 +29,18 @@ class Asked(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """Of the files' names."""
+        """The suffix of the files' names."""
         return "mp4" if self.files[0][4:8] == b"ftyp" else "png"
 
 
 def file_questions(kind: str, n: int, split: str = "test") -> Iterator[Asked]:
-    """`n` questions of a kind in seed order; the same files for every family."""
+    """Yield `n` questions of a kind in seed order; the same files for every family.
+
+    Args:
+        kind: one of ALL_KINDS.
+        n: how many.
+        split: which seeds.
+    """
     if kind in KINDS:
         for image, question, answer in questions(kind, n, split):
             yield Asked((png(image),), question, answer)
@@ -41,14 +51,14 @@ def file_questions(kind: str, n: int, split: str = "test") -> Iterator[Asked]:
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of a picture's file."""
+    """Return the bytes of an image's file."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def mp4(frames: Sequence[Image.Image]) -> bytes:
-    """The bytes of a clip's file, H.264 of good quality."""
+    """Encode frames to the bytes of a video file, H.264 of good quality."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", FRAMES_PER_SECOND, options={"crf": "16"})

@@ -1,4 +1,4 @@
-"""Where the answer to a question is to be seen: hints for the attention of two heads."""
+"""Where the answer to a question is to be seen: targets for the attention of two heads."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ EVENTS = ("left", "right", "up", "down", "color", "shape", "new")
 
 
 class Events(NamedTuple):
-    """Of objects behind the first frame: their cells [objects], the cell in the first frame that
-    shows them then or -1 [objects], what became of them [objects, EVENTS]."""
+    """What became of objects behind the first frame.
+
+    Attributes:
+        cells: [objects], where they are.
+        origins: [objects], the cell in the first frame that shows them, or -1.
+        flags: [objects, EVENTS].
+    """
 
     cells: torch.Tensor
     origins: torch.Tensor
@@ -28,7 +33,13 @@ class Events(NamedTuple):
 
 
 def events_of(hot: torch.Tensor, columns: int, names: Sequence[str]) -> Events:
-    """What a series' labels tell. hot: as View.hot."""
+    """Read events from a series' labels.
+
+    Args:
+        hot: as View.hot.
+        columns: of a frame's grid.
+        names: of the atoms.
+    """
     marked = hot[..., names.index("object")].gt(0).nonzero().tolist()
     looks = [
         (frame, cell, _one(hot[frame, cell], names, COLORS), _one(hot[frame, cell], names, SHAPES))
@@ -60,12 +71,12 @@ def events_of(hot: torch.Tensor, columns: int, names: Sequence[str]) -> Events:
 
 
 def _one(hot: torch.Tensor, names: Sequence[str], words: Iterable[str]) -> str:
-    """The word of these that a cell says most of."""
+    """Return the word of these that a cell says most of."""
     return max(words, key=lambda word: float(hot[names.index(word)]))
 
 
 def names_what_it_asks_about(qa: QA) -> bool:
-    """Whether a question says how its object looks, rather than what became of it."""
+    """Tell whether a question says how its object looks, rather than what became of it."""
     return any(word in (*COLORS, *SHAPES) for word in qa.question.rstrip("?").split())
 
 
@@ -80,17 +91,21 @@ class Aims:
         self._object = self._atoms["object"]
 
     def query(self, qa: QA, place: int) -> torch.Tensor:
-        """What to look for when predicting an answer's token: the question's atoms, its place.
+        """Return what to look for when predicting an answer's token: [hidden].
 
-        It is the sum of their vectors, as a visual token would carry them: [hidden].
+        It is the sum of the vectors of the question's atoms and of the token's place, as a visual
+        token would carry them.
         """
         place_atom = self._atoms[f"#{min(place, PLACES - 1)}"]
         return self._vectors[[*self._found(qa.question), place_atom]].sum(0)
 
     def cells(self, qa: QA, place: int, hot: torch.Tensor) -> torch.Tensor:
-        """The cells that answer, for either head: [2, frames * cells], bool.
+        """Return the cells that answer, for either head: [2, frames * cells], bool.
 
-        hot: [frames, cells, atoms], as View.hot.
+        Args:
+            qa: the question.
+            place: of the answer's token.
+            hot: [frames, cells, atoms], as View.hot.
         """
         if qa.kind in ("movement", "order", "change", "more", "difference"):
             return self._in_series(qa, hot).flatten(1)
@@ -98,8 +113,16 @@ class Aims:
 
     @staticmethod
     def by_event(qa: QA, events: Events, cell_count: int) -> torch.Tensor | None:
-        """For a question that names an object only by what became of it: the cells that show such
-        a thing, [2, cell_count]. They are told apart further up than objects by their looks."""
+        """Return the cells that show what became of an object: [2, cell_count].
+
+        For a question that names an object only by that; None for others. Such objects are told
+        apart further up than objects by their looks.
+
+        Args:
+            qa: the question.
+            events: of the series.
+            cell_count: of all frames.
+        """
         text, answer = qa.question.rstrip("?"), qa.answer
         event = text.split()[-1]
         if " is new " in text:
@@ -118,12 +141,12 @@ class Aims:
 
     @staticmethod
     def is_counted(qa: QA, place: int) -> bool:
-        """The answer's token at `place` is a number of things, or compares two."""
+        """Tell whether the answer's token at `place` is a number of things, or compares two."""
         many = qa.question.startswith("How many") and qa.kind in ("count", "chart")
         return place == 0 and (many or " more " in qa.question or " fewer " in qa.question)
 
     def _in_image(self, qa: QA, place: int, hot: torch.Tensor) -> torch.Tensor:
-        """Cells that match most of what is asked; for relations, the second head's differ."""
+        """Return cells that match most of what is asked; in a relation each head has one."""
         found = self._found(qa.question)
         if found and self.is_counted(qa, place):
             # One marked cell an object or bar, so that as many cells match as there are.
@@ -137,7 +160,7 @@ class Aims:
         return (matches == matches.amax(1, keepdim=True)) & (matches > 0)
 
     def _in_series(self, qa: QA, hot: torch.Tensor) -> torch.Tensor:
-        """[2, frames, cells]"""
+        """Return the cells that answer: [2, frames, cells]."""
         none = torch.zeros(2, *hot.shape[:2], dtype=torch.bool)
         text = qa.question.rstrip("?")
         if self.is_counted(qa, 0):
@@ -166,7 +189,7 @@ class Aims:
         return ends
 
     def _edge(self, cells: torch.Tensor, text: str) -> torch.Tensor:
-        """Of cells in all frames, those in the first, or the last, where there are any."""
+        """Keep, of cells in all frames, those in the first or the last frame that has any."""
         seen = cells.any(1).nonzero()[:, 0]
         kept = torch.zeros_like(cells)
         if len(seen):
@@ -175,7 +198,7 @@ class Aims:
         return kept
 
     def _objects(self, text: str, hot: torch.Tensor) -> torch.Tensor:
-        """Marked cells of the objects that a text names: [frames, cells]."""
+        """Return marked cells of the objects that a text names: [frames, cells]."""
         return hot[..., list({*self._words(text), self._object})].gt(0).all(-1)
 
     def _words(self, text: str) -> set[int]:

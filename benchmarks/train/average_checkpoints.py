@@ -22,7 +22,11 @@ State = dict[str, Tensor]
 
 
 def mean_of(states: Sequence[State]) -> State:
-    """Tensor by tensor, all of them weighted alike. Raises ValueError where names differ."""
+    """Average tensor by tensor, all states weighted alike.
+
+    Raises:
+        ValueError: where names differ.
+    """
     if any(state.keys() != states[0].keys() for state in states):
         raise ValueError("states of different models")
     return {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}

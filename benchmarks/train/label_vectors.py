@@ -34,7 +34,7 @@ BLANK = "blank"
 
 
 def atom_names() -> list[str]:
-    """Every atom in a fixed order."""
+    """Return every atom in a fixed order."""
     printed = (*CATEGORIES, *CHART_TITLES, *KEYS, *NAMES, *CITIES, *DOCUMENT_TITLES)
     words = dict.fromkeys((*COLORS, *SHAPES, *MARKS, *(word.lower() for word in printed)))
     chars = [f"{parity}:{char}" for parity in (0, 1) for char in DIGITS + CODE_LETTERS]
@@ -43,14 +43,19 @@ def atom_names() -> list[str]:
 
 @dataclass(frozen=True)
 class AtomTable:
-    """`vectors`: [atoms, hidden]; `embedding`: [vocabulary, hidden], both float32."""
+    """Vectors of the atoms.
+
+    Attributes:
+        vectors: [atoms, hidden], float32.
+        embedding: [vocabulary, hidden], float32.
+    """
 
     names: tuple[str, ...]
     vectors: torch.Tensor
     embedding: torch.Tensor
 
     def multi_hot(self, sample: Sample) -> torch.Tensor:
-        """[cells, atoms] float32, cells in raster order."""
+        """Return what is true where: [cells, atoms] float32, cells in raster order."""
         index = {name: i for i, name in enumerate(self.names)}
         rows, cols = sample.grid
         hot = torch.zeros(rows * cols, len(self.names))
@@ -62,8 +67,16 @@ class AtomTable:
 
 
 def place_codes(hidden: int, side: int = 16, seed: int = 1) -> torch.Tensor:
-    """What a visual token carries of its row and column where positions do not tell: [side, side,
-    hidden]. Smooth, so that a token merged from neighbours lies between them."""
+    """Return codes of rows and columns, where positions do not tell them: [side, side, hidden].
+
+    A visual token carries its code. Codes are smooth, so that a token merged from neighbours lies
+    between them.
+
+    Args:
+        hidden: width of the model.
+        side: of the grid.
+        seed: of the codes.
+    """
     dice = torch.Generator().manual_seed(seed)
     basis = 0.5 * STD * torch.randn(2, 4, hidden, generator=dice)
     at = math.pi * (torch.arange(side) + 0.5) / side
@@ -73,12 +86,18 @@ def place_codes(hidden: int, side: int = 16, seed: int = 1) -> torch.Tensor:
 
 
 def newline_vector(hidden: int, seed: int = 2) -> torch.Tensor:
-    """What ends a row of visual tokens where the family has such a token: [hidden]."""
+    """Return the token that ends a row of visual tokens, where the family has one: [hidden]."""
     return STD * torch.randn(hidden, generator=torch.Generator().manual_seed(seed))
 
 
 def build_table(tokenizer: Qwen2Tokenizer, hidden: int, seed: int = 0) -> AtomTable:
-    """Random word embeddings; forms of a word (case, leading space) share most of theirs."""
+    """Make random word embeddings; forms of a word (case, leading space) share most of theirs.
+
+    Args:
+        tokenizer: whose words.
+        hidden: width of the model.
+        seed: of the embeddings.
+    """
     dice = torch.Generator().manual_seed(seed)
     base: dict[str, torch.Tensor] = {}
     embedding = torch.empty(len(tokenizer), hidden)
@@ -100,3 +119,40 @@ def build_table(tokenizer: Qwen2Tokenizer, hidden: int, seed: int = 0) -> AtomTa
         else:
             vectors[i] = base[name]
     return AtomTable(tuple(names), vectors, embedding)
+
+
+def noisy_sums(hot: torch.Tensor, table: AtomTable, level: float) -> torch.Tensor:
+    """Return label sums as a tower of limited skill would give them; `level` 0 is exact.
+
+    Args:
+        hot: [..., cells, atoms].
+        table: of the atoms.
+        level: of noise.
+
+    Returns:
+        [..., cells, hidden].
+    """
+    kept = hot * (torch.rand_like(hot) > 0.06 * level)
+    added = (torch.rand_like(hot) < 0.0006 * level).float()
+    weights = (kept + added) * (1 - 0.5 * level * torch.rand_like(hot))
+    sums = weights @ table.vectors
+    return sums + level * 0.12 * torch.rand(*hot.shape[:-2], 1, 1) * torch.randn_like(sums)
+
+
+def keep_cells(hot: torch.Tensor, names: tuple[str, ...], share: float) -> torch.Tensor:
+    """Choose which cells stay: those that tell something, and a share of the empty ones: [cells].
+
+    Cells that repeat what their object or bar is (coloured, without a mark) are thinned as well.
+
+    Args:
+        hot: [cells, atoms].
+        names: of the atoms.
+        share: of the empty cells.
+    """
+    if share >= 1:
+        return torch.ones(len(hot), dtype=torch.bool)
+    marks = [names.index("object"), names.index("value")]
+    colors = slice(1, 1 + len(COLORS))
+    repeats = (hot[:, colors].sum(1) > 0) & (hot[:, marks].sum(1) == 0)
+    chance = torch.where(hot[:, 0] > 0, share, torch.where(repeats, max(0.25, share), 1.0))
+    return torch.rand(len(hot)) < chance

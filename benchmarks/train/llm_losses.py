@@ -1,4 +1,4 @@
-"""The stock language model's forward on packed questions, its loss, and its accuracy."""
+"""Run the stock language model on packed questions; its loss and its accuracy."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ SINK = 2.0
 
 
 class Forward(NamedTuple):
-    """Hidden states at the end, and after a third and a half of the layers; log attention of the
-    `asked` tokens in two layers above the first third in the first two heads, the same in two
-    layers above the half, and of the `told` ones around the first third in the last head: [layers,
-    tokens, heads, length].
+    """Hidden states, and log attention of some tokens: [layers, tokens, heads, length].
 
-    Nothing is looked up further up, where pruning leaves few visual tokens. All but the first feed
+    Nothing is looked up further up, where pruning leaves few visual tokens. All but `hidden` feed
     training-only losses.
+
+    Attributes:
+        hidden: at the end.
+        tapped: hidden states after a third of the layers.
+        later: hidden states after half of the layers.
+        looks: of the `asked` tokens in two layers above the first third, in the first two heads.
+        late_looks: of the same in two layers above the half.
+        traces: of the `told` tokens around the first third, in the last head.
     """
 
     hidden: torch.Tensor
@@ -45,7 +50,16 @@ def decoder_forward(
     asked: torch.Tensor,
     told: torch.Tensor,
 ) -> Forward:
-    """x: [samples, length, hidden]; asked and told: [samples, length], bool."""
+    """Run the model and note what the losses need.
+
+    Args:
+        decoder: the model.
+        x: [samples, length, hidden].
+        positions: [3, samples, length].
+        mask: [samples, 1, length, length], bool.
+        asked: [samples, length], bool.
+        told: [samples, length], bool.
+    """
     looks, late_looks, traces, lower = [], [], [], []
     batch, length, _ = x.shape
     cos, sin = decoder.rotary_emb(x, positions)
@@ -84,7 +98,7 @@ def decoder_forward(
 def _attention(
     query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, heads: slice
 ) -> torch.Tensor:
-    """Log attention of some tokens: [tokens, heads, length]."""
+    """Return the log attention of some tokens: [tokens, heads, length]."""
     asking = query[:, heads].transpose(1, 2)[rows] * query.shape[-1] ** -0.5
     scores = torch.einsum("thd,thkd->thk", asking, key[rows.nonzero()[:, 0], heads])
     return scores.masked_fill(~mask.squeeze(1)[rows][:, None], -1e4).log_softmax(-1)
@@ -114,7 +128,15 @@ class Losses:
         self, decoder: Qwen2VLTextModel, heads: Heads, pack: Pack, views: Sequence[View],
         newline: torch.Tensor,
     ) -> None:  # fmt: skip
-        """views: of one task and family, so of one shape; newline: [hidden]."""
+        """Run the model on a pack and compute the losses.
+
+        Args:
+            decoder: the model.
+            heads: training-only.
+            pack: the questions.
+            views: of one task and family, so of one shape.
+            newline: [hidden].
+        """
         table = decoder.embed_tokens.weight
         features = torch.stack([view.features for view in views])
         visual = pack.cells >= 0
@@ -141,7 +163,7 @@ class Losses:
             self.event = 4 * F.binary_cross_entropy_with_logits(said, flags)
 
     def _look(self, looks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far attention misses the cells that answer, and how badly it counts them.
+        """Return how far attention misses the cells that answer, and how badly it counts them.
 
         looks: as from `decoder_forward`.
         """
@@ -155,9 +177,10 @@ class Losses:
 
     @staticmethod
     def _tally(looks: torch.Tensor, aims: torch.Tensor) -> torch.Tensor:
-        """Attention tells a number only if a fixed place competes with the things counted.
+        """Compare attention to counted things with its target, 1 / (n + SINK) for each of n.
 
-        Of n things each is to draw 1 / (n + SINK), the first token the rest.
+        The first token draws the rest: attention tells a number only if a fixed place competes with
+        the things counted.
         """
         if not len(aims):
             return looks.new_zeros(())
@@ -167,13 +190,13 @@ class Losses:
         return -(share * (looks - share.clamp(min=1e-9).log())).sum(-1).mean()
 
     def total(self, guidance: float = 1.0) -> torch.Tensor:
-        """The training loss; `guidance` weighs the attention's and the query head's part."""
+        """Return the training loss; `guidance` weighs the attention's and the query head's part."""
         hints = 0.5 * self.query + 0.5 * self.look + 1.5 * self.tally + 0.3 * self.trace
         hints = hints + 0.5 * self.event
         return self.answer + self.place + guidance * hints
 
     def hits(self, end_id: int) -> dict[str, tuple[int, int]]:
-        """Kind -> (questions whose every answer token is right, questions)."""
+        """Return by kind: questions whose every answer token is right, and questions."""
         right = (self.logits.argmax(1) == self.targets).tolist()
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         kinds, good = iter(kind for row in self.pack.kinds for kind in row), True
@@ -188,8 +211,12 @@ class Losses:
 
 
 def _told(pack: Pack, views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Visual tokens of objects behind the first frame [samples, length]; for each of these, where
-    in the sequence the first frame shows it, or 0: [tokens, 1, 1]; what became of it since."""
+    """Find visual tokens of objects behind the first frame.
+
+    Returns:
+        Where they are [samples, length], bool; for each of them, where in the sequence the first
+            frame shows it, or 0 [tokens, 1, 1]; what became of it since.
+    """
     told = torch.zeros_like(pack.cells, dtype=torch.bool)
     origins, flags = [], []
     for row, view in enumerate(views):
@@ -208,7 +235,7 @@ def _told(pack: Pack, views: Sequence[View]) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _places(cells: torch.Tensor, view: View) -> torch.Tensor:
-    """Row, column and frame of visual tokens, each from -0.5 to 0.5: [tokens, 3]."""
+    """Return row, column and frame of visual tokens, each from -0.5 to 0.5: [tokens, 3]."""
     frames, count, _ = view.hot.shape
     rows, columns = view.grid
     frame, own = cells // count, cells % count

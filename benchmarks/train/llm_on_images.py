@@ -1,11 +1,10 @@
-"""Last stages: a family's frozen tower takes the labels' place; the language model grows on top."""
+"""Last stages: the family's frozen tower replaces the labels; the language model grows on top."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,50 +14,13 @@ from PIL import Image
 
 from ..tasks import KINDS, QA, SERIES, SERIES_KINDS, make_series
 from .attention_targets import names_what_it_asks_about
+from .diets import EVERYTHING, FIRST, LEARNT_LAST, Diet
 from .export import export
 from .llm_on_labels import Student, choose, load_heads, new_student, optimizers_of
 from .model import FAMILIES, Family, build_config, fresh_model, grow
 from .sample_views import View, any_seed, draw
 from .tokenizer import build_tokenizer
 from .towers import TOWERS, to_patches
-
-
-@dataclass(frozen=True)
-class Diet:
-    """What a step learns from.
-
-    samples: of each task. fresh: how many of those drawn anew, which then come again. counted:
-    scenes more that are asked for numbers only; told: pairs more, and as many clips, made of labels
-    and asked only what is learnt last. long_share: of the empty cells of clips and pairs, how many
-    they are shown with when the others are whole.
-    """
-
-    samples: Mapping[str, int]
-    fresh: Mapping[str, float]
-    counted: int
-    told: int = 16
-    long_share: float = 1.0
-
-
-EVERYTHING = Diet(
-    {"scene": 4, "chart": 2, "document": 2, "clip": 3, "pair": 3},
-    {"scene": 2, "chart": 1, "document": 1, "clip": 1, "pair": 1},
-    counted=20,
-)
-READING = Diet(
-    {"scene": 4, "chart": 3, "document": 4, "clip": 1, "pair": 1},
-    {"scene": 2, "chart": 1, "document": 1.5, "clip": 0.2, "pair": 0.2},
-    counted=20,
-    long_share=0.2,
-)
-"""For a model that knows clips and pairs, most of a step's work, but not yet numbers and codes."""
-
-FIRST = {"scene": 500, "chart": 200, "document": 200, "clip": 150, "pair": 200}
-"""Samples drawn before the first step; a diet poor in a task needs fewer."""
-
-LEARNT_LAST = {"pair": " is gone ", "clip": " moving "}
-"""What questions say that are learnt last, besides numbers and what changes, where they name no
-object."""
 
 TOLD_NOISE = 0.5
 """Of tokens made of labels, as in `noisy_sums`."""
@@ -78,7 +40,7 @@ class Trainee:
 
     @torch.no_grad()
     def see(self, task: str, seed: int) -> View:
-        """A new sample, by what the tower makes of its pictures."""
+        """Draw a new sample and let the tower encode its images."""
         samples, asked = draw(self.family, task, seed, paint=task != "clip" or self._single)
         if task == "clip" and not self._single:
             # A temporal patch holds two frames, as their mean.
@@ -93,13 +55,19 @@ class Trainee:
         return view._replace(hot=view.hot.half(), features=view.features.half())
 
     def seed(self, task: str, rng: random.Random) -> int:
-        """One to learn from. A third of pairs and clips are among those learnt last."""
+        """Choose a seed to learn from. A third of pairs and videos are among those learnt last."""
         if task in LEARNT_LAST and rng.random() < 1 / 3:
             return self._hard_seed(task, rng)
         return any_seed(rng, "train")
 
     def tell(self, task: str, count: int, rng: random.Random) -> list[View]:
-        """Samples of labels alone, and their questions that are learnt last."""
+        """Make samples of labels alone, with their questions that are learnt last.
+
+        Args:
+            task: pair or clip.
+            count: of samples.
+            rng: decides.
+        """
         viewer = self.student.viewers[self.family.name]
         views = (
             viewer.from_labels(task, self._hard_seed(task, rng), TOLD_NOISE) for _ in range(count)
@@ -118,13 +86,25 @@ class Trainee:
         return bool(self.tower.temporal == 1)
 
     def losses(self, views: list[View], rng: random.Random, share: float = 1.0) -> Any:
-        """`share` below 1 leaves out most cells that tell nothing, for speed."""
+        """Compute the losses of samples.
+
+        Args:
+            views: of one task.
+            rng: decides.
+            share: below 1 leaves out most cells that tell nothing, for speed.
+        """
         whole = [v._replace(hot=v.hot.float(), features=v.features.float()) for v in views]
         return self.student.losses(self.family, whole, rng, share)
 
 
 def open_run(run: Path, name: str, layers: int) -> Trainee:
-    """Load the family's tower.pt, and its pictures.pt or else the label stage's llm.pt, grown."""
+    """Load the family's tower.pt, and its pictures.pt or else the label stage's llm.pt, grown.
+
+    Args:
+        run: folder of all families.
+        name: of the family.
+        layers: of the language model.
+    """
     family, folder = FAMILIES[name], run / name
     student = new_student(layers, (name,))
     tokenizer = build_tokenizer(family.marks)
@@ -143,10 +123,20 @@ def train_images(
     run: Path, name: str, minutes: float, threads: int, layers: int, scale: float,
     sparse: float = 0.6, diet: Diet = EVERYTHING,
 ) -> None:  # fmt: skip
-    """Train for `minutes`, with rates times `scale`; saves and exports at the end.
+    """Train for `minutes`, with rates times `scale`; save and export at the end.
 
     For a share `sparse` of the time samples go without most of their empty cells, which is quick.
     With whole ones attention leaks to those cells, and numbers must be learned anew.
+
+    Args:
+        run: folder of all families.
+        name: of the family.
+        minutes: of wall clock.
+        threads: of torch.
+        layers: of the language model.
+        scale: of all rates.
+        sparse: share of the time.
+        diet: what a step learns from.
     """
     torch.set_num_threads(threads)
     trainee = open_run(run, name, layers)
@@ -202,6 +192,7 @@ def _is_hard(task: str, qa: QA) -> bool:
 
 
 def save(trainee: Trainee) -> None:
+    """Write the language model and its heads."""
     path, student = trainee.folder / "pictures.pt", trainee.student
     torch.save({"llm": student.llm.state_dict(), "heads": student.heads.state_dict()},
                path.with_suffix(".tmp"))  # fmt: skip
@@ -209,7 +200,7 @@ def save(trainee: Trainee) -> None:
 
 
 def _as_filed(image: Image.Image, task: str) -> Image.Image:
-    """Frames and pairs come in small files, which the processors of tiles enlarge."""
+    """Make frames and pairs as small as their files, which the processors of tiles enlarge."""
     if task not in SERIES or image.width == FILED:
         return image
     small = image.resize((FILED, FILED), Image.Resampling.BICUBIC)
@@ -218,7 +209,7 @@ def _as_filed(image: Image.Image, task: str) -> Image.Image:
 
 @torch.no_grad()
 def report(trainee: Trainee, rounds: int = 2) -> str:
-    """Teacher-forced accuracy by kind on validation samples."""
+    """Return the teacher-forced accuracy by kind on validation samples."""
     right, asked, rng = Counter[str](), Counter[str](), random.Random(11)
     end = trainee.student.packers[trainee.family.name].end_id
     for _ in range(rounds):

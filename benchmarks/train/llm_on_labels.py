@@ -1,4 +1,4 @@
-"""Second stage: one language model for all families learns from label sums; no pictures."""
+"""Second stage: one language model for all families learns from sums of labels, without images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HARD_UNNAMED = ("movement", "change", "difference")
 
 
 def choose(view: View, rng: random.Random, kinds: tuple[str, ...] | None = None) -> View:
-    """With up to QUESTIONS questions of these kinds; half of the time the hard ones first."""
+    """Keep up to QUESTIONS questions of these kinds; half of the time the hard ones first."""
     some = [qa for qa in view.asked if kinds is None or qa.kind in kinds]
     if rng.random() < 0.5:
         some.sort(key=lambda qa: qa.kind not in HARD)
@@ -60,7 +60,14 @@ class Student:
     viewers: dict[str, Viewer] = field(default_factory=dict)
 
     def losses(self, family: Family, views: list[View], rng: random.Random, share: float) -> Losses:
-        """Losses of questions about samples of one task; `share` as in Viewer.prefix."""
+        """Compute the losses of questions about samples of one task.
+
+        Args:
+            family: whose samples.
+            views: the samples.
+            rng: decides.
+            share: as in Viewer.prefix.
+        """
         views = [view for view in views if view.asked]
         prefixes = [self.viewers[family.name].prefix(view, share) for view in views]
         pack = self.packers[family.name].pack(views, prefixes, rng)
@@ -68,7 +75,7 @@ class Student:
 
 
 def new_student(layers: int, families: tuple[str, ...] = tuple(FAMILIES)) -> Student:
-    """Of `layers` random layers, over the fixed word embeddings."""
+    """Make a model of `layers` random layers, over the fixed word embeddings."""
     qwen = FAMILIES["qwen2-vl"]
     tokenizer = build_tokenizer(qwen.marks)
     table = build_table(tokenizer, HIDDEN)
@@ -85,12 +92,13 @@ def new_student(layers: int, families: tuple[str, ...] = tuple(FAMILIES)) -> Stu
 
 
 def optimizers_of(student: Student, scale: float) -> Optimizers:
+    """Return the optimizers of a student."""
     aux = ((f"aux.{n}", p) for n, p in student.heads.named_parameters())
     return Optimizers([*student.llm.named_parameters(), *aux], scale)
 
 
 def load_heads(heads: Heads, state: dict[str, torch.Tensor]) -> None:
-    """Heads that told rows and columns only learn frames as well."""
+    """Load heads; those that told rows and columns only learn frames as well."""
     own = heads.state_dict()
     for name, value in state.items():
         own[name][: len(value)] = value
@@ -100,10 +108,17 @@ def load_heads(heads: Heads, state: dict[str, torch.Tensor]) -> None:
 def train_labels(
     run: Path, minutes: float, threads: int, layers: int = SHALLOW, scale: float = 1.0
 ) -> None:
-    """Train a model of `layers` for `minutes` in all, going on from `run`/llm.pt if it is there,
-    grown where that has fewer.
+    """Train a model for `minutes` in all.
 
-    A step shows each task to one family; families take turns.
+    It goes on from `run`/llm.pt if that is there, grown where it has fewer layers. A step shows
+    each task to one family; families take turns.
+
+    Args:
+        run: folder.
+        minutes: of wall clock.
+        threads: of torch.
+        layers: of the model.
+        scale: of all rates.
     """
     torch.set_num_threads(threads)
     student = new_student(layers)
@@ -158,6 +173,18 @@ def label_views(
     student: Student, family: Family, task: str, count: int, rng: random.Random, split: str,
     level: float, kinds: tuple[str, ...] | None = None,
 ) -> list[View]:  # fmt: skip
+    """Make samples of labels and choose their questions.
+
+    Args:
+        student: whose viewers.
+        family: whose samples.
+        task: of the samples.
+        count: of samples.
+        rng: decides.
+        split: which seeds.
+        level: of noise, as in `noisy_sums`.
+        kinds: of questions; None for all.
+    """
     viewer = student.viewers[family.name]
     views = (viewer.from_labels(task, any_seed(rng, split), level) for _ in range(count))
     return [choose(view, rng, kinds) for view in views]
@@ -165,7 +192,7 @@ def label_views(
 
 @torch.no_grad()
 def _report(student: Student) -> str:
-    """Accuracy by family and kind on validation samples."""
+    """Return the accuracy by family and kind on validation samples."""
     rng, lines = random.Random(7), []
     for name, family in FAMILIES.items():
         right, asked = Counter[str](), Counter[str]()

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from ..tasks import QA, SERIES, SPLITS, Sample, make_sample, make_series
-from ..tasks.words import COLORS
 from .attention_targets import Events, events_of
-from .label_vectors import AtomTable, place_codes
+from .label_vectors import AtomTable, keep_cells, noisy_sums, place_codes
 from .model import HIDDEN, SIDE, Family
 
 PADDING, NEWLINE = -1, -2
@@ -26,8 +25,11 @@ STEPS = 4
 class View(NamedTuple):
     """One sample with its questions.
 
-    hot: what is true where, [frames, cells, atoms]; grid: rows and columns of a frame's cells;
-    features: the visual tokens of all cells, [frames * cells, hidden]; events: of a series.
+    Attributes:
+        hot: what is true where, [frames, cells, atoms].
+        grid: rows and columns of a frame's cells.
+        features: the visual tokens of all cells, [frames * cells, hidden].
+        events: of a series.
     """
 
     task: str
@@ -39,8 +41,14 @@ class View(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """What comes before the questions: token ids, cells (see PADDING), positions [3, tokens], and
-    the position after all of them. Whatever is left out keeps the others' positions."""
+    """What comes before the questions. Whatever is left out keeps the others' positions.
+
+    Attributes:
+        ids: of tokens.
+        cells: of each token (see PADDING).
+        positions: [3, tokens].
+        end: the position after all of them.
+    """
 
     ids: list[int]
     cells: list[int]
@@ -63,6 +71,7 @@ class Shape:
 
 
 def shape_of(family: Family, task: str) -> Shape:
+    """Return how a task's samples look to a family."""
     if task == "clip":
         return Shape(STEPS, family.frame, pooled=family.name == "llava-ov")
     return Shape(SERIES[task][0] if task in SERIES else 1,
@@ -70,7 +79,16 @@ def shape_of(family: Family, task: str) -> Shape:
 
 
 def draw(family: Family, task: str, seed: int, paint: bool) -> tuple[list[Sample], list[QA]]:
-    """The frames that tell each moment, and the questions. Painted clips come with every frame."""
+    """Render the frames that tell each moment, and the questions.
+
+    Painted videos come with every frame.
+
+    Args:
+        family: whose frame size and sampling.
+        task: of the sample.
+        seed: of the sample.
+        paint: whether to draw images.
+    """
     if task not in SERIES:
         one = make_sample(task, seed, SIDE, draw=paint)
         return [one], list(one.questions)
@@ -83,6 +101,7 @@ def draw(family: Family, task: str, seed: int, paint: bool) -> tuple[list[Sample
 
 
 def any_seed(rng: random.Random, split: str) -> int:
+    """Choose a seed of a split."""
     pool = SPLITS[split]
     return rng.randrange(pool.start, pool.stop)
 
@@ -102,7 +121,14 @@ class Viewer:
     def view(
         self, task: str, samples: Sequence[Sample], asked: Sequence[QA], tokens: torch.Tensor
     ) -> View:
-        """tokens: [frames, cells, hidden], one a cell, before any pooling."""
+        """Make a view of a tower's tokens.
+
+        Args:
+            task: of the samples.
+            samples: one for each frame.
+            asked: the questions.
+            tokens: [frames, cells, hidden], one a cell, before any pooling.
+        """
         shape = shape_of(self.family, task)
         hot = torch.stack([self.table.multi_hot(sample) for sample in samples])
         if shape.pooled:
@@ -113,13 +139,25 @@ class Viewer:
         return View(task, tuple(asked), hot, shape.grid, tokens.flatten(0, 1), events)
 
     def from_labels(self, task: str, seed: int, level: float) -> View:
+        """Make a view of labels alone.
+
+        Args:
+            task: of the sample.
+            seed: of the sample.
+            level: of noise, as in `noisy_sums`.
+        """
         samples, asked = draw(self.family, task, seed, paint=False)
         hot = torch.stack([self.table.multi_hot(sample) for sample in samples])
         tokens = noisy_sums(hot, self.table, level) + self.codes[samples[0].grid[0]]
         return self.view(task, samples, asked, tokens)
 
     def prefix(self, view: View, share: float) -> Prefix:
-        """share: of the cells that tell nothing, how many stay."""
+        """Put a view into the family's order of tokens.
+
+        Args:
+            view: the sample.
+            share: of the cells that tell nothing, how many stay.
+        """
         marks, count = self.family.marks, view.hot.shape[1]
         before, after = ([i for m in part for i in self._encode(m)]
                          for part in ((marks[0],), (marks[1],)))  # fmt: skip
@@ -169,7 +207,7 @@ class _Builder:
         self._end += len(ids)
 
     def frames(self, frames: Sequence[Sequence[int]]) -> None:
-        """Visual tokens: frames of one grid where positions tell rows, else one after the other."""
+        """Append visual tokens, as frames of one grid where positions tell rows."""
         for moment, cells in enumerate(frames):
             self._ids += [0] * len(cells)
             self._cells += cells
@@ -186,7 +224,7 @@ class _Builder:
             self._end += max(len(frames), *self._grid)
 
     def prefix(self, kept: torch.Tensor) -> Prefix:
-        """kept: [frames * cells], bool."""
+        """Return what is kept. kept: [frames * cells], bool."""
         stay = [i for i, cell in enumerate(self._cells) if cell < 0 or kept[cell]]
         return Prefix(
             [self._ids[i] for i in stay],
@@ -196,34 +234,8 @@ class _Builder:
         )
 
 
-def noisy_sums(hot: torch.Tensor, table: AtomTable, level: float) -> torch.Tensor:
-    """Label sums as a tower of limited skill would give them; `level` 0 is exact.
-
-    hot: [..., cells, atoms] -> [..., cells, hidden].
-    """
-    kept = hot * (torch.rand_like(hot) > 0.06 * level)
-    added = (torch.rand_like(hot) < 0.0006 * level).float()
-    weights = (kept + added) * (1 - 0.5 * level * torch.rand_like(hot))
-    sums = weights @ table.vectors
-    return sums + level * 0.12 * torch.rand(*hot.shape[:-2], 1, 1) * torch.randn_like(sums)
-
-
-def keep_cells(hot: torch.Tensor, names: tuple[str, ...], share: float) -> torch.Tensor:
-    """Whether a cell stays: those that tell something, and a share of the empty ones: [cells].
-
-    Cells that repeat what their object or bar is (coloured, without a mark) are thinned as well.
-    """
-    if share >= 1:
-        return torch.ones(len(hot), dtype=torch.bool)
-    marks = [names.index("object"), names.index("value")]
-    colors = slice(1, 1 + len(COLORS))
-    repeats = (hot[:, colors].sum(1) > 0) & (hot[:, marks].sum(1) == 0)
-    chance = torch.where(hot[:, 0] > 0, share, torch.where(repeats, max(0.25, share), 1.0))
-    return torch.rand(len(hot)) < chance
-
-
 def _pool(cells: torch.Tensor, pool: Callable[..., torch.Tensor]) -> torch.Tensor:
-    """2 x 2 cells of square frames become one: [frames, cells, values]."""
+    """Pool 2 x 2 cells of square frames to one: [frames, cells, values]."""
     side = round(cells.shape[1] ** 0.5)
     planes = cells.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     return pool(planes, 2).flatten(2).transpose(1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""A tower that learns, from dense labels, to put true words into visual tokens."""
+"""Train a tower, from dense labels, to put true words into visual tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ IMITATED_ROWS = 96
 
 
 class Weights(NamedTuple):
-    """Of each atom in the logistic loss, [atoms]: where it is true, and everywhere."""
+    """Weights of each atom in the logistic loss, [atoms].
+
+    Attributes:
+        true: where the atom is true.
+        always: everywhere.
+    """
 
     true: torch.Tensor
     always: torch.Tensor
@@ -38,8 +43,8 @@ class Weights(NamedTuple):
 class TowerRun:
     """One family's tower, what it is to say, and its optimizers.
 
-    shares: how often each task is drawn; scale: of all learning rates; patch_scale: of the patch
-    embedding's besides.
+    `shares`: how often each task is drawn; `scale`: of all learning rates; `patch_scale`: of the
+    patch embedding's besides.
     """
 
     def __init__(
@@ -67,7 +72,14 @@ class TowerRun:
     def draw(
         self, seeds: random.Random, size: tuple[int, int], count: int, split: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches [pictures, patches, values] and multi-hot labels [pictures, cells, atoms]."""
+        """Draw patches [images, patches, values] and multi-hot labels [images, cells, atoms].
+
+        Args:
+            seeds: decide.
+            size: pixels.
+            count: of images.
+            split: which seeds.
+        """
         tasks = seeds.choices(list(self.shares), list(self.shares.values()), k=count)
         pool, patches, labels = SPLITS[split], [], []
         for task in tasks:
@@ -93,9 +105,17 @@ class TowerRun:
         corner: tuple[int, int],
         imitation: float = 0.0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, and the tokens without what they say of their place [cells, hidden].
+        """Compute the loss.
 
-        imitation: weight of looking where the elder tower looks, if there is one.
+        Args:
+            patches: [images, patches, values].
+            hot: [images, cells, atoms].
+            size: pixels.
+            corner: cell of the whole canvas where the images begin.
+            imitation: weight of looking where the elder tower looks, if there is one.
+
+        Returns:
+            The loss, and the tokens without what they say of their place [cells, hidden].
         """
         grid = size[1] // 28, size[0] // 28
         codes = self.codes[corner[0] :, corner[1] :][: grid[0], : grid[1]].flatten(0, 1)
@@ -120,7 +140,15 @@ class TowerRun:
         progress: float,
         imitation: float = 0.0,
     ) -> float:
-        """Learn from `count` new pictures of this size, somewhere on the largest canvas."""
+        """Learn from `count` new images of this size, somewhere on the largest canvas.
+
+        Args:
+            seeds: decide.
+            size: pixels.
+            count: of images.
+            progress: 0 to 1.
+            imitation: as in `loss`.
+        """
         patches, hot = self.draw(seeds, size, count, "train")
         corner = seeds.randint(0, WHOLE - size[1] // 28), seeds.randint(0, WHOLE - size[0] // 28)
         loss, _ = self.loss(patches, hot, size, corner, imitation)
@@ -130,7 +158,7 @@ class TowerRun:
 
     @torch.no_grad()
     def report(self, size: tuple[int, int]) -> str:
-        """F1 on validation pictures, by groups of atoms."""
+        """Return F1 on validation images, by groups of atoms."""
         patches, hot = self.draw(random.Random(1), size, 8, "validation")
         _, out = self.loss(patches, hot, size, (0, 0))
         f1 = f1_by_group(out, hot.flatten(0, 1), self.table)
@@ -145,16 +173,20 @@ class TowerRun:
 
 
 def _is_letter(atom: str) -> bool:
-    """Whether an atom is a letter at a place in a cell."""
+    """Tell whether an atom is a letter at a place in a cell."""
     return atom[1:2] == ":" and atom[2:].isalpha()
 
 
 def tower_loss(
     out: torch.Tensor, hot: torch.Tensor, vectors: torch.Tensor, weights: Weights
 ) -> torch.Tensor:
-    """Squared error to the sum of vectors, and a logistic loss on each atom's matched filter.
+    """Add the squared error to the sum of vectors, and a logistic loss on each atom's filter.
 
-    out: [cells, hidden]; hot: [cells, atoms]; vectors: [atoms, hidden].
+    Args:
+        out: [cells, hidden].
+        hot: [cells, atoms].
+        vectors: [atoms, hidden].
+        weights: of the logistic loss.
     """
     squared = F.mse_loss(out, hot @ vectors) / 0.09
     logits = 10 * (scores(out, vectors) - 0.5)
@@ -165,12 +197,18 @@ def tower_loss(
 
 
 def scores(out: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """How much of each atom is in each token, about 1 where true: [cells, atoms]."""
+    """Return how much of each atom is in each token, about 1 where true: [cells, atoms]."""
     return out @ (vectors / vectors.square().sum(1, keepdim=True)).T
 
 
 def f1_by_group(out: torch.Tensor, hot: torch.Tensor, table: AtomTable) -> dict[str, float]:
-    """F1 over groups of atoms at a score of one half."""
+    """Return F1 over groups of atoms at a score of one half.
+
+    Args:
+        out: [cells, hidden].
+        hot: [cells, atoms].
+        table: of the atoms.
+    """
     said, true = scores(out, table.vectors) > 0.5, hot > 0.5
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(table.names):

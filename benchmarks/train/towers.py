@@ -1,11 +1,10 @@
-"""Pictures to patches, and each family's stock tower on a batch of equal pictures.
+"""Cut images into patches, and run each family's stock tower on a batch of equal images.
 
-Training sees smaller pictures first; a tower whose places are a table then takes a window of it.
+Training sees smaller images first; a tower whose places are a table then takes a window of it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from ..tasks.base import CELL
+from .tower_init import wave_places
 
 Grid = tuple[int, int]
 """Rows and columns of cells."""
@@ -30,7 +30,7 @@ Looks = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Qwen2VLTower:
-    """Both frames of a temporal patch weigh the same, so a patch is their mean."""
+    """Qwen2-VL's tower. A temporal patch is the mean of its two frames, which weigh the same."""
 
     side, temporal = 14, 2
 
@@ -38,6 +38,7 @@ class Qwen2VLTower:
         self.modules: nn.Module = model.model.visual
 
     def patch_weight(self) -> torch.Tensor:
+        """Return the weight of the patch embedding."""
         return self.modules.patch_embed.proj.weight
 
     def forward(
@@ -47,7 +48,14 @@ class Qwen2VLTower:
         corner: Grid = (0, 0),
         looks: Looks | None = None,
     ) -> torch.Tensor:
-        """looks: gets each block's."""
+        """Return the visual tokens: [images, cells, hidden].
+
+        Args:
+            patches: [images, patches, values], as of `to_patches`.
+            grid: rows and columns of cells.
+            corner: not used, as positions are relative.
+            looks: gets each block's queries and keys.
+        """
         tower: Any = self.modules
         batch, count, _ = patches.shape
         x = patches @ self.patch_weight().sum(2).flatten(1).T
@@ -66,6 +74,8 @@ class Qwen2VLTower:
 
 
 class InternVLTower:
+    """InternVL's tower, whose places are a table."""
+
     side, temporal = 14, 1
 
     def __init__(self, model: Any) -> None:
@@ -75,6 +85,7 @@ class InternVLTower:
         wave_places(model.model.vision_tower.embeddings.position_embeddings.data[0, 1:])
 
     def patch_weight(self) -> torch.Tensor:
+        """Return the weight of the patch embedding."""
         return self.modules["tower"].embeddings.patch_embeddings.projection.weight
 
     def forward(
@@ -84,7 +95,14 @@ class InternVLTower:
         corner: Grid = (0, 0),
         looks: Looks | None = None,
     ) -> torch.Tensor:
-        """looks: gets each block's, without the class token's."""
+        """Return the visual tokens: [images, cells, hidden].
+
+        Args:
+            patches: [images, patches, values], as of `to_patches`.
+            grid: rows and columns of cells.
+            corner: cell of the tile where the images begin.
+            looks: gets each block's queries and keys, without the class token's.
+        """
         tower: Any = self.modules["tower"]
         embeddings, batch = tower.embeddings, len(patches)
         table = embeddings.position_embeddings[0]
@@ -106,6 +124,8 @@ class InternVLTower:
 
 
 class LlavaOnevisionTower:
+    """LLaVA-OneVision's tower, whose places are a table."""
+
     side, temporal = 28, 1
 
     def __init__(self, model: Any) -> None:
@@ -115,9 +135,17 @@ class LlavaOnevisionTower:
         wave_places(model.model.vision_tower.embeddings.position_embedding.weight.data)
 
     def patch_weight(self) -> torch.Tensor:
+        """Return the weight of the patch embedding."""
         return self.modules["tower"].embeddings.patch_embedding.weight
 
     def forward(self, patches: torch.Tensor, grid: Grid, corner: Grid = (0, 0)) -> torch.Tensor:
+        """Return the visual tokens: [images, cells, hidden].
+
+        Args:
+            patches: [images, patches, values], as of `to_patches`.
+            grid: rows and columns of cells.
+            corner: cell of the tile where the images begin.
+        """
         tower: Any = self.modules["tower"]
         embeddings = tower.embeddings
         at = flat_places(grid, corner, CELL // self.side)
@@ -136,7 +164,10 @@ TOWERS: dict[str, Any] = {
 
 
 def to_patches(images: Sequence[Image.Image], side: int) -> torch.Tensor:
-    """[pictures, patches, 3 * side * side] float32, normalised, the patches of a cell in a row."""
+    """Cut images into normalised patches: [images, patches, 3 * side * side] float32.
+
+    The patches of a cell follow each other.
+    """
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).float() / 255
     pixels = (pixels - torch.tensor(OPENAI_CLIP_MEAN)) / torch.tensor(OPENAI_CLIP_STD)
     batch, height, width, _ = pixels.shape
@@ -147,7 +178,7 @@ def to_patches(images: Sequence[Image.Image], side: int) -> torch.Tensor:
 
 
 def places(grid: Grid, each: int) -> torch.Tensor:
-    """Row and column of each patch in the order of `to_patches`: [patches, 2]."""
+    """Return row and column of each patch in the order of `to_patches`: [patches, 2]."""
     rows, cols = grid
     y, x = torch.meshgrid(torch.arange(each * rows), torch.arange(each * cols), indexing="ij")
     blocks = torch.stack([y, x]).view(2, rows, each, cols, each)
@@ -155,72 +186,26 @@ def places(grid: Grid, each: int) -> torch.Tensor:
 
 
 def flat_places(grid: Grid, corner: Grid, each: int) -> torch.Tensor:
-    """Index of each patch in a whole tile's raster; `corner` is the cell of the first: [patches]"""
+    """Return the index of each patch in a whole tile's raster: [patches].
+
+    Args:
+        grid: rows and columns of cells.
+        corner: cell of the first patch.
+        each: patches along a side of a cell.
+    """
     y, x = (places(grid, each) + each * torch.tensor(corner)).unbind(1)
     return y * WHOLE * each + x
 
 
-@torch.no_grad()
-def whiten_patch_embedding(
-    weight: torch.Tensor, patches: torch.Tensor, floor: float = 0.02
-) -> None:
-    """Start the patch embedding as the patches' principal components, each at unit power.
-
-    Without it a bright page's mean drowns the strokes on it. weight: [width, 3, (frames,) side,
-    side], changed; patches: [patches, 3 * side * side].
-    """
-    power = patches.T @ patches / len(patches)
-    values, vectors = torch.linalg.eigh(power)
-    count, frames = len(weight), weight.shape[2] if weight.ndim == 5 else 1
-    top = slice(-count, None)
-    filters = (vectors[:, top] / (values[top].clamp(min=0) + floor).sqrt()).T
-    filters = filters.reshape(count, 3, 1, *weight.shape[-2:]) / frames
-    weight.copy_(filters.expand(-1, -1, frames, -1, -1).reshape(weight.shape))
-
-
-@torch.no_grad()
-def wave_places(table: torch.Tensor, amplitude: float = 2.0) -> None:
-    """Start a table of places as waves along rows and columns, of many lengths.
-
-    Nearly as loud as the patches: where they drown it, no head finds a patch's neighbours.
-
-    table: [side * side, width], changed.
-    """
-    side, quarter = round(len(table) ** 0.5), table.shape[1] // 4
-    pace = math.pi / side * (side / 2) ** (torch.arange(quarter) / (quarter - 1))
-    waves = torch.arange(side)[:, None] * pace
-    waves = torch.cat([waves.sin(), waves.cos()], 1)
-    rows, columns = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
-    table.copy_(amplitude * torch.cat([rows, columns], 2).flatten(0, 1))
-
-
-@torch.no_grad()
-def start_from_qwen2_vl(tower: InternVLTower, weights: dict[str, torch.Tensor]) -> None:
-    """What the two architectures share; places and projector start fresh."""
-    modules: Any = tower.modules["tower"]
-    modules.embeddings.patch_embeddings.projection.weight.copy_(
-        weights["patch_embed.proj.weight"].sum(2)
-    )
-    modules.embeddings.patch_embeddings.projection.bias.zero_()
-    for number, layer in enumerate(modules.encoder.layer):
-        own = {k.removeprefix(f"blocks.{number}."): v for k, v in weights.items()}
-        for kind in ("weight", "bias"):
-            parts = own[f"attn.qkv.{kind}"].chunk(3)
-            for name, part in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
-                getattr(getattr(layer.attention, name), kind).copy_(part)
-            for target, source in (
-                (layer.attention.projection_layer, "attn.proj"),
-                (layer.layernorm_before, "norm1"), (layer.layernorm_after, "norm2"),
-                (layer.mlp.fc1, "mlp.fc1"), (layer.mlp.fc2, "mlp.fc2"),
-            ):  # fmt: skip
-                getattr(target, kind).copy_(own[f"{source}.{kind}"])
-
-
 def look_gap(own: Looks, others: Looks, rows: torch.Tensor) -> torch.Tensor:
-    """How far attention is from another tower's of the same depth and heads: the divergence of what
-    some patches look at, averaged over them, heads and blocks.
+    """Return how far attention is from another tower's of the same depth and heads.
 
-    rows: which patches, int64.
+    It is the divergence of what some patches look at, averaged over them, heads and blocks.
+
+    Args:
+        own: of each block.
+        others: of each block of the other tower.
+        rows: which patches, int64.
     """
     gaps = []
     for (query, key), (other_query, other_key) in zip(own, others, strict=True):

@@ -13,14 +13,16 @@ from benchmarks.tasks import make_sample, make_series
 from benchmarks.tasks.question_files import mp4, png
 from benchmarks.tasks.words import COLORS, SHAPES
 from benchmarks.train.average_checkpoints import mean_of
+from benchmarks.train.diets import LEARNT_LAST
 from benchmarks.train.export import export
 from benchmarks.train.llm_losses import Losses
-from benchmarks.train.llm_on_images import FILED, LEARNT_LAST, Trainee
+from benchmarks.train.llm_on_images import FILED, Trainee
 from benchmarks.train.llm_on_labels import new_student
 from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, fresh_model
 from benchmarks.train.sample_views import PADDING
 from benchmarks.train.tokenizer import build_tokenizer
-from benchmarks.train.towers import TOWERS, Looks, look_gap, start_from_qwen2_vl
+from benchmarks.train.tower_init import start_from_qwen2_vl
+from benchmarks.train.towers import TOWERS, Looks, look_gap
 from luvc_core.chat import Message
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.engine.prefill import prefill

@@ -36,7 +36,7 @@ def question(vision: VisionHalf, language: LanguageHalf) -> Question:
 
 
 def entering(question: Question, pruner: Any) -> list[tuple[Tensor, Rotary]]:
-    """What enters each layer, after pruning."""
+    """Return what enters each layer, after pruning."""
     seen: list[tuple[Tensor, Rotary]] = []
     plain = question.language.layer
 

@@ -27,7 +27,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def run(stack: Stack, script: str, *arguments: str) -> str:
-    """What a script prints; it must end well."""
+    """Run a script, which must end well; return what it prints."""
     command = [sys.executable, str(EXAMPLES / script), *arguments]
     command += ["--endpoint", stack.encoder.endpoint]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

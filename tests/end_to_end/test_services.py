@@ -30,7 +30,7 @@ def in_process(
     vision: VisionHalf, language: LanguageHalf, text: str, images: list[bytes], name: str,
     max_tokens: int = 8,
 ) -> tuple[str, Result, list[VisionTokens]]:  # fmt: skip
-    """The same answer without any service."""
+    """Make the same answer without any service."""
     chosen = profile(name)
     encoder = MediaEncoder(vision)
     tokens = encoder.encode([encoder.prepare(p, "") for p in images], chosen.oim)

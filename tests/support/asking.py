@@ -1,4 +1,4 @@
-"""What the service tests ask, and how they look at a refusal."""
+"""Requests of the service tests, and what a refusal must look like."""
 
 from collections.abc import Callable
 
@@ -17,6 +17,7 @@ LONG = ask("Tell me everything.", max_tokens=400)
 
 
 def timed(request: encoder_pb2.GenerateRequest, name: str, seconds: float) -> object:
+    """Copy a request, with an id and a timeout."""
     copy = encoder_pb2.GenerateRequest()
     copy.CopyFrom(request)
     copy.request_id = name
@@ -25,7 +26,7 @@ def timed(request: encoder_pb2.GenerateRequest, name: str, seconds: float) -> ob
 
 
 def failure(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, Details]:
-    """How a call fails: always with details of ours, never with a traceback."""
+    """Return how a call fails: always with details of ours, never with a traceback."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error = caught.value

@@ -17,9 +17,10 @@ __all__ = [
 
 
 def ask(*parts: str | VisionTokens) -> tuple[Message[VisionTokens], ...]:
-    """A conversation of one question."""
+    """Make a conversation of one question."""
     return (Message("user", parts),)
 
 
 def two_images(images: list[VisionTokens]) -> tuple[Message[VisionTokens], ...]:
+    """Ask about two images."""
     return ask("First ", images[0], " then ", images[1], " which one?")

@@ -1,4 +1,4 @@
-"""Both services as processes of their own, on free ports, never left behind."""
+"""Run both services as processes of their own, on free ports, and never leave them behind."""
 
 import contextlib
 import time
@@ -23,6 +23,14 @@ __all__ = [
 
 @contextlib.contextmanager
 def decoder(model: Path, folder: Path, *flags: str, **options: Any) -> Iterator[Service]:
+    """Start a decoder of a checkpoint, which may not be ready yet.
+
+    Args:
+        model: the checkpoint.
+        folder: for logs.
+        flags: of the service.
+        options: of `service`.
+    """
     port = free_port()
     with service(
         "decoder", f"127.0.0.1:{port}", folder / f"decoder-{port}.log",
@@ -35,7 +43,10 @@ def decoder(model: Path, folder: Path, *flags: str, **options: Any) -> Iterator[
 
 @contextlib.contextmanager
 def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
-    """A decoder that serves one model after another, as it is told; `wait_serves` says when."""
+    """Start a decoder that serves one model after another, as it is told.
+
+    `wait_serves` waits for each.
+    """
     orders, port = folder / "orders", free_port()
     orders.touch()
     with service(
@@ -52,7 +63,13 @@ def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
 
 
 def wait_serves(decoder: Service, family: str, seconds: float = 240) -> None:
-    """Until a model of this family answers, and no earlier one."""
+    """Wait until a model of this family answers, and no earlier one.
+
+    Args:
+        decoder: the service.
+        family: of the model.
+        seconds: to wait.
+    """
     end, asked = time.monotonic() + seconds, decoder_pb2.GetModelInfoRequest()
     with grpc.insecure_channel(decoder.endpoint) as channel:
         stub = decoder_pb2_grpc.DecoderServiceStub(channel)
@@ -66,6 +83,14 @@ def wait_serves(decoder: Service, family: str, seconds: float = 240) -> None:
 
 @contextlib.contextmanager
 def encoder(model: Path, decoder: str, folder: Path, *flags: str) -> Iterator[Service]:
+    """Start an encoder of a checkpoint, which may not be ready yet.
+
+    Args:
+        model: the checkpoint.
+        decoder: its endpoint.
+        folder: for logs.
+        flags: of the service.
+    """
     port = free_port()
     with service(
         "encoder", f"127.0.0.1:{port}", folder / f"encoder-{port}.log",
@@ -76,7 +101,13 @@ def encoder(model: Path, decoder: str, folder: Path, *flags: str) -> Iterator[Se
 
 @dataclass
 class Stack:
-    """Both services, and a way to talk to each. collecting: what the decoder traces."""
+    """Both services, and a way to talk to each.
+
+    Attributes:
+        front: asks the encoder.
+        back: asks the decoder.
+        collecting: what the decoder traces.
+    """
 
     encoder: Service
     decoder: Service
@@ -93,7 +124,7 @@ VIDEO_LIMITS = ("--max-clip-bytes", "100000", "--max-clip-pixels", "100000", "--
 def stack(
     checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The two halves of a checkpoint, ready."""
+    """Run the two halves of a checkpoint, ready."""
     checkpoint, logs = checkpoints("qwen2_vl"), tmp_path_factory.mktemp("logs")
     with (
         collector() as collecting,

@@ -1,4 +1,4 @@
-"""A real server of the Redis protocol for a test: the fixture, and what starts it."""
+"""The Redis server of a test: the fixture, and what starts it."""
 
 from collections.abc import Iterator
 
@@ -12,5 +12,6 @@ __all__ = ["shared_valkey", "url", "valkey"]
 
 @pytest.fixture(scope="session")
 def shared_valkey() -> Iterator[ValkeyServer]:
+    """Run one server for all tests."""
     with valkey() as server:
         yield server

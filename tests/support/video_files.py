@@ -1,4 +1,4 @@
-"""Small clips, encoded on the fly."""
+"""Videos that only tests need, and what makes small ones: see `benchmarks.common.video_files`."""
 
 import io
 
@@ -18,6 +18,7 @@ ALL = EvenSampling(1000)
 
 
 def audio_only(kind: str = "mp4", codec: str = "aac") -> bytes:
+    """Make a file with sound and no picture."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind) as container:
         stream = container.add_stream(codec, rate=48_000)
@@ -30,7 +31,7 @@ def audio_only(kind: str = "mp4", codec: str = "aac") -> bytes:
 
 
 def no_frames() -> bytes:
-    """An MP4 with a picture track that holds nothing: its samples' table is emptied."""
+    """Make an MP4 with a video track that holds nothing: its samples' tables are emptied."""
     data = bytearray(film(moving_square(2)))
     for table, counts in ((b"stsz", 8), (b"stts", 4), (b"stsc", 4), (b"stco", 4), (b"ctts", 4)):
         place = data.find(table)
@@ -40,7 +41,7 @@ def no_frames() -> bytes:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """The mean over all channels, of 255."""
+    """Return the mean difference over all channels, of 255."""
     return float(abs(np.asarray(one, float) - np.asarray(other, float)).mean())
 
 

@@ -15,7 +15,7 @@ LETTERS = "aZ \n\0éß\u0301界한\u200d🙂𝄞\ufffd"
 
 
 def bytes_to_text(ids: Sequence[int]) -> str:
-    """A tokenizer of one token a byte."""
+    """Decode as a tokenizer of one token a byte."""
     return bytes(ids).decode("utf-8", errors="replace")
 
 
@@ -26,7 +26,7 @@ def pieces(ids: Sequence[int], stop: Sequence[str] = ()) -> tuple[list[str], boo
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
-    """What is left when the text is read letter by letter until it ends in a stop string."""
+    """Return what is left when the text is read letter by letter until it ends in a stop string."""
     for end in range(1, len(text) + 1):
         hits = [s for s in stop if text[:end].endswith(s)]
         if hits:

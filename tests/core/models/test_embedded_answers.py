@@ -45,7 +45,7 @@ def asker(model: str) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def stock(model: str, kit: Kit) -> Any:
-    """The checkpoint as transformers runs it."""
+    """Load the checkpoint as transformers runs it."""
     return kit.stock.from_pretrained(embedded()[model], dtype=torch.float32).eval()
 
 
@@ -60,7 +60,7 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cases(asker: Checkpoint) -> list[Case]:
-    """Some of each kind, all kinds in turn."""
+    """Make some cases of each kind, all kinds in turn."""
     streams = zip(*(file_questions(kind, EACH) for kind in KINDS), strict=True)
     found = []
     for kind, asked in zip(cycle(KINDS), chain.from_iterable(streams), strict=False):

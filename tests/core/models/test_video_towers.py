@@ -25,7 +25,7 @@ SPU = SpuSettings(Ramp(start=0.0))
 
 
 def mixed(vision: VisionHalf) -> tuple[Message[VisionTokens], ...]:
-    """A clip and a picture, several turns, text everywhere."""
+    """Make a conversation of a video and an image, several turns, text everywhere."""
     (video,) = vision.encode(videos_of(vision, (84, 140)), OFF)
     (image,) = vision.encode(patches_of(vision, (112, 112)), OFF)
     answer = Message[VisionTokens]("assistant", ("It falls.",))
@@ -110,7 +110,7 @@ def test_text_goes_on_as_if_nothing_had_been_merged(
 
 
 def grown(name: str, tokens: int, **vision: Any) -> Kit:
-    """A family at the picture size of its published checkpoints, as thin as in the other tests."""
+    """Return a family at the image size of its published checkpoints, as thin as elsewhere."""
     kit = KITS[name]
 
     def config(text: dict[str, Any], tied: bool) -> Any:

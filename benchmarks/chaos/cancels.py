@@ -11,7 +11,7 @@ from contextlib import suppress
 from luvc import LuvcError
 
 from benchmarks.chaos.judged_load import Asker, Question
-from benchmarks.chaos.outcomes import TYPED, Ending, Outcome, Row, row
+from benchmarks.chaos.outcomes import Outcome, Row, ending_of, row
 from benchmarks.chaos.testbed import Testbed
 
 _ENCODER_GAUGES = ("luvc_num_requests_running", "luvc_num_requests_waiting", "luvc_promised_bytes",
@@ -79,8 +79,7 @@ async def _leave(asker: Asker, question: Question, after: float) -> Outcome:
         async with asyncio.timeout(after + asker.patience):
             await stream.answer()
     except LuvcError as error:
-        ending: Ending = "typed_error" if error.code in TYPED else "lost"
-        return Outcome(ending, error.code, time.monotonic() - start)
+        return Outcome(ending_of(error.code), error.code, time.monotonic() - start)
     except TimeoutError:
         return Outcome("hung", "none", time.monotonic() - start)
     return Outcome("answered", "OK", time.monotonic() - start)

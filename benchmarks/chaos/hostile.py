@@ -26,7 +26,7 @@ from luvc.access import metadata_of
 
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
-from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
+from benchmarks.chaos.outcomes import Outcome, Row, ending_of, row
 from benchmarks.chaos.testbed import KEYS, Testbed
 from benchmarks.common.noise_images import noise_image
 from benchmarks.common.process_memory import resident_mib
@@ -158,7 +158,7 @@ def _bulk_row(testbed: Testbed, count: int, kept: str) -> Row:
         except BrokenProcessPool:
             return row("hostile inputs", [], demands={"the process crashed": False})
     outcomes = [
-        Outcome(_ending(code), code, 0.0) for code, n in found["codes"].items() for _ in range(n)
+        Outcome(ending_of(code), code, 0.0) for code, n in found["codes"].items() for _ in range(n)
     ]
     growth = found["grown_mib"]
     facts = {"grown_mib": round(growth, 1), "slowest_s": round(found["slowest_s"], 2)}
@@ -211,8 +211,4 @@ async def send(channel: grpc.aio.Channel, data: bytes, patience: float) -> Outco
         code = error.code().name
     took = time.monotonic() - start
     late = code == "DEADLINE_EXCEEDED" and took > 0.95 * patience
-    return Outcome("hung" if late else _ending(code), code, took)
-
-
-def _ending(code: str) -> Any:
-    return {"OK": "answered"}.get(code) or ("typed_error" if code in TYPED else "lost")
+    return Outcome("hung" if late else ending_of(code), code, took)

@@ -13,7 +13,7 @@ from luvc.v1 import decoder_pb2, encoder_pb2
 from luvc.wire.status import from_metadata
 
 from benchmarks.chaos.hostile_requests import parsed
-from benchmarks.chaos.outcomes import TYPED, Outcome
+from benchmarks.chaos.outcomes import Outcome, ending_of
 from decoder_service import codec as decoder_codec
 from encoder_service import codec as encoder_codec
 from encoder_service.config import EncoderConfig
@@ -116,6 +116,5 @@ def outcome(edge: Callable[[Any], None], value: Any) -> Outcome:
     try:
         edge(value)
     except ServiceError as error:
-        ending = "typed_error" if error.code in TYPED else "lost"
-        return Outcome(ending, error.code, time.monotonic() - start)  # type: ignore[arg-type]
+        return Outcome(ending_of(error.code), error.code, time.monotonic() - start)
     return Outcome("answered", "OK", time.monotonic() - start)

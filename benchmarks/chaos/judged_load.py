@@ -10,7 +10,7 @@ from typing import Any
 from luvc import AsyncClient, LuvcError
 from luvc.client import DEADLINE_GRACE_SECONDS
 
-from benchmarks.chaos.outcomes import TYPED, Outcome
+from benchmarks.chaos.outcomes import Outcome, ending_of
 
 # A caller that was refused at once would otherwise ask a thousand times a second.
 _PAUSE_AFTER_ERROR = 0.05
@@ -56,7 +56,7 @@ class Asker:
             late = took > self.patience + 0.95 * DEADLINE_GRACE_SECONDS
             if error.code == "DEADLINE_EXCEEDED" and late:
                 return Outcome("hung", error.code, took)
-            return Outcome("typed_error" if error.code in TYPED else "lost", error.code, took)
+            return Outcome(ending_of(error.code), error.code, took)
         except TimeoutError:
             return Outcome("hung", "none", time.monotonic() - start)
         right = text == question.truth

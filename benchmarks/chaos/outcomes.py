@@ -15,6 +15,13 @@ _UNTYPED = ("OK", "UNKNOWN", "INTERNAL", "DATA_LOSS")
 TYPED = frozenset(code.name for code in grpc.StatusCode) - set(_UNTYPED)
 
 
+def ending_of(code: str) -> Ending:
+    """Return how a call with this gRPC code ended, its text aside."""
+    if code == "OK":
+        return "answered"
+    return "typed_error" if code in TYPED else "lost"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One request's end, its gRPC code, and the seconds that it took.

@@ -9,7 +9,7 @@ from luvc.access import metadata_of
 from luvc.v1 import chat_pb2, encoder_pb2, encoder_pb2_grpc
 from PIL import Image
 
-from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
+from benchmarks.chaos.outcomes import Outcome, Row, ending_of, row
 from benchmarks.chaos.testbed import KEYS, Testbed
 from benchmarks.common.noise_images import encoded
 from benchmarks.common.service_processes import RestartableService
@@ -84,13 +84,10 @@ async def _encode(
 def _judged(ended: Sequence[tuple[bytes, str, float]]) -> list[Outcome]:
     """Judge answers by the first checksum, as all must be the same."""
     truth = next((checksum for checksum, _, _ in ended if checksum), b"")
-    outcomes = []
-    for checksum, code, seconds in ended:
-        if code == "OK":
-            outcomes.append(Outcome("answered" if checksum == truth else "wrong", code, seconds))
-        else:
-            outcomes.append(Outcome("typed_error" if code in TYPED else "lost", code, seconds))
-    return outcomes
+    return [
+        Outcome("wrong" if code == "OK" and checksum != truth else ending_of(code), code, seconds)
+        for checksum, code, seconds in ended
+    ]
 
 
 def _encodes(encoders: Sequence[RestartableService]) -> int:

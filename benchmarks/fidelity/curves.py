@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.fidelity.summary import families, means
 
@@ -52,19 +53,24 @@ def draw(rows: Rows, path: Path) -> None:
     )
     for axes, checkpoint in zip(panels[0], checkpoints, strict=True):
         _panel(axes, rows, checkpoint, methods)
-    panels[0][0].set_ylabel("accuracy kept, mean over tasks (%)")
-    handles, labels = panels[0][0].get_legend_handles_labels()
+    finish(figure, panels[0])
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def finish(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Label the panels' common axis, and put one legend for all below them."""
+    panels[0].set_ylabel("accuracy kept, mean over tasks (%)")
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(7, 4 * len(checkpoints)),
+        ncols=min(7, 4 * len(panels)),
         frameon=False,
         fontsize=9,
     )
     figure.set_layout_engine("constrained")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _panel(axes: Axes, rows: Rows, checkpoint: str, methods: Sequence[str]) -> None:

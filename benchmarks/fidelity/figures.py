@@ -91,17 +91,7 @@ def speed(models: Sequence[str]) -> Figure:
         axes.set_title(name)
         axes.set_xlabel("prefill, times as fast as uncompressed")
         axes.grid(alpha=0.25)
-    panels[0][0].set_ylabel("accuracy kept, mean over tasks (%)")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(7, 4 * len(names)),
-        frameon=False,
-        fontsize=9,
-    )
-    figure.set_layout_engine("constrained")
+    curves.finish(figure, panels[0])
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Ask questions that leave a trace in every metric: new and old images, refusals, store failures."""
+"""Ask questions that leave a trace in every metric: new images, refusals, store failures."""
 
 import io
 import itertools

@@ -69,9 +69,9 @@ class Edges:
         model = self._engine.language
         most = model.context_length - 1
         question = decoder_codec.question_from(request, model.identity, {}, most)
-        session = self._engine.start(question)
+        generation = self._engine.start(question)
         for _ in range(3):
-            if session.step() is None:
+            if generation.step() is None:
                 break
 
     def encoder_bytes(self, data: bytes) -> None:

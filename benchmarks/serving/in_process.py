@@ -54,9 +54,9 @@ class Alone:
     def ask(self, question: Question, most: int) -> Asked:
         """Answer a question and note the seconds of each stage."""
         start = time.perf_counter()
-        session = self._engine.start(self.request(question, self._compression, most))
+        generation = self._engine.start(self.request(question, self._compression, most))
         text, first, result = "", 0.0, None
-        while (event := session.step()) is not None:
+        while (event := generation.step()) is not None:
             text += event.text
             first = first or (time.perf_counter() - start if event.text else 0.0)
             result = event.result
@@ -76,8 +76,8 @@ class Alone:
         """
         scheduler = Scheduler(Limits(room))
         request = self.request(question, compression, most)
-        session = self._engine.start(request)
-        for _ in range(room // session.kv_byte_count + 1):
+        generation = self._engine.start(request)
+        for _ in range(room // generation.kv_byte_count + 1):
             scheduler.submit(self._engine.start(request))
         scheduler.step()
         return scheduler.in_flight_count

@@ -88,17 +88,25 @@ def questions(
         split: which seeds.
         size: pixels.
     """
+    for seed, qa in _asked(make_sample, KINDS[kind], kind, n, split, size):
+        image = make_sample(KINDS[kind], seed, size).image
+        assert image is not None
+        yield image, qa.question, qa.answer
+
+
+def _asked(
+    make: Callable[..., Sample | Series], task: str, kind: str, n: int, split: str, size: Size
+) -> Iterator[tuple[int, QA]]:
+    """Yield the first `n` seeds whose sample or series asks a question of a kind, and that one."""
     found = 0
     for seed in SPLITS[split]:
         if found == n:
             return
-        sample = make_sample(KINDS[kind], seed, size, draw=False)
-        asked = next((qa for qa in sample.questions if qa.kind == kind), None)
-        if asked is not None:
-            image = make_sample(KINDS[kind], seed, size).image
-            assert image is not None
+        drawn = make(task, seed, size, draw=False)
+        qa = next((qa for qa in drawn.questions if qa.kind == kind), None)
+        if qa is not None:
             found += 1
-            yield image, asked.question, asked.answer
+            yield seed, qa
 
 
 def make_series(task: str, seed: int, size: Size = 224, *, draw: bool = True) -> Series:
@@ -136,13 +144,5 @@ def series_questions(
         split: which seeds.
         size: pixels.
     """
-    found = 0
-    for seed in SPLITS[split]:
-        if found == n:
-            return
-        series = make_series(SERIES_KINDS[kind], seed, size, draw=False)
-        asked = next((qa for qa in series.questions if qa.kind == kind), None)
-        if asked is not None:
-            found += 1
-            images = make_series(SERIES_KINDS[kind], seed, size).images
-            yield images, asked.question, asked.answer
+    for seed, qa in _asked(make_series, SERIES_KINDS[kind], kind, n, split, size):
+        yield make_series(SERIES_KINDS[kind], seed, size).images, qa.question, qa.answer

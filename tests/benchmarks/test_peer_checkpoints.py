@@ -38,8 +38,8 @@ def test_a_checkpoint_answers_with_as_many_tokens_as_it_is_asked_for(
     asked = Request(
         (Message("user", (*shown, "Is there a circle?")),), SamplingParams(max_tokens=12)
     )
-    session = RequestProcessor(language).start(asked)
-    result = list(iter(session.step, None))[-1].result
+    generation = RequestProcessor(language).start(asked)
+    result = list(iter(generation.step, None))[-1].result
     assert result is not None
     assert (result.completion_token_count, result.finish_reason) == (12, "length")
 

@@ -35,11 +35,11 @@ def in_process(
     encoder = MediaEncoder(vision)
     tokens = encoder.encode([encoder.prepare(p, "") for p in images], chosen.oim)
     spu = chosen.spu_for(image.detail for image in tokens)
-    session = RequestProcessor(language).start(
+    generation = RequestProcessor(language).start(
         Request((Message("user", (*tokens, text)),), SamplingParams(max_tokens), spu)
     )
     answer = ""
-    while (event := session.step()) is not None:
+    while (event := generation.step()) is not None:
         answer += event.text
         if event.result:
             return answer, event.result, tokens

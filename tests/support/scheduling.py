@@ -44,7 +44,7 @@ def started(
 ) -> tuple[Scheduler, list[Generation]]:
     """Start requests in a new scheduler; return both."""
     scheduler = Scheduler(Limits(KV, prefill_rows))
-    sessions = [RequestProcessor(language).start(request) for request in requests]
-    for session in sessions:
-        scheduler.submit(session)
-    return scheduler, sessions
+    generations = [RequestProcessor(language).start(request) for request in requests]
+    for generation in generations:
+        scheduler.submit(generation)
+    return scheduler, generations

@@ -60,9 +60,9 @@ async def curve(
         turns: of each way and size.
     """
     store = RedisStore(redis_url, max_item_bytes=1 << 30, ttl=600.0, timeout=30.0)
-    promises = HeldBlobs(1 << 40)
+    held_blobs = HeldBlobs(1 << 40)
     points = []
-    async with _handing_out(promises) as endpoint, grpc.aio.insecure_channel(decoder) as channel:
+    async with _handing_out(held_blobs) as endpoint, grpc.aio.insecure_channel(decoder) as channel:
         stub = decoder_pb2_grpc.DecoderServiceStub(channel)
         info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=60)
         for size in sizes:
@@ -77,7 +77,7 @@ async def curve(
                     message,
                     source=tokens_pb2.TOKEN_SOURCE_ENCODER,
                     endpoint=endpoint,
-                    handle=held.enter_context(promises.hold(blob)),
+                    handle=held.enter_context(held_blobs.hold(blob)),
                 )
                 ways: dict[str, Callable[[], tokens_pb2.VisionTokens]] = {
                     # Encoding the message is a part of this way; the blob is made for the store.
@@ -152,20 +152,20 @@ def _changed(reference: tokens_pb2.TokenReference, **fields: Any) -> tokens_pb2.
 class _Pieces(encoder_pb2_grpc.EncoderServiceServicer):
     """Hands out held blobs as an encoder does: in its process, on its event loop."""
 
-    def __init__(self, promises: HeldBlobs) -> None:
-        self._promises = promises
+    def __init__(self, held_blobs: HeldBlobs) -> None:
+        self._held_blobs = held_blobs
 
     async def FetchTokens(self, request: Any, context: Any) -> None:
-        blob = memoryview(self._promises.get(request.handle) or b"")
+        blob = memoryview(self._held_blobs.get(request.handle) or b"")
         for start in range(0, len(blob), CHUNK_BYTES):
             piece = bytes(blob[start : start + CHUNK_BYTES])
             await context.write(encoder_pb2.FetchTokensResponse(data=piece))
 
 
 @asynccontextmanager
-async def _handing_out(promises: HeldBlobs) -> AsyncIterator[str]:
+async def _handing_out(held_blobs: HeldBlobs) -> AsyncIterator[str]:
     server = grpc.aio.server()
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(_Pieces(promises), server)
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(_Pieces(held_blobs), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

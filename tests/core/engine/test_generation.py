@@ -29,14 +29,14 @@ RAMP = SpuSettings(Ramp(start=0.0))
 FALLING = SpuSettings(Keep((0.5, 0.4, 0.2, 0.1, 0.0)), sampling="index")
 
 
-def events(session: Generation) -> list[Event]:
-    return list(iter(session.step, None))
+def events(generation: Generation) -> list[Event]:
+    return list(iter(generation.step, None))
 
 
 def answer(language: LanguageHalf, request: Request) -> tuple[int, ...]:
-    session = RequestProcessor(language).start(request)
-    events(session)
-    return session.tokens
+    generation = RequestProcessor(language).start(request)
+    events(generation)
+    return generation.tokens
 
 
 def test_without_images_a_schedule_changes_nothing(language: LanguageHalf) -> None:
@@ -82,15 +82,15 @@ def test_interleaved_answers_equal_those_alone(
     ]
     alone = [answer(language, request) for request in requests]
     engine = RequestProcessor(language)
-    sessions = [engine.start(request) for request in requests[:2]]
+    generations = [engine.start(request) for request in requests[:2]]
     for late in (*requests[2:], None, None, None):
-        for session in sessions:
-            session.step()
+        for generation in generations:
+            generation.step()
         if late is not None:
-            sessions.append(engine.start(late))
-    for _ in itertools.takewhile(bool, iter(lambda: [s for s in sessions if s.step()], None)):
+            generations.append(engine.start(late))
+    for _ in itertools.takewhile(bool, iter(lambda: [s for s in generations if s.step()], None)):
         pass
-    assert [session.tokens for session in sessions] == alone
+    assert [generation.tokens for generation in generations] == alone
 
 
 def test_a_second_question_starts_from_all_tokens_again(
@@ -128,12 +128,12 @@ def test_end_tokens_end_the_answer(language: LanguageHalf, monkeypatch: pytest.M
     tokens = answer(language, request)
     monkeypatch.setattr(language, "stop_ids", frozenset([tokens[4]]))
     first = tokens.index(tokens[4])
-    session = RequestProcessor(language).start(request)
-    result = events(session)[-1].result
-    assert session.tokens == tokens[:first]
+    generation = RequestProcessor(language).start(request)
+    result = events(generation)[-1].result
+    assert generation.tokens == tokens[:first]
     assert result is not None
     assert (result.finish_reason, result.completion_token_count) == ("stop", first)
-    assert session.step() is None
+    assert generation.step() is None
 
 
 def test_context_is_checked_before_any_work(
@@ -164,21 +164,21 @@ def test_deadlines_are_kept_between_layers_and_steps(
             if next(checks, None) is None:
                 raise DeadlineExceeded("too late")
 
-        session = RequestProcessor(language).start(request, check)
+        generation = RequestProcessor(language).start(request, check)
         with pytest.raises(DeadlineExceeded):
-            events(session)
-        assert session.ended
-        assert session.step() is None
+            events(generation)
+        assert generation.ended
+        assert generation.step() is None
         # One check before the first step and one a layer, then one a step.
-        assert len(session.tokens) == max(0, allowed - LAYERS)
+        assert len(generation.tokens) == max(0, allowed - LAYERS)
 
 
 def test_closing_ends_an_answer(language: LanguageHalf) -> None:
-    session = RequestProcessor(language).start(Request(ask("Go.")))
-    session.step()
-    session.close()
-    assert session.ended
-    assert session.step() is None
+    generation = RequestProcessor(language).start(Request(ask("Go.")))
+    generation.step()
+    generation.close()
+    assert generation.ended
+    assert generation.step() is None
 
 
 def test_tokens_of_another_checkpoint_are_refused(

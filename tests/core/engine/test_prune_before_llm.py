@@ -44,10 +44,10 @@ def test_whoever_drops_them_the_answer_is_the_same(
     found = []
     for own in (images, [prune_before_llm(image, spu) for image in images]):
         request = Request(two_images(own), SamplingParams(max_tokens=6), spu)
-        session = RequestProcessor(language).start(request)
-        last = list(iter(session.step, None))[-1].result
+        generation = RequestProcessor(language).start(request)
+        last = list(iter(generation.step, None))[-1].result
         assert last is not None
-        found.append((session.tokens, last.layer_visual_token_counts))
+        found.append((generation.tokens, last.layer_visual_token_counts))
     assert found[0] == found[1]
 
 

@@ -35,8 +35,10 @@ class Odd:
 
 
 def finished(language: LanguageHalf, images: list[VisionTokens], spu: Pruner) -> Result:
-    session = RequestProcessor(language).start(Request(two_images(images), SamplingParams(4), spu))
-    while (event := session.step()) is not None:
+    generation = RequestProcessor(language).start(
+        Request(two_images(images), SamplingParams(4), spu)
+    )
+    while (event := generation.step()) is not None:
         if event.result is not None:
             return event.result
     raise AssertionError

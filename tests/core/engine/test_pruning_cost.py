@@ -28,10 +28,10 @@ def embedded() -> LanguageHalf:
     return load_language("luvc-tiny-qwen2vl", "cpu", "float32")
 
 
-def answered(session: Generation) -> tuple[tuple[int, ...], Result]:
-    last = list(iter(session.step, None))[-1].result
+def answered(generation: Generation) -> tuple[tuple[int, ...], Result]:
+    last = list(iter(generation.step, None))[-1].result
     assert last is not None
-    return session.tokens, last
+    return generation.tokens, last
 
 
 @pytest.mark.parametrize(("side", "left_out"), [(2, True), (16, False)])

@@ -54,10 +54,10 @@ def alone(language: LanguageHalf, requests: list[Request]) -> list[tuple[int, ..
     """Return the tokens of each request, served alone, one after the other."""
     found = []
     for request in requests:
-        session = RequestProcessor(language).start(request)
-        for _ in iter(session.step, None):
+        generation = RequestProcessor(language).start(request)
+        for _ in iter(generation.step, None):
             pass
-        found.append(session.tokens)
+        found.append(generation.tokens)
     return found
 
 
@@ -75,24 +75,24 @@ def test_tokens_are_those_of_requests_served_alone(
     scheduler = Scheduler(Limits(room, data.draw(st.sampled_from((1, 150, 10**6)), "budget")))
     order = data.draw(st.permutations(range(len(requests))), "order")
     cancelled = set(data.draw(st.lists(st.sampled_from(order), max_size=4), "cancelled"))
-    sessions: dict[int, Generation] = {}
+    generations: dict[int, Generation] = {}
     for number in order:
-        sessions[number] = engine.start(requests[number])
-        scheduler.submit(sessions[number])
+        generations[number] = engine.start(requests[number])
+        scheduler.submit(generations[number])
         for _ in range(data.draw(st.integers(0, 3), "steps")):
             scheduler.step()
-            held = sum(c.held_byte_count for s in sessions.values() for c in s.caches)
+            held = sum(c.held_byte_count for s in generations.values() for c in s.caches)
             assert held <= scheduler.pool.used <= room
         victim = data.draw(st.sampled_from(order), "victim")
-        if victim in cancelled and victim in sessions:
-            scheduler.cancel(sessions[victim])
+        if victim in cancelled and victim in generations:
+            scheduler.cancel(generations[victim])
     outcomes = finish(scheduler)
     assert all(outcome.error is None for outcome in outcomes)
     assert scheduler.pool.used == scheduler.in_flight_count == 0
-    for number, session in sessions.items():
-        assert session.ended
+    for number, generation in generations.items():
+        assert generation.ended
         whole = alone[number]
-        got = session.tokens
+        got = generation.tokens
         assert got == (whole[: len(got)] if number in cancelled else whole)
 
 
@@ -102,28 +102,28 @@ def test_logits_do_not_change_by_a_bit(
     """Stronger than equal tokens: a batch of any size gives everyone the same logits."""
     seen: dict[int, list[torch.Tensor]] = {}
 
-    def follow(session: Generation, number: int) -> None:
-        take = session.take
+    def follow(generation: Generation, number: int) -> None:
+        take = generation.take
 
         def noting(logits: torch.Tensor) -> object:
             seen.setdefault(number, []).append(logits.clone())
             return take(logits)
 
-        monkeypatch.setattr(session, "take", noting)
+        monkeypatch.setattr(generation, "take", noting)
 
     engine = RequestProcessor(language)
     expected = []
     for number, request in enumerate(requests[:7]):
-        session = engine.start(request)
-        follow(session, number)
-        for _ in iter(session.step, None):
+        generation = engine.start(request)
+        follow(generation, number)
+        for _ in iter(generation.step, None):
             pass
     expected, seen = seen, {}
     scheduler = Scheduler(Limits(KV))
     for number, request in enumerate(requests[:7]):
-        session = engine.start(request)
-        follow(session, number)
-        scheduler.submit(session)
+        generation = engine.start(request)
+        follow(generation, number)
+        scheduler.submit(generation)
     finish(scheduler)
     assert seen.keys() == expected.keys()
     for number, rows in seen.items():

@@ -12,13 +12,13 @@ from tests.support.scheduling import LAYERS, finish, started
 
 @pytest.mark.parametrize("steps", [0, 2, LAYERS + 2], ids=["waiting", "in prefill", "running"])
 def test_cancelling_frees_the_place_at_once(language: LanguageHalf, steps: int) -> None:
-    scheduler, (session,) = started(language, Request(ask("Go."), SamplingParams(max_tokens=20)))
+    scheduler, (generation,) = started(language, Request(ask("Go."), SamplingParams(max_tokens=20)))
     for _ in range(steps):
         scheduler.step()
     assert scheduler.in_flight_count == (steps > 0)
-    scheduler.cancel(session)
-    assert (scheduler.idle, scheduler.pool.used, session.caches) == (True, 0, [])
-    scheduler.cancel(session)
+    scheduler.cancel(generation)
+    assert (scheduler.idle, scheduler.pool.used, generation.caches) == (True, 0, [])
+    scheduler.cancel(generation)
     assert scheduler.step() == []
 
 
@@ -52,9 +52,9 @@ def test_a_step_that_fails_ends_those_in_it(
     def fail(*_: object) -> None:
         raise MemoryError
 
-    scheduler, sessions = started(language, *[Request(ask("Go."))] * 2, prefill_rows=10**6)
+    scheduler, generations = started(language, *[Request(ask("Go."))] * 2, prefill_rows=10**6)
     scheduler.step()
-    assert [len(session.tokens) for session in sessions] == [1, 1]
+    assert [len(generation.tokens) for generation in generations] == [1, 1]
     with monkeypatch.context() as patch:
         patch.setattr(language, "decode_layer", fail)
         outcomes = scheduler.step()

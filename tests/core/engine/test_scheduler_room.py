@@ -18,16 +18,16 @@ def test_requests_wait_for_room_and_come_in_order(
 ) -> None:
     engine = RequestProcessor(language)
     request = Request(ask(images[0], "What?"), SamplingParams(max_tokens=6))
-    sessions = [engine.start(request) for _ in range(5)]
-    scheduler = Scheduler(Limits(2 * sessions[0].kv_byte_count))
-    for session in sessions:
-        scheduler.submit(session)
+    generations = [engine.start(request) for _ in range(5)]
+    scheduler = Scheduler(Limits(2 * generations[0].kv_byte_count))
+    for generation in generations:
+        scheduler.submit(generation)
     most, ended = 0, []
     while not scheduler.idle:
         ended += [o.session for o in scheduler.step() if o.event and o.event.result]
         most = max(most, scheduler.in_flight_count)
     assert most == 2
-    assert ended == sessions
+    assert ended == generations
     assert scheduler.pool.peak == scheduler.pool.byte_count
 
 
@@ -51,18 +51,18 @@ def test_caches_hold_exactly_what_was_reserved(
     language: LanguageHalf, images: list[VisionTokens]
 ) -> None:
     for request in mixed_requests(images):
-        session = RequestProcessor(language).start(request)
-        caches, held = session.caches, 0
-        while session.step() is not None:
+        generation = RequestProcessor(language).start(request)
+        caches, held = generation.caches, 0
+        while generation.step() is not None:
             held = sum(cache.held_byte_count for cache in caches)
-        assert 0 < held == session.kv_byte_count
+        assert 0 < held == generation.kv_byte_count
 
 
 def test_a_request_that_never_fits_is_refused(
     language: LanguageHalf, images: list[VisionTokens]
 ) -> None:
-    session = RequestProcessor(language).start(Request(two_images(images)))
-    scheduler = Scheduler(Limits(session.kv_byte_count - 1))
+    generation = RequestProcessor(language).start(Request(two_images(images)))
+    scheduler = Scheduler(Limits(generation.kv_byte_count - 1))
     with pytest.raises(InvalidInput, match=r"need .* MiB of keys and values; allowed: at most"):
-        scheduler.submit(session)
+        scheduler.submit(generation)
     assert scheduler.idle

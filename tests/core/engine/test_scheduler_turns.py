@@ -35,7 +35,7 @@ def test_short_prompts_overtake_long_ones_which_still_get_half(
     scheduler = Scheduler(Limits(KV, prefill_rows=1))
     long = engine.start(Request(two_images(images), SamplingParams(max_tokens=1)))
     shorts = [engine.start(Request(ask("Hi"), SamplingParams(max_tokens=1))) for _ in range(20)]
-    for session in (long, *shorts):
-        scheduler.submit(session)
+    for generation in (long, *shorts):
+        scheduler.submit(generation)
     ended = [outcome.session for outcome in finish(scheduler) if outcome.event]
     assert 0 < ended.index(long) < 20

@@ -30,12 +30,12 @@ from benchmarks.chaos.outcomes import Outcome, Row, ending_of, row
 from benchmarks.chaos.testbed import KEYS, Testbed
 from benchmarks.common.noise_images import noise_image
 from benchmarks.common.process_memory import resident_mib
-from encoder_service.codec import tokens_to
 from luvc_core.compression.profile_files import to_toml
 from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.blob import to_blob
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 MOST_GROWTH_MIB = 50.0
 # Of 20 inputs, how many each edge gets.
@@ -57,7 +57,7 @@ def strategies(vision: Any) -> dict[str, Any]:
     """
     image = vision.preprocess(noise_image(84, 56, 1))
     (tokens,) = vision.encode([image], OimSettings())
-    to_decoder = hostile_requests.decoder_requests(tokens_to(tokens))
+    to_decoder = hostile_requests.decoder_requests(write_vision_tokens(tokens))
     asked = hostile_requests.encoder_requests()
     toml = to_toml([BUILT_IN.get("max")]).replace("[max", "[own").encode()
     return {

@@ -82,7 +82,13 @@ class Kit:
         return list(features)
 
     def stock_inputs(self, stock: Any, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
-        """Return what `stock.generate` takes. ids: [length]; patches: in the prompt's order."""
+        """Return what `stock.generate` takes.
+
+        Args:
+            stock: the model.
+            ids: [length], of the prompt.
+            patches: of its media, in order.
+        """
         inputs = {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
         if self.mrope:
             of_images = (ids == stock.config.image_token_id).int()

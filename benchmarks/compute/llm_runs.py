@@ -143,10 +143,10 @@ def _timed_pruning(clock: Clock) -> Iterator[list[float]]:
 
         return call
 
-    # `_prune` is looked up by prefill in its own names.
-    leave_out = timed(vars(prefill)["_prune"])
+    # `_drop` is looked up by prefill in its own names.
+    leave_out = timed(vars(prefill)["_drop"])
     with (
-        mock.patch.object(SpuPruner, "keep", timed(SpuPruner.keep)),
-        mock.patch.object(prefill, "_prune", leave_out),
+        mock.patch.object(SpuPruner, "decide", timed(SpuPruner.decide)),
+        mock.patch.object(prefill, "_drop", leave_out),
     ):
         yield seconds

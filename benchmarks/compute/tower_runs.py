@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.common.merging_override import merging_by
 from benchmarks.common.random_vision_half import Geometry
-from luvc_core.compression.algorithms.merging import merge_grid, plan_targets
+from luvc_core.compression.algorithms.merge_targets import plan_targets
+from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import Patches, VisionHalf

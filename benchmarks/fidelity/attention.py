@@ -181,6 +181,12 @@ def renumbered(language: LanguageHalf, first: int) -> Iterator[None]:
 
 
 def line_positions(start: int, count: int, axes: int) -> Tensor:
-    """Return positions along a line: float32 [count, axes]."""
+    """Return positions along a line: float32 [count, axes].
+
+    Args:
+        start: the first position.
+        count: how many.
+        axes: that all have the same.
+    """
     line = torch.arange(start, start + count, dtype=torch.float32)
     return line.unsqueeze(1).expand(-1, axes)

@@ -43,6 +43,11 @@ def draw(image: Image.Image, panels: Sequence[Panel], path: Path) -> None:
 
     Above: all tokens, coloured by their place on the grid that the LLM is told. Below: a few tokens
     and all that went into them.
+
+    Args:
+        image: what was merged.
+        panels: the ways of merging.
+        path: of the PNG.
     """
     width = 5.0 * len(panels)
     figure, axes = pyplot.subplots(2, len(panels), figsize=(width, 11.2), layout="constrained")

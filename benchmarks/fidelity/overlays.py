@@ -20,7 +20,7 @@ from benchmarks.tasks.question_files import png
 from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.prefill import pruner_for
-from luvc_core.engine.pruner import Pruner, SurvivingTokens
+from luvc_core.engine.pruner import Pruner, PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
@@ -36,19 +36,19 @@ class Tracer:
     """A Pruner that records another one's choices for the first image.
 
     Attributes:
-        places: for each layer, which of the image's tokens enter it.
+        indices: for each layer, which of the image's tokens enter it.
     """
 
     pruner: Pruner
-    places: list[Tensor]
+    indices: list[Tensor]
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> Sequence[Tensor | None]:
-        kept = self.pruner.keep(layer, hidden, rotary, left)
-        first = left[0].places
-        self.places.append(first if kept[0] is None else first[kept[0]])
-        return kept
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> Sequence[PruningDecision | None]:
+        decisions = self.pruner.decide(layer, hidden, rotary, survivors)
+        indices, decision = survivors[0].indices, decisions[0]
+        self.indices.append(indices if decision is None else indices[decision.indices])
+        return decisions
 
 
 def survivors(
@@ -67,7 +67,7 @@ def survivors(
     assert pruner is not None
     tracer = Tracer(pruner, [])
     checkpoint.ask(tokens, question, tracer)
-    return tracer.places
+    return tracer.indices
 
 
 def merged_grids(checkpoint: Checkpoint) -> Figure:

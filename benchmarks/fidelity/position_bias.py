@@ -13,9 +13,9 @@ from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import StagedPruner
 from benchmarks.fidelity.question import Question
 from benchmarks.tasks.question_files import file_questions
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import Ramp, SpuSettings
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 SCORES = ("high-pass energy", "low-pass energy", "attention of the last token")
@@ -48,26 +48,26 @@ class _Reader(StagedPruner):
         self._image = question.plain[0]
         self.scores: dict[str, Tensor] = {}
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> list[Tensor | None]:
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> list[PruningDecision | None]:
         if layer == self._layer:
-            own, spu = left[0], SpuSettings(Ramp())
+            own, spu = survivors[0], SpuSettings(Ramp())
             visual, pieces = hidden[own.rows], self._image.pieces
             for name, score in (("high-pass energy", spu), ("low-pass energy", _low_pass(spu))):
-                self.scores[name] = image_energy(visual, own.places, pieces, score)
+                self.scores[name] = image_scores(visual, own.indices, pieces, score)
             attention = last_query_attention(self.language, layer, hidden, rotary)
             self.scores["attention of the last token"] = attention[own.rows]
-        return [None] * len(left)
+        return [None] * len(survivors)
 
     def choose(
         self,
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
+    ) -> PruningDecision:
         raise AssertionError("nothing is pruned")
 
 

@@ -33,12 +33,24 @@ class Ablation:
 
 
 def pruned(question: Question, target: float, **changes: Any) -> Compression:
-    """Return SPU with our ramp at the target."""
+    """Return SPU with our ramp at the target.
+
+    Args:
+        question: whose layers count.
+        target: share of the source tokens in the average layer.
+        changes: other fields of SpuSettings.
+    """
     return Compression(spu=SpuSettings(matched_ramp(question.layer_count, target), **changes))
 
 
 def ramped(question: Question, target: float, **ramp: Any) -> Compression:
-    """Return SPU with a ramp whose first layer keeps what meets the target."""
+    """Return SPU with a ramp whose first layer keeps what meets the target.
+
+    Args:
+        question: whose layers count.
+        target: share of the source tokens in the average layer.
+        ramp: fields of Ramp.
+    """
     shape = Ramp(**ramp)
     layers = question.layer_count
     assert shape.shape != "step"
@@ -64,7 +76,13 @@ def shot(question: Question, target: float, start: float) -> Compression:
 
 
 def merged(question: Question, target: float, **changes: Any) -> Compression:
-    """Return OIM alone."""
+    """Return OIM alone.
+
+    Args:
+        question: whose grid is merged.
+        target: share of the source tokens.
+        changes: other fields of OimSettings.
+    """
     grid = question.plain[0].pieces[0].grid
     rows, columns = smaller_grid(grid.rows, grid.columns, target)
     blocks = changes.pop("blocks", (0.5, 0.8))

@@ -1,9 +1,9 @@
 """Count tokens and bytes of a video between the halves, before and after merging to a quarter.
 
 `make bench-wire`, or `python -m benchmarks.serving.message_size`. The message is the one that the
-encoder sends, made by the families' own `encode` and the encoder's codec, for the reference videos
-of models of 7 to 8 billion parameters. The towers are thin and random, since only the number of
-tokens and their width matter here. Writes `results/wire.json`.
+encoder sends, made by the families' own `encode` and luvc_core.wire, for the reference videos of
+models of 7 to 8 billion parameters. The towers are thin and random, since only the number of tokens
+and their width matter here. Writes `results/wire.json`.
 """
 
 import argparse
@@ -15,11 +15,11 @@ import torch
 
 from benchmarks.common import report
 from benchmarks.common.random_vision_half import Geometry, build
-from encoder_service.codec import tokens_to
 from encoder_service.config import MIB, EncoderConfig
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import Patches
 from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 MERGED = OimSettings(keep_rows=0.5, keep_columns=0.5)
 
@@ -90,7 +90,7 @@ def measure(video: Video, oim: OimSettings) -> Row:
     """Measure one video, with `oim` against no merging."""
     limit = EncoderConfig().max_message_bytes
     before, after = tokens_of(video, OimSettings()), tokens_of(video, oim)
-    size, merged_size = (len(tokens_to(t).SerializeToString()) for t in (before, after))
+    size, merged_size = (len(write_vision_tokens(t).SerializeToString()) for t in (before, after))
     return Row(
         video.tower.family, video.model, video.shown, video.tower.hidden,
         before.token_count, after.token_count, size, merged_size,

@@ -53,7 +53,13 @@ class Canvas:
         self._paints: list[Paint] = []
 
     def label(self, x: float, y: float, *atoms: str) -> None:
-        """Say that `atoms` are true in the cell that holds the point (x, y)."""
+        """Say that atoms are true in the cell that holds a point.
+
+        Args:
+            x: in pixels.
+            y: in pixels.
+            atoms: what is true.
+        """
         row, col = int(y // CELL), int(x // CELL)
         if 0 <= row < self.height // CELL and 0 <= col < self.width // CELL:
             self.labels.update(Label(row, col, atom) for atom in atoms)
@@ -214,6 +220,12 @@ def degrade(image: Image.Image, noise: np.random.Generator) -> Image.Image:
 
 
 def jitter(color: Color, rng: random.Random, spread: int = 12) -> Color:
-    """Move each channel of the colour by at most `spread`."""
+    """Move each channel of a colour at random.
+
+    Args:
+        color: red, green, blue.
+        rng: decides.
+        spread: the most that a channel moves.
+    """
     red, green, blue = (max(0, min(255, c + rng.randint(-spread, spread))) for c in color)
     return red, green, blue

@@ -35,7 +35,13 @@ HARD_UNNAMED = ("movement", "change", "difference")
 
 
 def choose(view: View, rng: random.Random, kinds: tuple[str, ...] | None = None) -> View:
-    """Keep up to QUESTIONS questions of these kinds; half of the time the hard ones first."""
+    """Keep up to QUESTIONS questions; half of the time the hard ones first.
+
+    Args:
+        view: the sample.
+        rng: decides.
+        kinds: of questions; None for all.
+    """
     some = [qa for qa in view.asked if kinds is None or qa.kind in kinds]
     if rng.random() < 0.5:
         some.sort(key=lambda qa: qa.kind not in HARD)

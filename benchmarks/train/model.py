@@ -49,7 +49,13 @@ class Family:
 def build_config(
     family: Family, tokenizer: Qwen2Tokenizer, layers: int = LLM_LAYERS
 ) -> PreTrainedConfig:
-    """Return a config of about six million parameters; heads of 64 in both halves."""
+    """Return a config of about six million parameters; heads of 64 in both halves.
+
+    Args:
+        family: of the model.
+        tokenizer: gives the vocabulary and the special tokens.
+        layers: of the language model.
+    """
     end, pad = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>"))
     text = {
         "vocab_size": (len(tokenizer) + 31) // 32 * 32,

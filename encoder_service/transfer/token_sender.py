@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from luvc.v1 import encoder_pb2, tokens_pb2
 
-from encoder_service.codec import tokens_to
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor
 from encoder_service.transfer.blob_handles import HeldBlobs
@@ -19,6 +18,8 @@ from luvc_core.store import is_shared
 from luvc_core.store.cache import Entry
 from luvc_core.visual_tokens.blob import checksum_of, to_blob
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from luvc_core.wire.selection import write_selection
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 # Handed out and fetched in pieces that neither side's event loop notices.
 CHUNK_BYTES = 1 << 20
@@ -112,7 +113,7 @@ class TokenSender:
     ) -> tokens_pb2.VisionTokens:
         # Copies and digests of megabytes would hold up the event loop.
         return await deadline.wait_for(
-            self._vision.aside(tokens_to, tokens, way.in_int8, way.sparse)
+            self._vision.aside(write_vision_tokens, tokens, way.in_int8, way.sparse)
         )
 
     async def _reference(
@@ -129,7 +130,7 @@ class TokenSender:
         from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in way.sources
         if not in_store and not from_here:
             return None
-        changes = {"int8": way.in_int8, "thinned": tokens.kept is not None and not in_store}
+        changes = {"int8": way.in_int8, "thinned": tokens.selection is not None and not in_store}
         key = ":".join((entry.key, *(name for name, done in changes.items() if done)))
         blob = entry.blob if key == entry.key else None
         if blob is None:
@@ -147,10 +148,8 @@ class TokenSender:
         else:
             return None
         message = tokens_pb2.VisionTokens(reference=reference)
-        if in_store and tokens.kept is not None:
-            message.kept_places.extend(tokens.kept.tolist())
-            if tokens.kept_counts is not None:
-                message.kept_counts.extend(tokens.kept_counts.tolist())
+        if in_store:
+            message.MergeFrom(write_selection(tokens.selection))
         return message
 
 
@@ -158,4 +157,4 @@ def _byte_count(tokens: VisionTokens, in_int8: bool) -> int:
     """Bytes of the embeddings, which are nearly all that travels."""
     if not in_int8:
         return tokens.byte_count
-    return tokens.kept_count * (tokens.embeddings.shape[1] + SCALE_BYTES)
+    return tokens.selected_count * (tokens.embeddings.shape[1] + SCALE_BYTES)

@@ -9,11 +9,12 @@ from dataclasses import replace
 import torch
 
 from luvc_core.compression.algorithms import schedules
-from luvc_core.compression.algorithms.frequency_scores import keep_top
+from luvc_core.compression.algorithms.frequency_scores import top_indices
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.errors import InvalidInput
+from luvc_core.visual_tokens.selection import TokenSelection
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
@@ -26,19 +27,20 @@ def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTok
         count = schedules.counts([spu.first_share], tokens.token_count)[0]
     if spu is None or not 0 < count < tokens.token_count:
         return tokens
-    places = torch.arange(tokens.token_count, device=tokens.embeddings.device)
-    kept = keep_top(image_energy(tokens.embeddings, places, tokens.pieces, spu), count)
+    everything = torch.arange(tokens.token_count, device=tokens.embeddings.device)
+    scores = image_scores(tokens.embeddings, everything, tokens.pieces, spu)
+    kept = top_indices(scores, count)
     if not spu.proportional_attention:
-        return replace(tokens, kept=kept)
-    ones = torch.ones(len(places), device=kept.device)
+        return replace(tokens, selection=TokenSelection(kept))
+    ones = torch.ones(len(everything), device=kept.device)
     counts = absorb_pruned_counts(tokens.embeddings, kept, ones)[kept].long()
-    return replace(tokens, kept=kept, kept_counts=counts)
+    return replace(tokens, selection=TokenSelection(kept, counts))
 
 
 def check_kept(tokens: VisionTokens, first_layer_count: int, field: str) -> None:
     """Raise InvalidInput unless what arrived is what enters the first layer."""
-    if tokens.kept is not None and len(tokens.kept) != first_layer_count:
+    if tokens.selection is not None and len(tokens.selection) != first_layer_count:
         raise InvalidInput(
-            field, f"holds {len(tokens.kept)} visual tokens",
+            field, f"holds {len(tokens.selection)} visual tokens",
             f"{first_layer_count}, as the schedule says of the first layer",
         )  # fmt: skip

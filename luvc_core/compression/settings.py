@@ -10,6 +10,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from luvc_core.compression.algorithms import schedules
+from luvc_core.compression.algorithms.frequency_scores import (
+    FilterAxis,
+    FrequencyScoring,
+    HoleFilling,
+    ScoreKind,
+)
+from luvc_core.compression.algorithms.merging import LineAlignment, MergedPosition
+from luvc_core.compression.algorithms.schedules import RampShape
 from luvc_core.errors import InvalidSettings
 
 # Sharp steps on a line of pixels. Of the rendered pictures of `benchmarks.tasks`, 99 of 100 charts
@@ -53,8 +61,8 @@ class OimSettings:
     blocks: tuple[float, ...] = (0.25, 0.5)
     metric: Literal["keys", "hidden"] = "keys"
     window: int = 0
-    alignment: Literal["per_line", "shared"] = "per_line"
-    position: Literal["mean", "kept"] = "mean"
+    alignment: LineAlignment = "per_line"
+    position: MergedPosition = "mean"
     llm_position: Literal["grid", "source"] = "grid"
     proportional_attention: bool = False
 
@@ -99,7 +107,7 @@ class Ramp:
 
     start: float = 0.0
     end: float = 1.0
-    shape: Literal["linear", "cosine", "step"] = "linear"
+    shape: RampShape = "linear"
     every: int = 1
     first_keep: float = 1.0
     steps: int = schedules.DEFAULT_STEPS
@@ -142,10 +150,10 @@ class SpuSettings:
     """Spectrum Pruning Unit. Fields as in luvc.v1.SpuSettings."""
 
     schedule: Ramp | Keep
-    score: Literal["low_pass", "high_pass", "norm", "random"] = "high_pass"
+    score: ScoreKind = "high_pass"
     cutoff: float = 0.5
-    axis: Literal["raster", "grid", "channels"] = "grid"
-    sampling: Literal["filled", "index"] = "filled"
+    axis: FilterAxis = "grid"
+    sampling: HoleFilling = "filled"
     normalize: bool = True
     proportional_attention: bool = True
 
@@ -154,6 +162,11 @@ class SpuSettings:
         _check(isinstance(schedule, Ramp | Keep), "spu.schedule", schedule, "ramp or keep")
         _check(_is_number(cutoff) and 0 < cutoff <= 1, "spu.cutoff", cutoff, "(0, 1]")
         _check_choices("spu", self)
+
+    @property
+    def scoring(self) -> FrequencyScoring:
+        """How tokens are scored, for the algorithm."""
+        return FrequencyScoring(self.score, self.cutoff, self.axis, self.sampling, self.normalize)
 
     @property
     def first_share(self) -> float:

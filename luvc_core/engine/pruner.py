@@ -1,4 +1,4 @@
-"""Which visual tokens stay: what prefill asks before each layer, and SPU, the product's answer."""
+"""Which visual tokens stay: the contract of a pruner, and SPU, the product's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,50 +7,77 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from luvc_core.compression.algorithms.frequency_scores import keep_top
+from luvc_core.compression.algorithms.frequency_scores import top_indices
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
-@dataclass
+@dataclass(frozen=True)
 class SurvivingTokens:
-    """What is left of one picture, which may stand in several runs with text between them.
+    """Tokens of one image that are still in the sequence; runs of text may stand between them.
 
-    rows: int64 [tokens], where in the sequence. places: int64 [tokens], which of the picture's
-    tokens they are. Both ascending. counts: float32 [tokens], how many of the picture's tokens each
-    stands for in attention; None for one each.
+    Attributes:
+        rows: int64 [survivors], ascending, their rows in the sequence.
+        indices: int64 [survivors], ascending, which of the image's tokens they are.
+        counts: float32 [survivors], how many of the image's tokens each one represents in
+            attention; None for one each.
     """
 
     rows: Tensor
-    places: Tensor
+    indices: Tensor
     counts: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class PruningDecision:
+    """Which of one image's surviving tokens enter a layer, and what changes in them.
+
+    Attributes:
+        indices: int64 [kept], ascending, into the image's survivors.
+        counts: float32 [kept], how many of the image's tokens each one represents from now on;
+            None where they represent what they did.
+        hidden: [kept, hidden], hidden states that replace theirs, for methods that merge leaving
+            tokens into those that stay; None where nothing changes.
+    """
+
+    indices: Tensor
+    counts: Tensor | None = None
+    hidden: Tensor | None = None
+
+
 class Pruner(Protocol):
-    """Chooses which visual tokens of one request stay. Made anew for each request, so it may
-    remember what it saw before earlier layers."""
+    """Chooses which visual tokens of one request stay.
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> Sequence[Tensor | None]:
-        """For each picture, which of what is left of it enters `layer`: int64, ascending places in
-        `rows`; None for all.
+    There is one object for each request, so it may remember what it saw before earlier layers.
+    """
 
-        Called once before every layer, from 0 on. hidden: [length, hidden], what goes in if all
-        stay; it may be written to, as where tokens that leave merge into some that stay, and so may
-        the `counts` of what is left. rotary: of all rows. What stays keeps its rotary position.
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> Sequence[PruningDecision | None]:
+        """Choose which visual tokens enter `layer`; called once before every layer, in order.
+
+        A pruner writes into none of its arguments: prefill applies what it returns. Tokens that
+        stay keep their rotary positions.
+
+        Args:
+            layer: counts from 0.
+            hidden: [length, hidden], what enters the layer if all tokens stay.
+            rotary: cosines and sines of all rows.
+            survivors: for each image, the tokens still in the sequence.
+
+        Returns:
+            For each image a decision, or None where all its survivors stay as they are.
         """
         ...
 
 
 class SpuPruner:
-    """Spectrum Pruning Unit: those of highest energy. What enters the first layer, the sender may
-    have chosen already.
+    """Spectrum Pruning Unit: keeps the survivors of highest score, as many as the schedule says.
 
-    counts: for each picture, how many of its tokens enter each layer.
+    Before the first layer it takes the selection that an image came with, if any.
     """
 
     def __init__(
@@ -59,39 +86,50 @@ class SpuPruner:
         images: Sequence[VisionTokens],
         counts: Sequence[Sequence[int]],
     ) -> None:
+        """Prepare to prune one request.
+
+        Args:
+            spu: how tokens are scored.
+            images: all images of the request.
+            counts: for each image, how many of its tokens enter each layer.
+        """
         self._spu = spu
         self._images = images
         self._counts = counts
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> list[Tensor | None]:
-        kept: list[Tensor | None] = []
-        for own, counts, image in zip(left, self._counts, self._images, strict=True):
-            count = counts[layer]
-            if layer == 0 and image.kept is not None:
-                kept.append(image.kept.to(hidden.device))
-                own.counts = _counts_of(image, hidden.device)
-            elif count >= len(own.rows):
-                kept.append(None)
-            elif count == 0:
-                kept.append(own.rows[:0])
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> list[PruningDecision | None]:
+        decisions: list[PruningDecision | None] = []
+        for image, tokens, counts in zip(self._images, survivors, self._counts, strict=True):
+            if layer == 0 and image.selection is not None:
+                decisions.append(_travelled(image, hidden.device))
             else:
-                rows = hidden[own.rows]
-                best = keep_top(image_energy(rows, own.places, image.pieces, self._spu), count)
-                if self._spu.proportional_attention:
-                    ones = torch.ones(len(rows), device=rows.device)
-                    own.counts = absorb_pruned_counts(
-                        rows, best, ones if own.counts is None else own.counts
-                    )
-                kept.append(best)
-        return kept
+                decisions.append(self._best(image, tokens, counts[layer], hidden))
+        return decisions
+
+    def _best(
+        self, image: VisionTokens, tokens: SurvivingTokens, count: int, hidden: Tensor
+    ) -> PruningDecision | None:
+        if count >= len(tokens.rows):
+            return None
+        if count == 0:
+            return PruningDecision(tokens.rows[:0])
+        rows = hidden[tokens.rows]
+        scores = image_scores(rows, tokens.indices, image.pieces, self._spu)
+        best = top_indices(scores, count)
+        if not self._spu.proportional_attention:
+            return PruningDecision(best)
+        counts = tokens.counts
+        if counts is None:
+            counts = torch.ones(len(rows), device=rows.device)
+        return PruningDecision(best, absorb_pruned_counts(rows, best, counts)[best])
 
 
-def _counts_of(image: VisionTokens, device: torch.device) -> Tensor | None:
-    """Of all tokens of a picture, where the sender dropped some: float32 [tokens]."""
-    if image.kept is None or image.kept_counts is None:
-        return None
-    counts = torch.ones(image.token_count)
-    counts[image.kept] = image.kept_counts.float()
-    return counts.to(device)
+def _travelled(image: VisionTokens, device: torch.device) -> PruningDecision:
+    """Keep the tokens that the encoder selected: no others came."""
+    assert image.selection is not None
+    indices, counts = image.selection.indices, image.selection.counts
+    return PruningDecision(
+        indices.to(device), None if counts is None else counts.float().to(device)
+    )

@@ -157,7 +157,7 @@ class Scheduler:
 
 
 def _rows_left(session: Generation) -> int:
-    return session.prefill.rows_left if session.prefill else 0
+    return session.prefill.remaining_rows if session.prefill else 0
 
 
 def _next_rows(session: Generation) -> int:

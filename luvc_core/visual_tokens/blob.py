@@ -7,6 +7,7 @@ own place filled with zeros.
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -17,13 +18,13 @@ from torch import Tensor
 
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
+from luvc_core.visual_tokens.selection import InvalidSelection, TokenSelection
 from luvc_core.visual_tokens.vision_tokens import (
     Grid,
     Piece,
     Separators,
     VideoFrames,
     VisionTokens,
-    scattered,
 )
 
 _ZEROS = "0" * 64
@@ -47,14 +48,14 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
         "detail": tokens.detail,
     }
     tensors = {
-        "embeddings": tokens.kept_embeddings.contiguous(),
+        "embeddings": tokens.selected_embeddings.contiguous(),
         "positions": tokens.positions.contiguous(),
         "sizes": tokens.sizes.contiguous(),
     }
-    if tokens.kept is not None:
-        tensors["kept"] = tokens.kept
-    if tokens.kept_counts is not None:
-        tensors["kept_counts"] = tokens.kept_counts
+    if tokens.selection is not None:
+        tensors["kept"] = tokens.selection.indices
+        if tokens.selection.counts is not None:
+            tensors["kept_counts"] = tokens.selection.counts
     if in_int8:
         tensors["embeddings"], tensors["scales"] = to_int8(tensors["embeddings"])
     blank = save(tensors, {"luvc": json.dumps(about), "sha256": _ZEROS})
@@ -83,13 +84,11 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             tensors["embeddings"] = from_int8(tensors["embeddings"], tensors["scales"])
         pieces = tuple(_piece(piece) for piece in about["pieces"])
         count = sum(piece.token_count for piece in pieces)
-        kept, kept_counts = tensors.get("kept"), tensors.get("kept_counts")
-        if kept is not None:
-            _check_places(kept, count, len(tensors["sizes"]))
-        if kept_counts is not None:
-            _check_counts(kept_counts, count, 0 if kept is None else len(kept))
+        embeddings, selection = tensors["embeddings"], _selection(tensors, count)
+        if selection is not None:
+            embeddings = selection.scatter(embeddings, count)
         tokens = VisionTokens(
-            scattered(tensors["embeddings"], kept, count),
+            embeddings,
             pieces,
             tensors["positions"],
             tensors["sizes"],
@@ -97,8 +96,7 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
             merge_sha256=about["merge_sha256"],
             source_positions=about["source_positions"],
             video=VideoFrames(**about["clip"]) if about["clip"] else None,
-            kept=kept,
-            kept_counts=kept_counts,
+            selection=selection,
             # Blobs of earlier releases do not say.
             detail=float(about.get("detail", 0.0)),
         )
@@ -115,19 +113,23 @@ def from_blob(blob: bytes, key: str) -> VisionTokens:
     return tokens
 
 
-def _check_places(kept: Tensor, token_count: int, size_count: int) -> None:
+def _selection(tensors: Mapping[str, Tensor], token_count: int) -> TokenSelection | None:
+    indices, counts = tensors.get("kept"), tensors.get("kept_counts")
+    if indices is None and counts is None:
+        return None
     # The sizes are there for all tokens: no count makes more room than the blob has bytes.
+    size_count = len(tensors["sizes"])
     if size_count != token_count:
         raise BadValue(f"{size_count} sizes of {token_count} tokens")
-    inside = kept.dtype == torch.int64 and bool((kept >= 0).all() and (kept < token_count).all())
-    if not inside or not (kept.diff() > 0).all():
-        raise BadValue("kept places are none of its tokens, in order")
-
-
-def _check_counts(counts: Tensor, token_count: int, kept_count: int) -> None:
-    whole = counts.dtype == torch.int64 and counts.shape == (kept_count,)
-    if not whole or int(counts.min()) < 1 or int(counts.sum()) != token_count:
-        raise BadValue("kept counts are not how many tokens each kept one stands for")
+    if indices is None:
+        raise BadValue("kept counts without kept places")
+    selection = TokenSelection(indices, counts)
+    try:
+        selection.check(token_count)
+    except InvalidSelection as error:
+        part = "kept places" if error.part == "indices" else "kept counts"
+        raise BadValue(f"{part}: {error.problem}, not {error.allowed}") from None
+    return selection
 
 
 def _check_numbers(tokens: VisionTokens) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from luvc_core.visual_tokens.identity import Identity
+from luvc_core.visual_tokens.selection import TokenSelection
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,23 @@ class VideoFrames:
 
 @dataclass(frozen=True)
 class VisionTokens:
-    """The projected visual tokens of one picture or video: its pieces in order, each in raster
-    order.
+    """Projected visual tokens of one image or video: its pieces in order, each in raster order.
 
-    embeddings: [tokens, hidden], what the LLM sees in place of the picture, separators included.
-    positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
-    fractional. The column of a separator is one past the last. sizes: float32 [tokens], how many
-    source tokens each stands for; sums to the source grids, since that of a separator is 0.
-    source_positions: the LLM must use `positions` rather than the merged grid's own. video: None
-    for a picture. kept: int64, ascending, the tokens that the LLM is to see, None for all; rows of the
-    others need not hold anything, and do not travel. kept_counts: int64 [kept], for how many of all
-    tokens each of them stands in the LLM's attention; None for one each. detail: of the picture,
-    as media.detail has it; for encoders, whose profiles may depend on it; does not travel.
+    Attributes:
+        embeddings: [tokens, hidden], what the LLM sees in place of the image, separators included.
+            Rows that `selection` leaves out need not hold anything, and do not travel.
+        pieces: the grids that the tokens form; their token counts sum to `tokens`.
+        positions: float32 [tokens, 3], (frame, row, column) in the piece's source grid; may be
+            fractional. The column of a separator is one past the last.
+        sizes: float32 [tokens], how many source tokens each one stands for. They sum to the source
+            grids, since the size of a separator is 0.
+        identity: the model that made them.
+        merge_sha256: digest of the merge settings that made them.
+        source_positions: whether the LLM must use `positions` rather than the merged grid's own.
+        video: which frames were looked at; None for an image.
+        selection: the tokens that the LLM sees; None for all.
+        detail: of the image, as compression.detail measures it. For encoders, whose profiles may
+            depend on it; it does not travel.
     """
 
     embeddings: Tensor
@@ -93,8 +99,7 @@ class VisionTokens:
     merge_sha256: str
     source_positions: bool = False
     video: VideoFrames | None = None
-    kept: Tensor | None = None
-    kept_counts: Tensor | None = None
+    selection: TokenSelection | None = None
     detail: float = 0.0
 
     def __post_init__(self) -> None:
@@ -119,19 +124,21 @@ class VisionTokens:
         return sum(piece.source_token_count for piece in self.pieces)
 
     @property
-    def kept_count(self) -> int:
-        """How many the LLM is to see."""
-        return self.token_count if self.kept is None else len(self.kept)
+    def selected_count(self) -> int:
+        """How many tokens the LLM sees."""
+        return self.token_count if self.selection is None else len(self.selection)
 
     @property
-    def kept_embeddings(self) -> Tensor:
-        """[kept tokens, hidden], in raster order."""
-        return self.embeddings if self.kept is None else self.embeddings[self.kept]
+    def selected_embeddings(self) -> Tensor:
+        """[selected, hidden], in raster order: the embeddings that the LLM sees."""
+        return (
+            self.embeddings if self.selection is None else self.embeddings[self.selection.indices]
+        )
 
     @property
     def byte_count(self) -> int:
-        """Bytes of the kept embeddings, which are nearly all that travels."""
-        return self.kept_count * self.embeddings.shape[1] * self.embeddings.itemsize
+        """Bytes of the selected embeddings, which are nearly all that travels."""
+        return self.selected_count * self.embeddings.shape[1] * self.embeddings.itemsize
 
     @property
     def uncompressed_byte_count(self) -> int:
@@ -162,10 +169,3 @@ def even_places(pieces: Sequence[Piece]) -> tuple[Tensor, Tensor]:
         positions.append(lines.flatten(0, 1))
         sizes.append(own.flatten())
     return torch.cat(positions), torch.cat(sizes)
-
-
-def scattered(rows: Tensor, kept: Tensor | None, token_count: int) -> Tensor:
-    """[tokens, hidden]: `kept_embeddings` in their places again, zeros in the others."""
-    if kept is None:
-        return rows
-    return rows.new_zeros(token_count, rows.shape[1]).index_copy(0, kept, rows)

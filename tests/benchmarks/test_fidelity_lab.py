@@ -19,7 +19,7 @@ from benchmarks.fidelity.rows import Outcome, Store, rows_of
 from benchmarks.fidelity.stats import retention, retention_interval
 from benchmarks.fidelity.variants import ABLATIONS
 from luvc_core.calibrate.intervals import wilson
-from luvc_core.compression.algorithms.frequency_scores import energy
+from luvc_core.compression.algorithms.frequency_scores import FrequencyScoring, token_scores
 
 
 def outcome(method: str, reduction: float | None, right: bool, same: bool = True) -> Outcome:
@@ -170,7 +170,7 @@ def test_ablations_say_what_they_decide() -> None:
 def test_other_axes_by_hand() -> None:
     """Where there is one frame of one row, all axes are the same line."""
     hidden = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    expected = energy(hidden, torch.arange(8), (1, 1, 8), axis="raster")
+    expected = token_scores(hidden, torch.arange(8), (1, 1, 8), FrequencyScoring(axis="raster"))
     for axis in ("frame", "volume"):
         torch.testing.assert_close(high_pass_energy(hidden, (1, 1, 8), axis, 0.5), expected)
     # Frames that differ are told apart by the volume alone.

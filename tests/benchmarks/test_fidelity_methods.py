@@ -105,9 +105,12 @@ def test_a_bias_of_none_is_the_plain_layer_and_log_two_counts_a_token_twice(
 
 def test_random_tokens_differ_between_questions_and_not_between_runs(question: Question) -> None:
     other = Question(question.checkpoint, question.asked, "presence", 2)
-    left = [SurvivingTokens(torch.arange(3, 23), torch.arange(20))]
+    survivors = [SurvivingTokens(torch.arange(3, 23), torch.arange(20))]
     chosen = [
-        METHODS["random"].pruner(own, 0.5).choose(0, torch.zeros(30, 4), None, left, 10).tolist()  # type: ignore
+        METHODS["random"]
+        .pruner(own, 0.5)
+        .choose(0, torch.zeros(30, 4), None, survivors, 10)  # type: ignore
+        .indices.tolist()
         for own in (question, question, other)
     ]
     assert chosen[0] == chosen[1] != chosen[2]

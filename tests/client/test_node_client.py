@@ -29,7 +29,7 @@ def node_modules() -> None:
 
 
 @pytest.mark.usefixtures("node_modules")
-def test_node_gets_a_streamed_answer_about_a_image(stack: Stack, tmp_path: Path) -> None:
+def test_node_gets_a_streamed_answer_about_an_image(stack: Stack, tmp_path: Path) -> None:
     image = tmp_path / "picture.png"
     image.write_bytes(IMAGES[0])
     command = ["node", "ask.js", stack.encoder.endpoint, str(image), "What is it?"]

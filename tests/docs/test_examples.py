@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """Two images and a clip."""
+    """Write two images and a video."""
     contents = {"a.png": IMAGES[0], "b.jpg": IMAGES[1]}
     contents["clip.gif"] = animation(moving_square(4), "GIF")
     for name, data in contents.items():
@@ -27,7 +27,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def run(stack: Stack, script: str, *arguments: str) -> str:
-    """Run a script, which must end well; return what it prints."""
+    """Run a script that must end well, and return what it prints."""
     command = [sys.executable, str(EXAMPLES / script), *arguments]
     command += ["--endpoint", stack.encoder.endpoint]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -17,7 +17,13 @@ LONG = ask("Tell me everything.", max_tokens=400)
 
 
 def timed(request: encoder_pb2.GenerateRequest, name: str, seconds: float) -> object:
-    """Copy a request, with an id and a timeout."""
+    """Copy a request, with an id and a timeout.
+
+    Args:
+        request: stays as it is.
+        name: the id.
+        seconds: the timeout.
+    """
     copy = encoder_pb2.GenerateRequest()
     copy.CopyFrom(request)
     copy.request_id = name

@@ -65,7 +65,13 @@ async def decoder(checkpoint: Path, **settings: Any) -> AsyncIterator[tuple[str,
 async def encoder(
     vision: VisionHalf, decoder: str, **settings: Any
 ) -> AsyncIterator[tuple[str, encoder_pb2_grpc.EncoderServiceStub]]:
-    """Run an encoder; yield its endpoint, and a way to talk to it."""
+    """Run an encoder; yield its endpoint, and a way to talk to it.
+
+    Args:
+        vision: the half that it encodes with.
+        decoder: HOST:PORT.
+        settings: fields of EncoderConfig.
+    """
     config = EncoderConfig(**{"port": 0, "grace": 1.0, "decoder": decoder} | settings)
     async with (
         running(MediaEncoder(vision), load_profiles(config), config) as port,

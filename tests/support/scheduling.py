@@ -42,7 +42,13 @@ def finish(scheduler: Scheduler) -> list[Outcome]:
 def started(
     language: LanguageHalf, *requests: Request, prefill_rows: int = 1
 ) -> tuple[Scheduler, list[Generation]]:
-    """Start requests in a new scheduler; return both."""
+    """Start requests in a new scheduler; return both.
+
+    Args:
+        language: the half that answers.
+        requests: one generation each.
+        prefill_rows: of the scheduler's limits.
+    """
     scheduler = Scheduler(Limits(KV, prefill_rows))
     generations = [RequestProcessor(language).start(request) for request in requests]
     for generation in generations:

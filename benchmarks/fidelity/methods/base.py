@@ -18,7 +18,7 @@ from benchmarks.fidelity.attention import Seen, watched
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.question import Question
 from luvc_core.calibrate.asking import Answer
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
@@ -59,26 +59,23 @@ class StagedPruner(ABC):
         self.language = question.language
         self._counts = stages.counts(question.layer_count, question.token_count)
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> list[Tensor | None]:
-        """Choose which tokens of each image stay before a layer; None for all.
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> list[PruningDecision | None]:
+        """Decide which tokens of each image stay before a layer; None for all.
 
         Args:
             layer: that comes next.
             hidden: [length, hidden], what enters it.
             rotary: of all rows.
-            left: of each image.
+            survivors: of each image.
         """
-        sizes = [len(own.rows) for own in left]
+        sizes = [len(own.rows) for own in survivors]
         if self._counts[layer] >= sum(sizes):
-            return [None] * len(left)
-        chosen = self.choose(layer, hidden, rotary, left, self._counts[layer])
-        starts = list(itertools.accumulate(sizes, initial=0))
-        return [
-            chosen[(chosen >= start) & (chosen < stop)] - start
-            for start, stop in itertools.pairwise(starts)
-        ]
+            return [None] * len(survivors)
+        chosen = self.choose(layer, hidden, rotary, survivors, self._counts[layer])
+        starts = itertools.accumulate(sizes, initial=0)
+        return [_between(chosen, start, stop) for start, stop in itertools.pairwise(starts)]
 
     @abstractmethod
     def choose(
@@ -86,16 +83,16 @@ class StagedPruner(ABC):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        """Choose the survivors: int64 [count], ascending, by place among all that is left.
+    ) -> PruningDecision:
+        """Choose `count` tokens; indices are into the survivors of all images in a row.
 
         Args:
             layer: that comes next.
             hidden: [length, hidden], what enters it.
             rotary: of all rows.
-            left: of each image.
+            survivors: of each image.
             count: how many stay.
         """
 
@@ -115,6 +112,15 @@ class WatchingPruner(StagedPruner):
         return watched(self.language, self.seen)
 
 
-def rows_of(left: Sequence[SurvivingTokens]) -> Tensor:
-    """Return where in the sequence the tokens left of all images stand: int64 [tokens]."""
-    return torch.cat([own.rows for own in left])
+def rows_of(survivors: Sequence[SurvivingTokens]) -> Tensor:
+    """List the rows of the survivors of all images: int64 [survivors]."""
+    return torch.cat([own.rows for own in survivors])
+
+
+def _between(chosen: PruningDecision, start: int, stop: int) -> PruningDecision:
+    """Cut out the part of one image, whose survivors are those from `start` to `stop`."""
+    inside = (chosen.indices >= start) & (chosen.indices < stop)
+    return PruningDecision(
+        chosen.indices[inside] - start,
+        hidden=None if chosen.hidden is None else chosen.hidden[inside],
+    )

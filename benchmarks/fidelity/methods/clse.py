@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, one_shot, scaled
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
@@ -43,15 +43,15 @@ class _Pruner(WatchingPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
+    ) -> PruningDecision:
         scores = [
             importance(sharpness(self.seen.hidden[own.rows], image),
                        sharpness(hidden[own.rows], image))
-            for own, image in zip(left, self._images, strict=True)
+            for own, image in zip(survivors, self._images, strict=True)
         ]  # fmt: skip
-        return keep_top(torch.cat(scores), count)
+        return PruningDecision(top_indices(torch.cat(scores), count))
 
 
 def importance(before: Tensor, after: Tensor) -> Tensor:

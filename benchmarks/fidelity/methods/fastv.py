@@ -12,8 +12,8 @@ from benchmarks.fidelity.attention import last_query_attention
 from benchmarks.fidelity.matching import one_shot
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner, rows_of
 from benchmarks.fidelity.question import Question
-from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -35,10 +35,10 @@ class AttentionPruner(WatchingPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
+    ) -> PruningDecision:
         attention = last_query_attention(
             self.language, layer - 1, self.seen.hidden, self.seen.rotary
         )
-        return keep_top(attention[rows_of(left)], count)
+        return PruningDecision(top_indices(attention[rows_of(survivors)], count))

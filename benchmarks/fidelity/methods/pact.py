@@ -29,8 +29,8 @@ from benchmarks.fidelity.attention import (
 from benchmarks.fidelity.matching import Stages, one_shot, scaled
 from benchmarks.fidelity.methods.base import Method, StagedPruner, rows_of
 from benchmarks.fidelity.question import Question
-from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import Rotary
 
@@ -60,26 +60,25 @@ class _Pruner(StagedPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        rows = rows_of(left)
+    ) -> PruningDecision:
+        rows = rows_of(survivors)
         queries, keys = projected(self.language, layer, hidden)
         scores = importance(queries, keys, hidden, rows)
-        most = max(_SHARE, math.sqrt(count / len(rows)))
-        survivors = keep_top(scores, max(count, math.ceil(most * len(rows))))
-        centres, cluster = clusters(rotated(keys, rotary)[rows].flatten(1), survivors, count)
+        share = max(_SHARE, math.sqrt(count / len(rows)))
+        important = top_indices(scores, max(count, math.ceil(share * len(rows))))
+        centres, cluster = clusters(rotated(keys, rotary)[rows].flatten(1), important, count)
         members = torch.nn.functional.one_hot(cluster + 1, count + 1)[:, 1:].T.float()
         sizes = members.sum(dim=1)
         means = members @ hidden[rows].float() / sizes.unsqueeze(1)
-        hidden[rows[centres]] = means.to(hidden.dtype)
         bias = hidden.new_zeros(len(hidden), dtype=torch.float32)
         bias[rows[centres]] = sizes.log()
         gone = torch.zeros(len(hidden), dtype=torch.bool, device=hidden.device)
         gone[rows] = True
         gone[rows[centres]] = False
         self._bias = bias[~gone]
-        return centres
+        return PruningDecision(centres, hidden=means.to(hidden.dtype))
 
     def hooks(self) -> AbstractContextManager[object]:
         plain = self.language.layer
@@ -126,7 +125,7 @@ def clusters(keys: Tensor, survivors: Tensor, count: int) -> tuple[Tensor, Tenso
     rank = density.argsort(descending=True, stable=True).argsort()
     denser = rank.unsqueeze(0) < rank.unsqueeze(1)
     delta = distance.masked_fill(~denser, math.inf).min(dim=1).values
-    peaks = keep_top(delta, count)
+    peaks = top_indices(delta, count)
     centres = survivors[peaks]
     # That of the densest is infinite; by convention it is the largest distance there is.
     cutoff = min(float(delta[peaks].min()), float(distance.max()))

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -32,9 +32,9 @@ class _Pruner(StagedPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        total = sum(len(own.rows) for own in left)
+    ) -> PruningDecision:
+        total = sum(len(own.rows) for own in survivors)
         order = torch.randperm(total, generator=self._generator)
-        return order[:count].sort().values.to(hidden.device)
+        return PruningDecision(order[:count].sort().values.to(hidden.device))

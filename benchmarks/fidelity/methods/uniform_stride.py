@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 
@@ -27,10 +27,11 @@ class _Pruner(StagedPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        return strided(sum(len(own.rows) for own in left), count).to(hidden.device)
+    ) -> PruningDecision:
+        total = sum(len(own.rows) for own in survivors)
+        return PruningDecision(strided(total, count).to(hidden.device))
 
 
 def strided(total: int, count: int) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, affordable, scaled, solved
 from benchmarks.fidelity.methods.base import Method, StagedPruner, WatchingPruner, rows_of
 from benchmarks.fidelity.question import Question
-from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 _LAYERS = (3, 16, 22)
@@ -53,8 +53,9 @@ class _Pruner(WatchingPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        rows = rows_of(left)
-        return keep_top((hidden[rows] - self.seen.hidden[rows]).float().norm(dim=1), count)
+    ) -> PruningDecision:
+        rows = rows_of(survivors)
+        change = (hidden[rows] - self.seen.hidden[rows]).float().norm(dim=1)
+        return PruningDecision(top_indices(change, count))

@@ -1,5 +1,6 @@
 """Variants of ablations that are no setting of the product: other axes, other positions."""
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -11,11 +12,11 @@ from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.fidelity.question import Question
-from luvc_core.compression.algorithms.frequency_scores import keep_top, low_pass
+from luvc_core.compression.algorithms.frequency_scores import low_pass, top_indices
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import SpuSettings
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
@@ -52,36 +53,34 @@ class _Pruner(StagedPruner):
         self._spu, self._axis, self._anew = spu, axis, anew
         self._images = question.plain
 
-    def keep(
-        self, layer: int, hidden: Tensor, rotary: Rotary, left: Sequence[SurvivingTokens]
-    ) -> list[Tensor | None]:
-        kept = super().keep(layer, hidden, rotary, left)
-        for own, best in zip(left, kept, strict=True):
-            if best is not None and len(best):
-                ones = torch.ones(len(own.rows), device=hidden.device)
-                counts = ones if own.counts is None else own.counts
-                own.counts = absorb_pruned_counts(hidden[own.rows], best, counts)
-        return kept
+    def decide(
+        self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
+    ) -> list[PruningDecision | None]:
+        decisions = super().decide(layer, hidden, rotary, survivors)
+        return [
+            decision and _absorbed(decision, hidden, own)
+            for own, decision in zip(survivors, decisions, strict=True)
+        ]
 
     def choose(
         self,
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
+    ) -> PruningDecision:
         parts = [
-            self._scores(hidden[own.rows], own.places, image)
-            for own, image in zip(left, self._images, strict=True)
+            self._scores(hidden[own.rows], own.indices, image)
+            for own, image in zip(survivors, self._images, strict=True)
         ]
-        return keep_top(torch.cat(parts), count)
+        return PruningDecision(top_indices(torch.cat(parts), count))
 
     def _scores(self, hidden: Tensor, places: Tensor, image: VisionTokens) -> Tensor:
         piece = image.pieces[0]
         plain = len(image.pieces) > 1 or piece.separators != "none"
         if self._axis is None or plain or len(places) < piece.token_count:
-            return image_energy(hidden, places, image.pieces, self._spu)
+            return image_scores(hidden, places, image.pieces, self._spu)
         grid = (piece.grid.frames, piece.grid.rows, piece.grid.columns)
         return high_pass_energy(hidden, grid, self._axis, self._spu.cutoff)
 
@@ -89,10 +88,23 @@ class _Pruner(StagedPruner):
         return renumbered(self.language, self._first) if self._anew else super().hooks()
 
 
+def _absorbed(
+    decision: PruningDecision, hidden: Tensor, survivors: SurvivingTokens
+) -> PruningDecision:
+    """Let the tokens that stay represent in attention those that leave."""
+    kept, counts = decision.indices, survivors.counts
+    if len(kept) == 0:
+        return decision
+    if counts is None:
+        counts = torch.ones(len(survivors.rows), device=hidden.device)
+    counts = absorb_pruned_counts(hidden[survivors.rows], kept, counts)
+    return dataclasses.replace(decision, counts=counts[kept])
+
+
 def high_pass_energy(
     hidden: Tensor, grid: tuple[int, int, int], axis: str, cutoff: float
 ) -> Tensor:
-    """Return the energy of the default score along another axis: float32 [tokens].
+    """Score as `token_scores` does by default, along another axis: float32 [tokens].
 
     Args:
         hidden: [tokens, dim], all of a grid.

@@ -16,7 +16,7 @@ from benchmarks.fidelity.question import Question
 from benchmarks.tasks.question_files import file_questions
 from luvc_core.chat import Message
 from luvc_core.engine.prefill import prefill
-from luvc_core.engine.pruner import SurvivingTokens
+from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 
 SAMPLES = 20
@@ -60,10 +60,10 @@ class Withdrawal(StagedPruner):
         layer: int,
         hidden: Tensor,
         rotary: Rotary,
-        left: Sequence[SurvivingTokens],
+        survivors: Sequence[SurvivingTokens],
         count: int,
-    ) -> Tensor:
-        return torch.zeros(0, dtype=torch.int64, device=hidden.device)
+    ) -> PruningDecision:
+        return PruningDecision(torch.zeros(0, dtype=torch.int64, device=hidden.device))
 
 
 def searched_layer(samples: Sequence[Question]) -> int:

@@ -1,10 +1,24 @@
 """OIM, the Orthogonal Iterative Merger: rows and columns of a token grid merge in turn.
 
-One step works along one axis: every line (a row, or a column) is split into even tokens A and odd
-tokens B; each A finds its most similar B in the same line, and the best of these pairs merge. Every
-line loses equally many tokens and keeps its order, so the grid stays a grid. Follows "Towards
-Lossless Ultimate Vision Token Compression for VLMs" (arXiv 2512.09010), with the bipartite matching
-of "Token Merging" (arXiv 2210.09461).
+One step works along one axis. In every line (a row, or a column) the even tokens are sources (src)
+and the odd ones destinations (dst), the two sides of a bipartite graph. Each source finds its most
+similar destination in the same line, and the best of these pairs merge. Every line loses equally
+many tokens and keeps its order, so the grid stays a grid. Follows "Towards Lossless Ultimate Vision
+Token Compression for VLMs" (arXiv 2512.09010), with the bipartite matching of "Token Merging"
+(arXiv 2210.09461).
+
+An example: two pairs of one line of six tokens. Cosines decide: token 0 points where 1 does, and 2
+where 3 does, while source 4 lies between its neighbours.
+
+>>> line = torch.tensor([[1, 0], [3, 0], [0, 1], [0, 2], [1, 1], [4, 0]]).float()
+>>> x, sizes = line.view(1, 1, 6, 2), torch.ones(1, 1, 6)  # one frame of one line
+>>> pairs = choose_pairs(metric=x, pairs=2)
+>>> pairs.src.tolist(), pairs.dst.tolist(), pairs.kept.tolist()
+([[[0, 2]]], [[[1, 3]]], [[[1, 3, 4, 5]]])
+>>> pairs.merge(x, sizes)[0, 0].tolist()  # the means of 0 with 1, and of 2 with 3
+[[2.0, 0.0], [0.0, 1.5], [1.0, 1.0], [4.0, 0.0]]
+>>> pairs.merge_sizes(sizes).tolist()
+[[[2.0, 2.0, 1.0, 1.0]]]
 """
 
 from dataclasses import dataclass
@@ -15,8 +29,8 @@ from torch import Tensor
 
 from luvc_core.compression.algorithms.token_grid import TokenGrid
 
-Alignment = Literal["per_line", "shared"]
-Position = Literal["mean", "kept"]
+LineAlignment = Literal["per_line", "shared"]
+MergedPosition = Literal["mean", "kept"]
 
 # Similarities closer than this are ties. Far above float32 noise, so that flat areas are decided
 # by place alone: equally on every device and in every batch.
@@ -27,47 +41,63 @@ _SIMILARITY_STEPS = 1 << 16
 class Pairs:
     """Which tokens of each line merge into which: decided once, applied to several tensors.
 
-    All are int64 places within a line. removed: [frames, lines, pairs], even. into: [frames, lines,
-    pairs], odd; several may go into one. kept: [frames, lines, tokens - pairs], ascending.
+    Attributes:
+        src: int64 [frames, lines, pairs], even indices within a line, of tokens that leave.
+        dst: int64 [frames, lines, pairs], odd indices, of the token that each source merges into;
+            several sources may share one.
+        kept: int64 [frames, lines, tokens - pairs], ascending indices of all that stay.
     """
 
-    removed: Tensor
-    into: Tensor
+    src: Tensor
+    dst: Tensor
     kept: Tensor
 
     def merge(self, x: Tensor, sizes: Tensor) -> Tensor:
-        """Size-weighted mean. x: [frames, lines, tokens, dim] -> [..., tokens - pairs, dim].
+        """Replace each destination by the size-weighted mean of itself and its sources.
 
-        sizes: [frames, lines, tokens], those before this merge. A token that nothing merges into
-        keeps its bits, and so does one that its equals merge into.
+        A token that nothing merges into keeps its bits, and so does one that its equals merge into.
+
+        Args:
+            x: [frames, lines, tokens, dim].
+            sizes: [frames, lines, tokens], how many source tokens each held before this merge.
+
+        Returns:
+            [frames, lines, tokens - pairs, dim].
         """
-        share = sizes.gather(2, self.removed) / self.merge_sizes(sizes).gather(2, self._slot)
+        share = sizes.gather(2, self.src) / self.merge_sizes(sizes).gather(2, self._slot)
         # Once, not for each of the takes: half of the calls come with a transposed grid.
         x = x.contiguous()
-        difference = _take(x, self.removed).float() - _take(x, self.into).float()
+        difference = _take(x, self.src).float() - _take(x, self.dst).float()
         # A matrix product rather than scatter_add, whose order of summation varies on CUDA.
-        spread = difference.new_zeros(*self.kept.shape, self.removed.shape[2])
+        spread = difference.new_zeros(*self.kept.shape, self.src.shape[2])
         spread.scatter_(2, self._slot.unsqueeze(2), share.unsqueeze(2))
         return _take(x, self.kept).float().add_(spread @ difference).to(x.dtype)
 
     def merge_sizes(self, sizes: Tensor) -> Tensor:
-        """[frames, lines, tokens] -> [frames, lines, tokens - pairs], the sums."""
+        """Add sources' sizes to destinations': [frames, lines, tokens] -> [..., tokens - pairs]."""
         # Whole numbers, so that the order of summation does not matter.
-        return sizes.gather(2, self.kept).scatter_add(2, self._slot, sizes.gather(2, self.removed))
+        return sizes.gather(2, self.kept).scatter_add(2, self._slot, sizes.gather(2, self.src))
 
     @property
     def _slot(self) -> Tensor:
-        """Place of `into` among those kept."""
-        return torch.searchsorted(self.kept, self.into)
+        """Index of `dst` among those kept."""
+        return torch.searchsorted(self.kept, self.dst)
 
 
 def choose_pairs(metric: Tensor, pairs: int, window: int = 0, shared: bool = False) -> Pairs:
-    """The `pairs` most similar pairs of every line.
+    """Choose the `pairs` most similar pairs of every line.
 
-    metric: [frames, lines, tokens, dim], compared by cosine. window: the most places apart, 0 for
-    no limit. shared: one choice for all lines of a frame, from their mean similarity. Ties go to
-    the nearer B, then the one behind; among equal pairs the choice spreads evenly over the line.
-    Raises ValueError unless 0 <= pairs <= tokens - max(1, tokens // 2).
+    Ties go to the nearer destination, then to the one behind; among equal pairs the choice spreads
+    evenly over the line.
+
+    Args:
+        metric: [frames, lines, tokens, dim], compared by cosine.
+        pairs: how many to merge in every line.
+        window: how many tokens apart the two of a pair may be; 0 for no limit.
+        shared: one choice for all lines of a frame, from their mean similarity.
+
+    Raises:
+        ValueError: unless 0 <= pairs <= tokens - max(1, tokens // 2).
     """
     frames, lines, tokens, _ = metric.shape
     if not 0 <= pairs <= tokens - smallest_side(tokens):
@@ -94,11 +124,10 @@ def choose_pairs(metric: Tensor, pairs: int, window: int = 0, shared: bool = Fal
     best = steps.gather(3, partner.unsqueeze(3)).squeeze(3)
     chosen = (best * len(even) - _spread_ranks(len(even)).to(device)).argsort(2, descending=True)
     chosen = chosen[:, :, :pairs]
-    into = odd[partner.gather(2, chosen)]
-    removed = even[chosen]
-    gone = torch.zeros(*removed.shape[:2], tokens, dtype=torch.int64, device=device)
-    kept = gone.scatter(2, removed, 1).argsort(dim=2, stable=True)[:, :, : tokens - pairs]
-    return Pairs(*(t.expand(frames, lines, -1).contiguous() for t in (removed, into, kept)))
+    src, dst = even[chosen], odd[partner.gather(2, chosen)]
+    gone = torch.zeros(*src.shape[:2], tokens, dtype=torch.int64, device=device)
+    kept = gone.scatter(2, src, 1).argsort(dim=2, stable=True)[:, :, : tokens - pairs]
+    return Pairs(*(t.expand(frames, lines, -1).contiguous() for t in (src, dst, kept)))
 
 
 def merge_grid(
@@ -108,14 +137,28 @@ def merge_grid(
     metric: Tensor,
     *,
     window: int = 0,
-    alignment: Alignment = "per_line",
-    position: Position = "mean",
+    alignment: LineAlignment = "per_line",
+    position: MergedPosition = "mean",
 ) -> TokenGrid:
     """Merge to the target grid, laterally (within rows) and longitudinally in turn.
 
-    metric: [frames, rows, columns, metric dim], what similarity is measured on. Where a side has
-    to shrink by more than half, it takes several turns. A target equal to the present grid gives
-    back `state` itself. Raises ValueError when the target is empty or larger than the grid.
+    Where a side has to shrink by more than half, it takes several turns.
+
+    Args:
+        state: the grid before.
+        target_rows: rows of the grid after.
+        target_columns: columns of the grid after.
+        metric: [frames, rows, columns, metric dim], what similarity is measured on.
+        window: how many tokens apart the two of a pair may be; 0 for no limit.
+        alignment: per_line: each line chooses its pairs. shared: all lines of a frame choose alike.
+        position: of a merged token. mean: the size-weighted mean of its tokens. kept: that of the
+            destination.
+
+    Returns:
+        The merged grid; `state` itself where the target is the grid that it has.
+
+    Raises:
+        ValueError: when the target is empty or larger than the grid.
     """
     for name, target, side in (
         ("rows", target_rows, state.rows),
@@ -135,34 +178,18 @@ def merge_grid(
     return state
 
 
-def plan_targets(
-    rows: int,
-    columns: int,
-    keep_rows: float,
-    keep_columns: float,
-    steps: int,
-    multiple: int,
-) -> list[tuple[int, int]]:
-    """The grid (rows, columns) after each of `steps` merge blocks.
-
-    keep_rows, keep_columns: shares in (0, 1] of each side to keep. A share of 1 leaves its side
-    alone. Otherwise the final side is the multiple of `multiple` (what the projector takes)
-    nearest to the share, the larger of two; at least one multiple, and no less than half a side
-    for every block. A side shorter than `multiple` stays. The blocks shrink a side by about the
-    same factor each, and none by more than half.
-    """
-    row_plan = _plan_side(rows, keep_rows, steps, multiple)
-    column_plan = _plan_side(columns, keep_columns, steps, multiple)
-    return list(zip(row_plan, column_plan, strict=True))
-
-
 def smallest_side(side: int) -> int:
-    """What one step can leave of a line of that length: its odd tokens."""
+    """Return how few tokens one step can leave of a line of that length: the odd ones."""
     return max(1, side // 2)
 
 
 def _merge_columns(
-    state: TokenGrid, target: int, metric: Tensor, window: int, shared: bool, position: Position
+    state: TokenGrid,
+    target: int,
+    metric: Tensor,
+    window: int,
+    shared: bool,
+    position: MergedPosition,
 ) -> tuple[TokenGrid, Tensor]:
     """Shorten every row to `target` columns. Returns the state and the merged metric."""
     if target == state.columns:
@@ -178,33 +205,16 @@ def _merge_columns(
     return merged, pairs.merge(metric, state.sizes)
 
 
-def _plan_side(side: int, keep: float, steps: int, multiple: int) -> list[int]:
-    if keep >= 1 or side < multiple:
-        return [side] * steps
-    nearest = int(side * keep / multiple + 0.5)
-    reachable = -(-(side >> steps) // multiple)
-    final = max(nearest, reachable, 1) * multiple
-    final = min(final, side // multiple * multiple)
-    plan, length = [], side
-    for left in range(steps, 0, -1):
-        even_factor = round(length * (final / length) ** (1 / left))
-        # Longer than this, the steps after this one could no longer reach the final side.
-        longest = ((final + 1) << (left - 1)) - 1
-        length = min(max(even_factor, smallest_side(length), final), longest, length)
-        plan.append(length)
-    return plan
-
-
-def _take(x: Tensor, places: Tensor) -> Tensor:
-    """x: [frames, lines, tokens, dim] at places [frames, lines, n] -> [frames, lines, n, dim]"""
+def _take(x: Tensor, indices: Tensor) -> Tensor:
+    """Take n tokens a line: [frames, lines, tokens, dim] at [frames, lines, n] of them."""
     # Whole tokens at a time: several times faster on a CPU than to gather their elements.
     frames, lines, tokens, dim = x.shape
     start = torch.arange(frames * lines, device=x.device).view(frames, lines, 1) * tokens
-    return x.flatten(0, 2).index_select(0, (places + start).flatten()).view(*places.shape, dim)
+    return x.flatten(0, 2).index_select(0, (indices + start).flatten()).view(*indices.shape, dim)
 
 
 def _spread_ranks(count: int) -> Tensor:
-    """A permutation of range(count) whose first ranks lie far apart: bits in reverse order."""
+    """Permute range(count) so that the first ranks lie far apart: bits in reverse order."""
     bits = max(1, (count - 1).bit_length())
     reverse = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(count)]
     return torch.tensor(reverse).argsort().argsort()

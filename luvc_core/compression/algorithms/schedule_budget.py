@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from luvc_core.compression.algorithms.schedules import DEFAULT_STEPS, Shape, ramp_shares
+from luvc_core.compression.algorithms.schedules import DEFAULT_STEPS, RampShape, ramp_shares
 
 _LEAST = 1e-6  # first_keep 0 is no setting
 
@@ -12,7 +12,7 @@ def matched_first_keep(
     start: float,
     end: float,
     target: float,
-    shape: Shape = "linear",
+    shape: RampShape = "linear",
     every: int = 1,
     steps: int = DEFAULT_STEPS,
 ) -> float:

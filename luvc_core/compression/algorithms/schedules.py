@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-Shape = Literal["linear", "cosine", "step"]
+RampShape = Literal["linear", "cosine", "step"]
 
 # Each step scores a whole picture: deep models would pay for a smoothness that nobody needs. The
 # models by which the profiles were chosen have 12 layers, so no more steps than this.
@@ -15,7 +15,7 @@ def ramp_shares(
     layer_count: int,
     start: float,
     end: float,
-    shape: Shape = "linear",
+    shape: RampShape = "linear",
     every: int = 1,
     first_keep: float = 1.0,
     steps: int = DEFAULT_STEPS,
@@ -61,7 +61,7 @@ def layer_average(layer_counts: Sequence[int]) -> float:
     return sum(layer_counts) / len(layer_counts)
 
 
-def _fall(t: float, shape: Shape) -> float:
+def _fall(t: float, shape: RampShape) -> float:
     """From 1 at t = 0 to 0 at t = 1."""
     if shape == "step":
         return 0.0

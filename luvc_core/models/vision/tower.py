@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from luvc_core.compression.algorithms.merging import merge_grid, plan_targets
+from luvc_core.compression.algorithms.merge_targets import plan_targets
+from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidSettings

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from luvc_core.compression.algorithms.merging import choose_pairs, plan_targets, smallest_side
+from luvc_core.compression.algorithms.merge_targets import plan_targets
+from luvc_core.compression.algorithms.merging import choose_pairs, smallest_side
 
 torch.set_num_threads(1)
 quick = settings(deadline=None, derandomize=True, max_examples=60)

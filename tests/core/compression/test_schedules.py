@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luvc_core.compression.algorithms.schedules import Shape, counts, layer_average, ramp_shares
+from luvc_core.compression.algorithms.schedules import RampShape, counts, layer_average, ramp_shares
 
-SHAPES: tuple[Shape, ...] = ("linear", "cosine", "step")
+SHAPES: tuple[RampShape, ...] = ("linear", "cosine", "step")
 
 ramps = st.fixed_dictionaries(
     {

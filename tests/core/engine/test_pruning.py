@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from luvc_core.compression.algorithms.frequency_scores import keep_top
-from luvc_core.compression.scoring import image_energy
+from luvc_core.compression.algorithms.frequency_scores import top_indices
+from luvc_core.compression.scoring import image_scores
 from luvc_core.compression.settings import Keep, Ramp, SpuSettings
 from luvc_core.engine.decode import decode_step
 from luvc_core.engine.prefill import prefill
@@ -64,8 +64,8 @@ def dense_logits(
             there = alive[whole].nonzero().squeeze(1)
             count = counts(image.token_count)[index]
             if count < len(there):
-                scores = image_energy(hidden[whole[there]], there, image.pieces, spu)
-                stays = whole[there[keep_top(scores, count)]]
+                scores = image_scores(hidden[whole[there]], there, image.pieces, spu)
+                stays = whole[there[top_indices(scores, count)]]
                 alive[whole] = False
                 alive[stays] = True
                 if count and spu.proportional_attention:

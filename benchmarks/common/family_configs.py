@@ -163,6 +163,37 @@ PINPOINTS = [
 ]  # fmt: skip
 
 
+QWEN2_VL_IMAGES = NORMALIZED | {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
+}
+
+INTERNVL_IMAGES = NORMALIZED | {
+    "image_processor_type": "GotOcr2ImageProcessor",
+    "size": {"height": 112, "width": 112},
+    "crop_to_patches": False,
+    "min_patches": 1,
+    "max_patches": 6,
+}
+
+LLAVA_IMAGES = NORMALIZED | {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": 84},
+    "crop_size": {"height": 84, "width": 84},
+    "do_center_crop": True,
+}
+
+LLAVA_ONEVISION_IMAGES = NORMALIZED | {
+    "image_processor_type": "LlavaOnevisionImageProcessor",
+    "size": {"height": 70, "width": 70},
+    "image_grid_pinpoints": PINPOINTS,
+    "do_pad": True,
+}
+
+
 def llava_onevision_config(text: dict[str, Any], tied: bool) -> LlavaOnevisionConfig:
     """Return the config of a small LLaVA-OneVision."""
     vision = {

@@ -115,14 +115,7 @@ class Kit:
 # What the two families of Qwen have in common.
 qwen_kit = partial(
     Kit,
-    preprocessing=family_configs.NORMALIZED
-    | {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "patch_size": 14,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
-        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 48},
-    },
+    preprocessing=family_configs.QWEN2_VL_IMAGES,
     video_preprocessing=family_configs.QWEN2_VL_VIDEOS,
     template=chat_templates.QWEN2_VL,
     placeholder="<|image_pad|>",
@@ -162,14 +155,7 @@ KITS = {
             name="internvl",
             stock=InternVLForConditionalGeneration,
             config=family_configs.internvl_config,
-            preprocessing=family_configs.NORMALIZED
-            | {
-                "image_processor_type": "GotOcr2ImageProcessor",
-                "size": {"height": 112, "width": 112},
-                "crop_to_patches": False,
-                "min_patches": 1,
-                "max_patches": 6,
-            },
+            preprocessing=family_configs.INTERNVL_IMAGES,
             video_preprocessing=family_configs.videos_of_tiles(112),
             template=chat_templates.INTERNVL,
             placeholder="<IMG_CONTEXT>",
@@ -192,13 +178,7 @@ KITS = {
             name="llava",
             stock=LlavaForConditionalGeneration,
             config=family_configs.llava_config,
-            preprocessing=family_configs.NORMALIZED
-            | {
-                "image_processor_type": "CLIPImageProcessor",
-                "size": {"shortest_edge": 84},
-                "crop_size": {"height": 84, "width": 84},
-                "do_center_crop": True,
-            },
+            preprocessing=family_configs.LLAVA_IMAGES,
             template=chat_templates.LLAVA,
             placeholder="<image>",
             hub_names={
@@ -222,13 +202,7 @@ KITS = {
             name="llava_onevision",
             stock=LlavaOnevisionForConditionalGeneration,
             config=family_configs.llava_onevision_config,
-            preprocessing=family_configs.NORMALIZED
-            | {
-                "image_processor_type": "LlavaOnevisionImageProcessor",
-                "size": {"height": 70, "width": 70},
-                "image_grid_pinpoints": family_configs.PINPOINTS,
-                "do_pad": True,
-            },
+            preprocessing=family_configs.LLAVA_ONEVISION_IMAGES,
             video_preprocessing=family_configs.videos_of_tiles(70),
             template=chat_templates.LLAVA_ONEVISION,
             placeholder="<image>",

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,11 @@ class System:
             ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, left))
             more = os.read(self._process.stdout.fileno(), 1 << 16) if ready else b""
             if not more:
-                status = self._process.poll()
+                status = None
+                if ready:
+                    # Its output has ended; the process itself ends a moment later.
+                    with suppress(subprocess.TimeoutExpired):
+                        status = self._process.wait(_STOP_SECONDS)
                 how = "was too slow" if status is None else f"ended with status {status}"
                 raise PeerFailed(f"{how}; its log: {self._log}")
             self._read += more

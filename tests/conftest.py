@@ -10,22 +10,29 @@ from typing import Any, Protocol
 import pytest
 import torch
 from hypothesis import settings
+from luvc.ending import end_in_order
 
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import noise_image, write_checkpoint
+from tests.support.cpu_class import unchanged_cpu_class
 from tests.support.families import KITS, Kit
 from tests.support.services import stack
 
-__all__ = ["stack"]
+__all__ = ["stack", "unchanged_cpu_class"]
 
 torch.set_num_threads(1)
 
 # The same examples every time, however slow the machine.
 settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
+
+
+def pytest_sessionstart() -> None:
+    # What pytest takes as the end of the run: it closes all fixtures.
+    end_in_order(KeyboardInterrupt)
 
 
 class Checkpoints(Protocol):

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from luvc.ending import end_in_order
+
 from benchmarks.chaos.cases import CASES, QUICK_CASES, run
 from benchmarks.chaos.docs import section
 from benchmarks.chaos.outcomes import table
@@ -51,4 +53,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -23,6 +23,7 @@ import grpc
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from luvc.access import metadata_of
+from luvc.ending import end_with_parent
 
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
@@ -152,7 +153,7 @@ async def hostile(testbed: Testbed) -> list[Row]:
 
 
 def _bulk_row(testbed: Testbed, count: int, kept: str) -> Row:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent, (getpid(),)) as pool:
         try:
             found = pool.submit(bulk, testbed.checkpoint, count, kept).result()
         except BrokenProcessPool:

@@ -36,7 +36,7 @@ class Service:
     endpoint: str
     child: Child
 
-    def wait_ready(self, seconds: float = 240) -> "Service":
+    def wait_ready(self, seconds: float = 120) -> "Service":
         """Wait until it takes calls. Raises NotReady."""
         # Only the path of the log tells which service this is where several have one name.
         self.wait_log(f"{self.name} ready on", seconds)

@@ -13,10 +13,8 @@ FILMS = {
     "h264 mp4": ("mp4", "libx264"),
     "hevc mp4": ("mp4", "libx265"),
     "mpeg4 mp4": ("mp4", "mpeg4"),
-    "av1 mp4": ("mp4", "libsvtav1"),
     "h264 mov": ("mov", "libx264"),
     "vp9 webm": ("webm", "libvpx-vp9"),
-    "av1 webm": ("webm", "libsvtav1"),
 }
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 
 import torch
+from luvc.ending import end_with_parent
 
 from benchmarks.common import report
 from benchmarks.common.checkpoint import Checkpoint
@@ -137,7 +138,9 @@ def main() -> int:
     options = parser.parse_args()
     displaced = image()
     rows: list[Row] = []
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        options.jobs, get_context("spawn"), end_with_parent, (os.getpid(),)
+    ) as pool:
         jobs = [pool.submit(measure_kind, kind, options.n) for kind in options.kinds]
         for kind, job in zip(options.kinds, jobs, strict=True):
             rows += job.result()

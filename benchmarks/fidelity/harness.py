@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from luvc.ending import end_with_parent
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.common.checkpoint import Checkpoint
@@ -156,7 +157,7 @@ def run(tasks: Sequence[Task], store: Store, jobs: int | None = None) -> Iterato
     context = get_context("spawn")
     workers = jobs or os.cpu_count() or 1
     with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        ProcessPoolExecutor(workers, context, end_with_parent, (os.getpid(),)) as pool,
         tqdm(total=total, unit="answer", smoothing=0.05) as bar,
     ):
         for task in tasks:

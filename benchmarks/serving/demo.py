@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luvc import Answer, Client, LuvcError
+from luvc.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 from luvc.local_stack.launcher import Stack, StartFailed
 
@@ -130,4 +131,5 @@ def _report(asked: list[Answered], profile: str) -> None:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

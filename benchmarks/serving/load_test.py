@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from luvc import Client
+from luvc.ending import end_in_order
 from luvc.local_stack.cpu_cores import core_count
 from luvc.local_stack.free_port import free_port
 from luvc.local_stack.launcher import Stack
@@ -234,4 +235,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -1,7 +1,7 @@
 """Upgrade from the release before, half by half in both orders, under load; no request may fail.
 
 `make bench-upgrade`, or `python -m benchmarks.serving.upgrade`. Two encoders and a decoder of a
-release (a git tag, in a folder of its own) serve; then one half after the other is replaced by
+release (its commit, in a folder of its own) serve; then one half after the other is replaced by
 today's, as Kubernetes would: an encoder goes once its successor is ready, and a decoder once a
 Service leads elsewhere and the connections to it have grown old. Meanwhile clients ask without
 pause. Writes `results/upgrade.json`.
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luvc import Client
+from luvc.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
@@ -26,7 +27,7 @@ from benchmarks.common.steady_load import Load, load
 from benchmarks.common.tcp_relay import Relay, relaying
 from benchmarks.tasks.question_files import file_questions
 
-GOLDEN = CHECKOUT / "tests" / "golden"
+GOLDEN = CHECKOUT / "tests" / "wire" / "golden"
 # Today's for both: other weights are another model, whose halves refuse each other.
 MODEL = CHECKOUT / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
 PATHS = {"encoder first": ("encoder", "decoder"), "decoder first": ("decoder", "encoder")}
@@ -54,15 +55,19 @@ class Step:
     seconds: float
 
 
-def newest_release() -> tuple[str, str]:
-    """Return name and revision of the newest release.
-
-    Its tag or, in a clone without tags, the commit that left its golden messages behind.
-    """
-    if tags := _git("tag", "--list", "v*", "--sort=-v:refname").split():
-        return tags[0], tags[0]
+def newest_release() -> str:
+    """Return the name of the newest release that has left its messages behind."""
     folder = max(GOLDEN.iterdir(), key=lambda path: [int(n) for n in path.name.split(".")])
-    return f"v{folder.name}", _git("log", "-1", "--format=%H", "--", str(folder)).strip()
+    return f"v{folder.name}"
+
+
+def revision_of(release: str) -> str:
+    """Return the commit that a release wrote beside its messages, or a tag or commit as it is.
+
+    A clone need not have tags.
+    """
+    written = GOLDEN / release.removeprefix("v") / "COMMIT"
+    return written.read_text().strip() if written.is_file() else release
 
 
 def _git(*command: str) -> str:
@@ -110,7 +115,9 @@ class Upgrade:
         port = self.ports[self._next % len(self.ports)]
         self._next += 1
         flags = [*COMMON, f"--decoder={decoder}"]
-        if "decoder_connection_age" in (root / "encoder_service" / "config.py").read_text():
+        # In whatever module a release keeps its flags.
+        modules = (root / "encoder_service").rglob("*.py")
+        if any("decoder_connection_age" in module.read_text() for module in modules):
             flags.append(f"--decoder-connection-age={AGE}")
         encoder = self._services.start("encoder", root, *flags, port=port)
         encoder.wait_ready(self._patience)
@@ -206,13 +213,13 @@ _QUESTIONS = [q for kind in ("presence", "document") for q in file_questions(kin
 def main() -> int:
     """Run both orders, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--release", default="", help="tag or commit; default: the newest release")
+    parser.add_argument("--release", default="", help="name, tag or commit; default: the newest")
     parser.add_argument("--calm", type=float, default=15.0, help="seconds of load after a step")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds for a start")
     parser.add_argument("--out", default="upgrade", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
-    release, revision = (o.release, o.release) if o.release else newest_release()
-    names = {release: check_out(revision), "today": CHECKOUT}
+    release = o.release or newest_release()
+    names = {release: check_out(revision_of(release)), "today": CHECKOUT}
     steps = [step for path in PATHS for step in go(path, names, o.patience, o.calm)]
     header = ("path", "step", "encoder", "decoder", "requests", "failed", "seconds")
     print(report.table(header, [tuple(asdict(step).values()) for step in steps]))
@@ -222,4 +229,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

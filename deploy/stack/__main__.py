@@ -7,22 +7,24 @@ and of the alerts, prints a table, and ends: 0 where all are answered.
 import argparse
 import http.client
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
+from luvc.ending import end_in_order
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 from deploy.stack.answers import Answer, ask_all
 from deploy.stack.plan import CannotStart, Plan
 from deploy.stack.processes import Processes
 from deploy.stack.traffic import traffic
+
+# For all parts: an encoder and a Ray drain what they have accepted.
+_STOP_SECONDS = 180.0
 
 
 def main() -> int:
@@ -32,9 +34,7 @@ def main() -> int:
     parser.add_argument("--start-timeout", type=float, default=600.0, help="seconds for each part")
     parser.add_argument("--check-timeout", type=float, default=300.0, help="seconds to be answered")
     options = parser.parse_args()
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    end_in_order(KeyboardInterrupt, _STOP_SECONDS)
     with tempfile.TemporaryDirectory(prefix="luvc-") as folder:
         plan, processes = Plan(Path(folder)), Processes(Path(folder))
         try:
@@ -42,12 +42,14 @@ def main() -> int:
                 start(plan, processes, options.start_timeout)
                 if options.check:
                     return check(plan, processes, options.check_timeout)
-                while not over.wait(1):
+                while True:
+                    time.sleep(1)
                     processes.check_alive()
         except CannotStart as error:
             print(f"stack: {error}", file=sys.stderr)
             return 1
-    return 0
+        except KeyboardInterrupt:
+            return 130 if options.check else 0
 
 
 def start(plan: Plan, processes: Processes, seconds: float) -> None:

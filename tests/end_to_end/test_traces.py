@@ -59,7 +59,7 @@ def test_one_trace_holds_both_services(
         front.wait_ready()
         command = [sys.executable, "-m", "luvc.cli", "ask", str(image), "What?"]
         command += ["--max-tokens", "3", "--endpoint", front.endpoint]
-        subprocess.run(command, check=True, timeout=120, env=dict(os.environ))
+        subprocess.run(command, check=True, timeout=60, env=dict(os.environ))
         seen = stack.collecting.wait_for(lambda seen: {s.path for s in seen} >= EXPECTED, 60)
     # The decoder has answered others before, who trace nothing.
     seen = [one for one in seen if one.path[0] == GENERATE[0]]

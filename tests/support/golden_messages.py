@@ -1,13 +1,15 @@
 """Write the messages of this release as bytes, which all later releases must read.
 
 Writes tests/wire/golden/<version>/: every message of the calls with every field set,
-`<name>-<n>.binpb`, their fields as JSON, and a question as a caller and as its encoder sent it,
-`asked.binpb` and `asked_of_decoder.binpb`. Part of `make release-protos`: made once for each
-release, and never changed after it.
+`<name>-<n>.binpb`, their fields as JSON, a question as a caller and as its encoder sent it,
+`asked.binpb` and `asked_of_decoder.binpb`, and in `COMMIT` where they were made, for
+`make bench-upgrade`. Part of `make release-protos`: made once for each release, and never changed
+after it.
 """
 
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -109,6 +111,7 @@ def main() -> int:
             fields[name] = fields_of(message)
     for name, message in zip(("asked", "asked_of_decoder"), asyncio.run(_exchange()), strict=True):
         (folder / f"{name}.binpb").write_bytes(message.SerializeToString(deterministic=True))
+    (folder / "COMMIT").write_text(subprocess.check_output(["git", "rev-parse", "HEAD"], text=True))
     (folder / "fields.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
     print(f"{folder}: {2 + len(fields)} messages")
     return 0

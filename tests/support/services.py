@@ -62,7 +62,7 @@ def one_ray(folder: Path) -> Iterator[Callable[[Path], Service]]:
         yield serve
 
 
-def wait_serves(decoder: Service, family: str, seconds: float = 240) -> None:
+def wait_serves(decoder: Service, family: str, seconds: float = 120) -> None:
     """Wait until a model of this family answers, and no earlier one.
 
     Args:

@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from luvc.ending import end_in_order
+
 from benchmarks.common import report
 from benchmarks.common.service_processes import Services
 from benchmarks.serving.autoscaling import decoders, encoders
@@ -35,4 +37,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

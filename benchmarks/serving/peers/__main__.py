@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from luvc.ending import end_in_order
 from PIL import Image
 
 from benchmarks.common import endless_checkpoints, plots, report
@@ -173,4 +174,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

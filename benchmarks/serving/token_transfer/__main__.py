@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from luvc.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
@@ -80,4 +81,5 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -5,11 +5,19 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from luvc.ending import with_parent
+
+# Children end with the thread that started them: this one lives as long as the process.
+_STARTER = ThreadPoolExecutor(1, "start-child")
 
 
 class Child:
     """A running process, which Ctrl-C in this one's terminal does not reach.
+
+    It gets SIGTERM when this process is gone, in whatever way that happened (on Linux).
 
     log: holds its stdout and stderr; without one they go where this process's go. environ: all its
     variables; without it has those of this process.
@@ -25,15 +33,16 @@ class Child:
         self.log = log
         with contextlib.ExitStack() as held:
             output = held.enter_context(log.open("wb")) if log else None
-            self._process = subprocess.Popen(
-                command,
+            self._process = _STARTER.submit(
+                subprocess.Popen,
+                with_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 env=environ,
                 cwd=cwd,
                 start_new_session=True,
-            )
+            ).result()
 
     @property
     def pid(self) -> int:

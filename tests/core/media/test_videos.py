@@ -15,6 +15,7 @@ from tests.core.media.test_frame_sampling import stock_indices
 from tests.support.checkpoints import encoded
 from tests.support.video_files import (
     ALL,
+    AV1_FILMS,
     FIELD,
     FILMS,
     FRAGMENTED,
@@ -23,8 +24,10 @@ from tests.support.video_files import (
     animation,
     difference,
     film,
+    film_of,
 )
 
+NAMES = [*FILMS, *AV1_FILMS]
 SAMPLINGS = {
     "Qwen2-VL": RateSampling(rate=4, min_frames=4, max_frames=10),
     "InternVL": EvenSampling(5, middle=True),
@@ -32,9 +35,9 @@ SAMPLINGS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_films_are_videos(name: str) -> None:
-    assert kind_of(film(FRAMES[:2], *FILMS[name])) == "video"
+    assert kind_of(film_of(name)) == "video"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
@@ -58,9 +61,9 @@ def test_a_still_gif_is_refused_as_before() -> None:
 
 
 @pytest.mark.parametrize("family", SAMPLINGS)
-@pytest.mark.parametrize("name", [name for name in FILMS if "webm" not in name])
+@pytest.mark.parametrize("name", [name for name in NAMES if "webm" not in name])
 def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None:
-    data, sampling = film(FRAMES, *FILMS[name]), SAMPLINGS[family]
+    data, sampling = film_of(name), SAMPLINGS[family]
     frames, metadata = read_video_pyav(
         io.BytesIO(data), lambda metadata: stock_indices(sampling, metadata)
     )
@@ -71,9 +74,9 @@ def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None
     assert video.timestamps == pytest.approx(metadata.timestamps)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_films(name: str) -> None:
-    video = decode_video(film(FRAMES, *FILMS[name]), FIELD, LIMITS, ALL)
+    video = decode_video(film_of(name), FIELD, LIMITS, ALL)
     assert (video.frame_count, video.duration, video.rate) == (24, 3.0, 8.0)
     assert video.timestamps == pytest.approx([i / 8 for i in range(24)])
     assert all(difference(a, b) < 9 for a, b in zip(video.frames, FRAMES, strict=True))

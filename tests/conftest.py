@@ -42,7 +42,7 @@ class Checkpoints(Protocol):
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
-    """A small random model of a family in the hub's layout, written when first asked for."""
+    """Write a small random model of a family in the hub's layout, when first asked for."""
     root = tmp_path_factory.mktemp("checkpoints")
     return cache(lambda family: write_checkpoint(root / f"random-{family}", family))
 
@@ -69,7 +69,7 @@ def language(checkpoint: Path) -> LanguageHalf:
 
 @pytest.fixture(scope="session")
 def stock(family: Kit, checkpoint: Path) -> Any:
-    """The same checkpoint, whole, as transformers runs it."""
+    """Load the same checkpoint, whole, as transformers runs it."""
     model = family.stock.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="sdpa"
     )
@@ -78,6 +78,6 @@ def stock(family: Kit, checkpoint: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def images(vision: VisionHalf) -> list[VisionTokens]:
-    """Two, of different size, not merged."""
+    """Encode two images of different size, not merged."""
     images = [noise_image(112, 84, 1), noise_image(60, 140, 2)]
     return vision.encode([vision.preprocess(image) for image in images], OimSettings())

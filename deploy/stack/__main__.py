@@ -1,7 +1,7 @@
-"""`python -m deploy.stack`: what compose.yaml starts, as processes of this machine, until Ctrl-C.
+"""Run what compose.yaml starts as processes of this machine: `python -m deploy.stack`.
 
-With --check it asks questions, has Prometheus answer every query of the dashboards and of the
-alerts, prints a table, and ends: 0 where all are answered.
+Until Ctrl-C. With --check it asks questions, has Prometheus answer every query of the dashboards
+and of the alerts, prints a table, and ends: 0 where all are answered.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _STOP_SECONDS = 180.0
 
 
 def main() -> int:
-    """Run; returns the exit status."""
+    """Run; return the exit status."""
     parser = argparse.ArgumentParser("deploy.stack", description=__doc__)
     parser.add_argument("--check", action="store_true", help="ask, print a table, and end")
     parser.add_argument("--start-timeout", type=float, default=600.0, help="seconds for each part")
@@ -53,7 +53,16 @@ def main() -> int:
 
 
 def start(plan: Plan, processes: Processes, seconds: float) -> None:
-    """In the order of compose.yaml, each once those are ready that it depends on."""
+    """Start everything in the order of compose.yaml, each part once what it depends on is ready.
+
+    Args:
+        plan: the commands.
+        processes: run them.
+        seconds: for each part to be ready.
+
+    Raises:
+        CannotStart: where a part ends or takes too long.
+    """
     dashboard = plan.at("ray-head", 8265)
     prometheus = plan.at("prometheus", 9090)
     processes.start("prometheus", plan.prometheus)
@@ -78,7 +87,16 @@ def start(plan: Plan, processes: Processes, seconds: float) -> None:
 
 
 def check(plan: Plan, processes: Processes, seconds: float) -> int:
-    """Ask questions until every query is answered; the store fails meanwhile."""
+    """Ask questions until every query is answered; the store fails meanwhile.
+
+    Args:
+        plan: says where everything listens.
+        processes: run it.
+        seconds: until all queries must be answered.
+
+    Returns:
+        The exit status.
+    """
     end = time.monotonic() + seconds
     with traffic(plan.at("encoder", 50051)) as failures:
         answers = ask_all(plan.at("prometheus", 9090))
@@ -99,7 +117,7 @@ def check(plan: Plan, processes: Processes, seconds: float) -> int:
 
 
 def show(answers: Sequence[Answer]) -> None:
-    """A line for each query."""
+    """Print a line for each query."""
     for answer in answers:
         value = "nothing" if answer.example is None else f"{answer.example:.4g}"
         print(f"{'ok' if answer.series else 'FAIL':4}  {answer.series:3} series, one is "

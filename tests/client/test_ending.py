@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from luvc.local_stack.child_process import Child
 
+from benchmarks.common.process_memory import descendants
+
 SLEEPER = (sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(300)")
 PARENT = """
 import sys, time
@@ -36,7 +38,7 @@ finally:
 
 
 def stat(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on; nothing where there is none."""
+    """Return what the kernel says of a process, from its state on; nothing where there is none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -47,17 +49,9 @@ def is_gone(pid: int) -> bool:
     return not (found := stat(pid)) or found[0] in "ZX"
 
 
-def descendants(pid: int) -> set[int]:
-    """What a process has started, what that has started, and so on."""
-    parents = {
-        int(path.name): int(found[1])
-        for path in Path("/proc").glob("[0-9]*")
-        if (found := stat(int(path.name)))
-    }
-    known = {pid}
-    while more := {one for one, parent in parents.items() if parent in known} - known:
-        known |= more
-    return known - {pid}
+def started_by(pid: int) -> set[int]:
+    """Return what a process has started, what that has started, and so on."""
+    return set(descendants(pid)) - {pid}
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -144,8 +138,8 @@ def test_nothing_is_left_of_services(
     (tmp_path / "Makefile").write_text(f"run:\n\t{sys.executable} -m {' '.join(program)}\n")
     make = Child(["make", "-f", tmp_path / "Makefile", "run"], tmp_path / "log")
     try:
-        wait_for(lambda: any(map(is_replica, descendants(make.pid))), 240)
-        started = descendants(make.pid)
+        wait_for(lambda: any(map(is_replica, started_by(make.pid))), 240)
+        started = started_by(make.pid)
         os.killpg(make.pid, number)
         wait_for(lambda: all(map(is_gone, started)), 30)
     finally:

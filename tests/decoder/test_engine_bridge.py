@@ -21,7 +21,7 @@ def language(tmp_path_factory: pytest.TempPathFactory) -> LanguageHalf:
     return load_language(str(folder), "cpu", "float32")
 
 
-def _session(language: LanguageHalf, most_tokens: int) -> Generation:
+def _generation(language: LanguageHalf, most_tokens: int) -> Generation:
     return RequestProcessor(language).start(
         Request(ask("Hello"), SamplingParams(max_tokens=most_tokens))
     )
@@ -30,7 +30,7 @@ def _session(language: LanguageHalf, most_tokens: int) -> Generation:
 def test_texts_that_come_soon_after_another_travel_with_the_next(language: LanguageHalf) -> None:
     async def texts(text_interval: float, whole: bool = False) -> list[str]:
         bridge = EngineBridge(Limits(), 1, text_interval)
-        events = [event async for event in bridge.stream(_session(language, 40), whole)]
+        events = [event async for event in bridge.stream(_generation(language, 40), whole)]
         assert not whole or [bool(event.text) for event in events] == [False, True]
         assert [bool(event.result) for event in events] == [False] * (len(events) - 1) + [True]
         return [event.text for event in events if event.text]
@@ -47,7 +47,7 @@ def test_who_leaves_between_two_texts_leaves_nothing(
 ) -> None:
     async def run() -> None:
         bridge = EngineBridge(Limits(), 1, 3600)
-        stream = bridge.stream(_session(language, 500))
+        stream = bridge.stream(_generation(language, 500))
         while not (await anext(stream)).text:
             pass
         waiting = asyncio.ensure_future(anext(stream))

@@ -44,7 +44,7 @@ def at(samples: Samples, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, dict[str, str]]]:
-    """What the replica hands to Ray: name, value, labels."""
+    """Record what the replica hands to Ray: name, value, labels."""
     calls: list[tuple[str, float, dict[str, str]]] = []
 
     def record(self: Any, value: float, tags: dict[str, str] | None = None) -> None:

@@ -103,7 +103,7 @@ async def test_each_part_is_below_the_one_that_asked_for_it(
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """What all in this process traces."""
+    """Keep what all in this process traces."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(traces, "_provider", provider)

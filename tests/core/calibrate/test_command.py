@@ -163,7 +163,7 @@ def test_flags_are_checked(
 def run_command(
     monkeypatch: pytest.MonkeyPatch, *arguments: str, status: int = 0
 ) -> tuple[int, list[str]]:
-    """The exit status of `luvc calibrate`, and what it ran."""
+    """Return the exit status of `luvc calibrate`, and what it ran."""
     ran: list[str] = []
 
     def run(command: list[str], check: bool) -> SimpleNamespace:

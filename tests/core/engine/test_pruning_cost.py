@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from luvc import AsyncClient
 
-from benchmarks.compute.small_prompts import noise
+from benchmarks.compute.pruning_break_even import noise
 from decoder_service.config import DecoderConfig
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.profiles import profile

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from benchmarks.tasks import make_sample
-from benchmarks.tasks.files import png
+from benchmarks.tasks.question_files import png
 from benchmarks.tasks.words import all_words
 from luvc_core.compression.settings import OimSettings
 from luvc_core.media_encoder import MediaEncoder

@@ -26,7 +26,7 @@ LAYOUTS = [
 
 
 def reads_of(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The canonical names that are read from now on."""
+    """Collect the canonical names that are read from now on."""
     names: set[str] = set()
     read = Weights.read
 

@@ -39,10 +39,10 @@ async def test_the_earliest_limit_wins_and_none_is_no_limit() -> None:
 
 
 async def test_slots_serve_in_order_and_refuse_beyond_their_bound() -> None:
-    slots, order = AdmissionLimiter(active=1, waiting=2), []
+    limiter, order = AdmissionLimiter(active=1, waiting=2), []
 
     async def request(name: int) -> None:
-        async with slots.take(Deadline.after(5)):
+        async with limiter.take(Deadline.after(5)):
             order.append(name)
             await asyncio.sleep(0.01)
 
@@ -57,11 +57,11 @@ async def test_slots_serve_in_order_and_refuse_beyond_their_bound() -> None:
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_who_leaves_the_queue_leaves_no_trace(how: str) -> None:
-    slots = AdmissionLimiter(active=1, waiting=1)
-    async with slots.take(Deadline.after(5)):
+    limiter = AdmissionLimiter(active=1, waiting=1)
+    async with limiter.take(Deadline.after(5)):
 
         async def wait() -> None:
-            async with slots.take(Deadline.after(0.02 if how == "deadline" else 5)):
+            async with limiter.take(Deadline.after(0.02 if how == "deadline" else 5)):
                 pass
 
         task = asyncio.create_task(wait())
@@ -70,9 +70,9 @@ async def test_who_leaves_the_queue_leaves_no_trace(how: str) -> None:
             task.cancel()
         with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
             await task
-        assert slots.waiting == 0
+        assert limiter.waiting == 0
     start = time.monotonic()
-    async with slots.take(Deadline.after(5)):
+    async with limiter.take(Deadline.after(5)):
         assert time.monotonic() - start < 1
 
 

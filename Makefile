@@ -2,15 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
+# The oldest release of transformers that pyproject.toml allows.
+OLDEST := $(shell sed -n 's/.*"transformers>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
-.PHONY: help setup demo serve test check bench-accuracy bench-chaos bench-fidelity bench-llm \
+.PHONY: help setup demo serve test test-more check bench-accuracy bench-chaos bench-fidelity bench-llm \
 	bench-serve bench-peers bench-store bench-tower bench-where bench-wire bench-break-case \
 	bench-upgrade bench-scale deploy-check stack format protos release-protos clean
 
 help:
 	@echo "make demo             both services on this machine, real questions, a report"
 	@echo "                      (FAMILY=qwen2-vl, internvl or llava-ov)"
-	@echo "make test             all tests"
+	@echo "make test             all tests but those of test-more"
+	@echo "make test-more        models with the oldest supported transformers, other clients (Node)"
 	@echo "make check            format, lint, types, import rules, protos"
 	@echo "make deploy-check     manifests, compose, dashboards and queries, offline"
 	@echo "make stack            what compose.yaml starts, without Docker (CHECK=1: are queries answered?)"
@@ -48,6 +51,20 @@ serve: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What cannot run here, as there is no node, is told as skipped.
+test-more: setup .venv-oldest/.ready
+	.venv-oldest/bin/python -m pytest -m transformers
+	$(BIN)/python -m pytest -m more -rs
+
+# All as in constraints.txt but transformers, which wanted an older huggingface_hub then.
+.venv-oldest/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-oldest
+	sed -e 's/^transformers==.*/transformers==$(OLDEST)/' \
+		-e 's/^huggingface_hub==.*/huggingface_hub<2/' constraints.txt > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install -q --disable-pip-version-check -c .venv-oldest/constraints.txt torch
+	.venv-oldest/bin/pip install -q --disable-pip-version-check -c .venv-oldest/constraints.txt -e ".[dev]"
+	@touch $@
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -134,4 +151,4 @@ release-protos: setup
 	$(BIN)/python -m tests.support.golden_messages
 
 clean:
-	rm -rf .venv .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-peers runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,7 +17,7 @@ from luvc.wire import traces
 from luvc.wire.traces import Span
 from ray.serve.grpc_util import RayServegRPCContext
 
-from decoder_service import autoscaling, codec
+from decoder_service import autoscaling
 from decoder_service.config import DecoderConfig
 from decoder_service.engine_bridge import EngineBridge
 from decoder_service.errors import refuse
@@ -32,6 +32,9 @@ from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.cpu_threads import compute_on
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.runtime.log_format import of_request, request_id_of, set_up
+from luvc_core.wire.generate import FINISH_REASONS, read_decoder_request, read_timeout, write_usage
+from luvc_core.wire.identity import write_identity
+from luvc_core.wire.vision_tokens import TOKEN_CODECS
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -106,11 +109,11 @@ class DecoderReplica(Health):
     ) -> decoder_pb2.GetModelInfoResponse:
         model = self._engine.language
         return decoder_pb2.GetModelInfoResponse(
-            identity=codec.identity_to(model.identity),
+            identity=write_identity(model.identity),
             layer_count=model.layer_count,
             context_length=model.context_length,
             token_sources=self._fetcher.sources,
-            token_codecs=codec.TOKEN_CODECS,
+            token_codecs=TOKEN_CODECS,
             takes_sparse_tokens=True,
         )
 
@@ -118,14 +121,14 @@ class DecoderReplica(Health):
         self, request: decoder_pb2.DecoderServiceGenerateRequest, request_id: str, span: Span
     ) -> AsyncGenerator[Response]:
         arrival = time.monotonic()
-        deadline = Deadline.after(self._config.timeout, codec.timeout_from(request))
+        deadline = Deadline.after(self._config.timeout, read_timeout(request))
         fetched = await self._fetcher.fetch(request.vision_tokens, deadline, span)
         if fetched:
             self._metrics.fetched(time.monotonic() - arrival)
         model = self._engine.language
         most = model.context_length - 1
         question = await deadline.wait_for(
-            _run(self._edge_threads, codec.question_from, request, model.identity, fetched, most)
+            _run(self._edge_threads, read_decoder_request, request, model.identity, fetched, most)
         )
         given_up = threading.Event()
 
@@ -181,12 +184,12 @@ class DecoderReplica(Health):
                     continue
                 queued, total = session.began_at - arrival, now - arrival
                 first_text = (session.first_text_at or now) - arrival
-                usage = codec.usage_to(event.result, queued, first_text, total)
+                usage = write_usage(event.result, queued, first_text, total)
                 self._metrics.answered(usage)
                 tell(span, session, event.result, arrival)
                 yield Response(
                     text=event.text,
-                    finish_reason=codec.FINISH_REASONS[event.result.finish_reason],
+                    finish_reason=FINISH_REASONS[event.result.finish_reason],
                     usage=usage,
                 )
                 return

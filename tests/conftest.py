@@ -16,10 +16,11 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import noise_image, write_checkpoint
+from tests.support.deprecations import nothing_deprecated
 from tests.support.families import KITS, Kit
 from tests.support.services import stack
 
-__all__ = ["stack"]
+__all__ = ["nothing_deprecated", "stack"]
 
 torch.set_num_threads(1)
 

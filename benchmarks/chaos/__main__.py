@@ -6,16 +6,15 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos.docs import section
 from benchmarks.chaos.outcomes import table
-from benchmarks.chaos.readme import section
 from benchmarks.chaos.runs import CASES, QUICK_CASES, run
 from benchmarks.chaos.stage import QUICK, Size
 from benchmarks.common import report
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = report.DOCS / "reliability.md"
 
 
 def main() -> int:
@@ -43,7 +42,7 @@ def main() -> int:
     else:
         report.write(name, {"machine": machine, "rows": content})
     if not o.quick:
-        report.between_marks(README, "chaos", section(content))
+        report.between_marks(PAGE, "chaos", section(content))
     return 1 if any(row.faults for row in rows) else 0
 
 

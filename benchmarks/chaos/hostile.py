@@ -26,12 +26,12 @@ from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
 from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
 from benchmarks.chaos.processes import resident_mib
 from benchmarks.chaos.stage import KEYS, Stage
-from encoder_service.codec import tokens_to
 from luvc_core.compression.profile_files import to_toml
 from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.blob import to_blob
+from luvc_core.wire.vision_tokens import write_vision_tokens
 from tests.support.checkpoints import noise_image
 
 MOST_GROWTH_MIB = 50.0
@@ -50,7 +50,7 @@ def strategies(vision: Any) -> dict[str, Any]:
     """What each edge is given, by the name of its function. vision: makes the tokens."""
     image = vision.preprocess(noise_image(84, 56, 1))
     (tokens,) = vision.encode([image], OimSettings())
-    to_decoder = hostile_requests.decoder_requests(tokens_to(tokens))
+    to_decoder = hostile_requests.decoder_requests(write_vision_tokens(tokens))
     asked = hostile_requests.encoder_requests()
     toml = to_toml([BUILT_IN.get("max")]).replace("[max", "[own").encode()
     return {

@@ -14,8 +14,6 @@ from luvc.wire.status import from_metadata
 
 from benchmarks.chaos.hostile_requests import parsed
 from benchmarks.chaos.outcomes import TYPED, Outcome
-from decoder_service import codec as decoder_codec
-from encoder_service import codec as encoder_codec
 from encoder_service.config import EncoderConfig
 from encoder_service.tenants import Tenants
 from luvc_core.compression.profile_files import read_profiles
@@ -28,6 +26,9 @@ from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.visual_tokens.blob import BadValue, from_blob
+from luvc_core.wire.chat import media_in, read_conversation, read_sampling
+from luvc_core.wire.compression import read_compression
+from luvc_core.wire.generate import read_decoder_request, read_timeout, write_decoder_request
 
 # Longer than any small file may take to decode, however slow the machine.
 _SECONDS = 60.0
@@ -50,24 +51,20 @@ class Edges:
 
     def encoder_request(self, request: encoder_pb2.GenerateRequest) -> None:
         """What the encoder does of a request before and after its media are encoded."""
-        if request.HasField("timeout"):
-            encoder_codec.seconds_from(request.timeout)
-        conversation = encoder_codec.conversation_from(request.messages)
-        encoder_codec.check_sampling(request.sampling)
-        chosen = encoder_codec.compression_from(request.compression, "lossless")
-        call = decoder_pb2.DecoderServiceGenerateRequest(
-            messages=encoder_codec.messages_to(conversation), sampling=request.sampling
-        )
-        encoder_codec.spu_to(call, chosen.spu)
-        for file in encoder_codec.media_in(conversation):
+        read_timeout(request)
+        conversation = read_conversation(request.messages)
+        read_sampling(request.sampling)
+        chosen = read_compression(request.compression, "lossless")
+        write_decoder_request(conversation, request, chosen.spu, timeout=1.0, request_id="")
+        for file in media_in(conversation):
             self.media(file.data)
 
     def decoder_request(self, request: decoder_pb2.DecoderServiceGenerateRequest) -> None:
         """The first tokens of an answer included."""
-        decoder_codec.timeout_from(request)
+        read_timeout(request)
         model = self._engine.language
         most = model.context_length - 1
-        question = decoder_codec.question_from(request, model.identity, {}, most)
+        question = read_decoder_request(request, model.identity, {}, most)
         session = self._engine.start(question)
         for _ in range(3):
             if session.step() is None:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parents[1] / "results"
+# Pages of which some benchmarks write a section.
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

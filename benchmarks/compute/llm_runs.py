@@ -100,7 +100,9 @@ def run_stock(
         return_dict_in_generate=True,
     )
     total = clock() - start
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in found.past_key_values.layers)
+    # Renamed in transformers 5.24.
+    cache = found["cache" if "cache" in found else "past_key_values"]
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
     count = shown.token_count
     return Run("generate", count, count, times[0] - start, total, 0.0, held)
 

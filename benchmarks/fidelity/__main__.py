@@ -2,13 +2,13 @@
 
 Every method of `benchmarks.fidelity.methods` on held-out questions, through the product's encoder
 and engine, at equal shares of visual tokens in the average layer. Writes `results/fidelity.json`
-(`rows.Row` says what is in it), the curves beside it, and the table in the README. What is in the
-file already is not measured again; `--quick` has files of its own and leaves the README alone.
+(`rows.Row` says what is in it), the curves beside it, and the tables in `docs/fidelity.md`. What
+is in the file already is not measured again; `--quick` has files of its own and leaves the docs
+alone.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 from benchmarks.common import report
 from benchmarks.common.checkpoint import EMBEDDED
@@ -21,7 +21,7 @@ from benchmarks.tasks.files import ALL_KINDS
 QUICK_KINDS = ("presence", "count", "chart", "document", "movement", "more")
 QUICK_N = 10
 QUICK_REDUCTIONS = (0.5, 0.9)
-README = Path(__file__).parents[2] / "README.md"
+PAGE = report.DOCS / "fidelity.md"
 
 
 def options() -> argparse.Namespace:
@@ -79,9 +79,9 @@ def main() -> int:
     print(summary.text(store.rows))
     curves.draw(store.rows, report.RESULTS / f"{name}.png")
     if name == "fidelity":
-        summary.into_readme(store.rows, README)
-        accuracy.publish(store.rows, README)
-        kept.publish(store.rows, README)
+        summary.into_docs(store.rows, PAGE)
+        accuracy.publish(store.rows, PAGE)
+        kept.publish(store.rows, PAGE)
     return 0
 
 

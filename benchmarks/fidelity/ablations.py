@@ -3,13 +3,12 @@
 Each is a list of variants (`benchmarks.fidelity.variants`) at equal layer-averaged tokens, measured
 as `benchmarks.fidelity` measures methods, on validation questions. Prints a table and what it
 decides; rows are kept in `results/ablations.json`, with `NAME: variant` as the method, all tables
-in `results/ablations.md`, and what they decide in the README.
+in `results/ablations.md`, and what they decide in `docs/fidelity.md`.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -23,7 +22,7 @@ from benchmarks.fidelity.variants import ABLATIONS
 from benchmarks.tasks.files import ALL_KINDS
 from luvc_core.calibrate.asking import Answer
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = report.DOCS / "fidelity.md"
 
 
 class _Named(Method):
@@ -100,7 +99,7 @@ def chapters(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def publish(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Of all that was measured: tables in the results, a line each in the README."""
+    """Of all that was measured: tables in the results, a line each in the docs."""
     measured = [
         name for name in ABLATIONS if any(r["method"].startswith(f"{name}: ") for r in rows)
     ]
@@ -112,7 +111,7 @@ def publish(rows: Sequence[Mapping[str, Any]]) -> None:
         for reduction in ABLATIONS[name].reductions
     ]
     header = ["ablation", "what it asks", "fewer tokens", "what it says"]
-    report.between_marks(README, "ablations", report.markdown_table(header, lines))
+    report.between_marks(PAGE, "ablations", report.markdown_table(header, lines))
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Accuracy without compression, for the README and for the checkpoints' cards, between marks."""
+"""Accuracy without compression, for the docs and for the checkpoints' cards, between marks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +13,14 @@ Rows = Sequence[Mapping[str, Any]]
 MARKS = "accuracy"
 
 
-def publish(rows: Rows, readme: Path) -> None:
-    """All embedded checkpoints in the README, and each on its card. Raises ValueError where marks
-    are missing."""
+def publish(rows: Rows, page: Path) -> None:
+    """Write all embedded checkpoints on a page of the docs, and each on its card.
+
+    Raises ValueError where marks are missing.
+    """
     cards = {name: folder / "README.md" for name, folder in embedded().items()}
     rows = [row for row in rows if row["checkpoint"] in cards]
-    report.between_marks(readme, MARKS, table(rows))
+    report.between_marks(page, MARKS, table(rows))
     for name in {row["checkpoint"] for row in rows}:
         own = [row for row in rows if row["checkpoint"] == name]
         report.between_marks(cards[name], MARKS, table(own))

@@ -71,23 +71,7 @@ def biased_layer(
     )
     mask = F.pad(bias, (0, length - len(bias))).to(hidden.dtype).expand(new, -1)
     mask = mask.masked_fill(hidden_keys, -math.inf)
-    out: Tensor = language._text.layers[index](
-        hidden.unsqueeze(0),
-        attention_mask=mask[None, None],
-        position_embeddings=rotary,
-        past_key_values=_AppendTo(cache),
-    )
-    return out.squeeze(0)
-
-
-class _AppendTo:
-    """What a decoder layer of transformers calls a cache."""
-
-    def __init__(self, cache: LayerCache) -> None:
-        self._cache = cache
-
-    def update(self, keys: Tensor, values: Tensor, layer_index: int) -> tuple[Tensor, Tensor]:
-        return self._cache.append(keys, values)
+    return language.stock_layer(index, hidden, rotary, cache, mask[None, None])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the profiles keep, over all checkpoints and tasks, for the README between marks."""
+"""What the profiles keep, over all checkpoints and tasks, for the docs between marks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ _DETAILED = ("chart", "document")
 _RETENTION, _LOYALTY = 0.99, 0.98
 
 
-def publish(rows: Sequence[Row], readme: Path) -> None:
-    """Raises ValueError where the marks are missing."""
-    report.between_marks(readme, MARKS, markdown(rows))
+def publish(rows: Sequence[Row], page: Path) -> None:
+    """Write the table between its marks. Raises ValueError where they are missing."""
+    report.between_marks(page, MARKS, markdown(rows))
 
 
 def markdown(rows: Sequence[Row]) -> str:

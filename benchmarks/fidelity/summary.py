@@ -1,4 +1,4 @@
-"""Tables of what was measured: for the terminal, and for the README between two marks."""
+"""Tables of what was measured: for the terminal, and for the docs between two marks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,7 +119,7 @@ def text(rows: Rows) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """For the README. Says nothing of checkpoints that were asked without compression only."""
+    """For the docs. Says nothing of checkpoints that were asked without compression only."""
     parts: list[str] = []
     for checkpoint in families([row for row in rows if row["method"] != OFF]):
         header, lines = comparison(rows, checkpoint)
@@ -147,9 +147,9 @@ def markdown(rows: Rows) -> str:
     return "\n".join(parts) or "Not measured yet."
 
 
-def into_readme(rows: Rows, readme: Path) -> None:
+def into_docs(rows: Rows, page: Path) -> None:
     """Rewrite what stands between the marks. Raises ValueError where they are missing."""
-    report.between_marks(readme, "fidelity", markdown(rows))
+    report.between_marks(page, "fidelity", markdown(rows))
 
 
 def _percent(share: float | None) -> str:

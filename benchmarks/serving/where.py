@@ -5,7 +5,7 @@ format that halves choose here, and reads memory. Then one prefill and one step 
 text model at random weights (that of Qwen2-VL-2B), with `lossless` pruning and without, layer by
 layer, each against the time that its operations or its bytes would take at these rates. Then, of
 the embedded checkpoint, every stage of a request. Writes `results/where.json`, a
-plot and, unless told not to, a section of the README. For a quiet machine.
+plot and, unless told not to, a section of `docs/performance.md`. For a quiet machine.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.common.random_languages import Shape, build, random_image_tokens
 from benchmarks.fidelity.flops import layer_flops
 from benchmarks.serving.serve_alone import Alone
 from benchmarks.serving.serve_load import questions
-from benchmarks.serving.where_readme import README, into_readme
+from benchmarks.serving.where_docs import PAGE, into_docs
 from luvc_core.chat import Message
 from luvc_core.compression.profiles import profile
 from luvc_core.compression.settings import SpuSettings
@@ -165,7 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                           ("questions", 20), ("threads", os.cpu_count() or 1)):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parser.add_argument("--out", default="where", help="name in results/ (default: %(default)s)")
-    parser.add_argument("--no-readme", action="store_true", help="leave the README alone")
+    parser.add_argument(
+        "--no-docs", "--no-readme", action="store_true", help="leave docs/performance.md alone"
+    )
     o = parser.parse_args(arguments)
     torch.set_num_threads(o.threads)
     heads = o.hidden // (Shape.hidden // Shape.heads)
@@ -174,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     content = {"machine": report.machine(), "shape": asdict(shape), "tokens": o.tokens, **found}
     report.write(o.out, content)
     draw(o.out, found)
-    into_readme(content, README, write=not o.no_readme)
+    into_docs(content, PAGE, write=not o.no_docs)
     return 0
 
 

@@ -1,8 +1,8 @@
 """Tokens and bytes of a video between the halves, before and after OIM at 4 times fewer tokens.
 
 `make bench-wire`, or `python -m benchmarks.serving.wire`. The message is the one that the encoder
-sends, made by the families' own encoding and codec, for the reference videos of models of 7 to 8
-billion parameters. Towers are thin and random: only how many tokens they make, and how wide,
+sends, made by the families' own encoding and luvc_core.wire, for the reference videos of models of
+7 to 8 billion parameters. Towers are thin and random: only how many tokens they make, and how wide,
 matters here. Writes `results/wire.json`.
 """
 
@@ -15,11 +15,11 @@ import torch
 
 from benchmarks.common import report
 from benchmarks.common.random_towers import Geometry, build
-from encoder_service.codec import tokens_to
 from encoder_service.config import MIB, EncoderConfig
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import Patches
 from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 MERGED = OimSettings(keep_rows=0.5, keep_columns=0.5)
 
@@ -80,7 +80,7 @@ def measure(video: Video, oim: OimSettings) -> Row:
     """The row of one video, with `oim` against no merging."""
     limit = EncoderConfig().max_message_bytes
     before, after = tokens_of(video, OimSettings()), tokens_of(video, oim)
-    size, merged_size = (len(tokens_to(t).SerializeToString()) for t in (before, after))
+    size, merged_size = (len(write_vision_tokens(t).SerializeToString()) for t in (before, after))
     return Row(
         video.tower.family, video.model, video.shown, video.tower.hidden,
         before.token_count, after.token_count, size, merged_size,

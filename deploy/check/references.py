@@ -7,7 +7,7 @@ from deploy.check.files import walk
 from deploy.check.pods import LABELS, Manifest, Pod, pods_of
 from deploy.check.queries import exported
 
-# Made by whoever deploys; the README says how. Callers label themselves.
+# Made by whoever deploys; docs/deploy.md says how. Callers label themselves.
 SECRETS = {"luvc-redis": {"cache-password", "gcs-password"}}
 CALLERS = {"luvc.dev/client": "true"}
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"

@@ -15,7 +15,6 @@ from luvc.wire.fields import duration_of
 from luvc.wire.status import reason_of
 from luvc.wire.traces import Span
 
-from encoder_service import codec
 from encoder_service.api.idempotency import InFlightByKey
 from encoder_service.api.usage import RequestState, tell, usage_of
 from encoder_service.config import EncoderConfig
@@ -31,6 +30,9 @@ from luvc_core.errors import InvalidInput, TokensLost
 from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.runtime.log_format import of_request, request_id_of
+from luvc_core.wire.chat import media_in, read_conversation, read_media_file, read_sampling
+from luvc_core.wire.compression import read_compression
+from luvc_core.wire.generate import read_timeout, write_decoder_request
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         arrival = time.monotonic()
         request_id = request_id_of(request.request_id)
         async with self._call("Generate", context, request_id) as span:
-            asked = codec.seconds_from(request.timeout) if request.HasField("timeout") else None
+            asked = read_timeout(request)
             deadline = Deadline.after(self._config.timeout, asked, context.time_remaining())
             tenant = self._tenants.of(context.invocation_metadata())
             answer = RequestState(request, request_id, arrival, deadline, tenant, span)
@@ -94,7 +96,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             compression = self._compression(request.compression)
             if not request.media:
                 raise InvalidInput("media", "empty", "at least one picture or clip")
-            media = [codec.media_from(m, f"media[{i}]") for i, m in enumerate(request.media)]
+            media = [read_media_file(m, f"media[{i}]") for i, m in enumerate(request.media)]
             tenant = self._tenants.of(context.invocation_metadata())
             async with self._tenants.turn(tenant, deadline), self.slots.take(deadline):
                 encoded = await self._plane.encode(media, compression.oim, deadline, tenant)
@@ -109,7 +111,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 await deadline.wait_for(context.write(piece))
 
     def _compression(self, choice: compression_pb2.Compression) -> Compression:
-        return codec.compression_from(choice, self._config.profile, self._profiles)
+        return read_compression(choice, self._config.profile, self._profiles)
 
     @asynccontextmanager
     async def _call(self, method: str, context: Any, request_id: str) -> AsyncIterator[Span]:
@@ -139,15 +141,16 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             span.end_call(code.name, text)
 
     async def _answer(self, answer: RequestState) -> AsyncGenerator[encoder_pb2.GenerateResponse]:
-        conversation = codec.conversation_from(answer.request.messages)
-        codec.check_sampling(answer.request.sampling)
+        conversation = read_conversation(answer.request.messages)
+        # Checked before any work is done; the decoder reads it again.
+        read_sampling(answer.request.sampling)
         compression = self._compression(answer.request.compression)
         deadline, policy = answer.deadline, answer.request.degradation
         if answer.waited and policy == encoder_pb2.DEGRADATION_COMPRESS_MORE:
             compression = self._profiles.get("max")
             answer.degradations.append("compressed_more")
         await self._decoder.check(deadline)
-        media = codec.media_in(conversation)
+        media = media_in(conversation)
         strict = policy == encoder_pb2.DEGRADATION_FAIL
         with answer.span.part("encode") as span:
             encoded = await self._plane.encode(
@@ -156,15 +159,14 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             tell(span, encoded)
         if encoded.trouble:
             answer.degradations.append("store_failed")
-        call = decoder_pb2.DecoderServiceGenerateRequest(
-            messages=codec.messages_to(conversation),
-            sampling=answer.request.sampling,
-            timeout=duration_of(deadline.left),
-            request_id=answer.request_id,
-            whole_answer=answer.request.whole_answer,
-        )
         spu = compression.spu_for(tokens.detail for tokens in encoded.tokens)
-        codec.spu_to(call, spu)
+        call = write_decoder_request(
+            conversation,
+            answer.request,
+            spu,
+            timeout=deadline.left,
+            request_id=answer.request_id,
+        )
         called, first, last = time.monotonic(), 0.0, 0.0
         way = self._way(answer, spu)
         async with aclosing(self._decoded(answer, call, encoded, way)) as pieces:

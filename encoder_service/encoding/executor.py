@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import torch
 
-from encoder_service.codec import MediaFile
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.tower_batcher import TowerBatcher
 from luvc_core.compression.settings import OimSettings
 from luvc_core.media.decode_video import Kind
+from luvc_core.media.media_file import MediaFile
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import Patches
 from luvc_core.runtime.admission import AdmissionLimiter

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from encoder_service.codec import MediaFile
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor, EncodingTimes
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia, TokensExpired
 from luvc_core.media.decode_video import Kind, kind_of
+from luvc_core.media.media_file import MediaFile
 from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.base import Store

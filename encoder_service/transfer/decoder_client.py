@@ -8,12 +8,12 @@ from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 from luvc.wire.status import Status, from_metadata
 from luvc.wire.traces import Span
 
-from encoder_service.codec import identity_from
 from encoder_service.errors import Refused
 from encoder_service.transfer.rotating_channel import RotatingChannel
 from luvc_core.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.visual_tokens.identity import Identity, check_identity
+from luvc_core.wire.identity import read_identity
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class DecoderClient:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise self._unreachable(f"no answer within {patience:.3g} s") from None
             raise self._translate(error, deadline) from None
-        check_identity(self._identity, identity_from(info.identity))
+        check_identity(self._identity, read_identity(info.identity))
         self.sources = tuple(info.token_sources)
         self.codecs = tuple(info.token_codecs)
         self.takes_sparse = info.takes_sparse_tokens

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from luvc.v1 import encoder_pb2, tokens_pb2
 
-from encoder_service.codec import tokens_to
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor
 from encoder_service.transfer.blob_handles import HeldBlobs
@@ -19,6 +18,8 @@ from luvc_core.store import is_shared
 from luvc_core.store.cache import Entry
 from luvc_core.visual_tokens.blob import checksum_of, to_blob
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from luvc_core.wire.selection import write_selection
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 # Handed out and fetched in pieces that neither side's event loop notices.
 CHUNK_BYTES = 1 << 20
@@ -112,7 +113,7 @@ class TokenSender:
     ) -> tokens_pb2.VisionTokens:
         # Copies and digests of megabytes would hold up the event loop.
         return await deadline.wait_for(
-            self._vision.aside(tokens_to, tokens, way.in_int8, way.sparse)
+            self._vision.aside(write_vision_tokens, tokens, way.in_int8, way.sparse)
         )
 
     async def _reference(
@@ -147,10 +148,8 @@ class TokenSender:
         else:
             return None
         message = tokens_pb2.VisionTokens(reference=reference)
-        if in_store and tokens.selection is not None:
-            message.kept_places.extend(tokens.selection.indices.tolist())
-            if tokens.selection.counts is not None:
-                message.kept_counts.extend(tokens.selection.counts.tolist())
+        if in_store:
+            message.MergeFrom(write_selection(tokens.selection))
         return message
 
 

@@ -1,19 +1,20 @@
-"""Digests of tensors."""
+"""Bytes of tensors, for digests and messages."""
 
-import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def sha256_of(*tensors: Tensor) -> str:
-    """Compute the SHA-256, hex, over the raw bytes of tensors, in order."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
-
-
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """Copy out a tensor of any dtype as row-major little-endian bytes."""
-    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    """Copy the row-major little-endian bytes of a tensor of any dtype."""
+    copied: bytes = byte_view(tensor).tobytes()
+    return copied
+
+
+def byte_view(tensor: Tensor) -> Any:
+    """View the same bytes as a flat uint8 array of numpy.
+
+    Nothing is copied where the tensor is contiguous and on the CPU.
+    """
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()

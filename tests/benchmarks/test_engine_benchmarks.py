@@ -15,6 +15,8 @@ from benchmarks.serving.peers.rounds import Task
 from benchmarks.serving.peers.system import ROOT, PeerFailed, running
 from benchmarks.serving.serve_load import Asked, Row
 
+pytestmark = pytest.mark.transformers
+
 
 def test_a_random_language_model_is_measured_in_all_ways() -> None:
     shape = Shape(layers=6, hidden=64, heads=4, mlp=96, vocabulary=100, context=4096)

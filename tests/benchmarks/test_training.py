@@ -28,6 +28,8 @@ from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language, load_vision
 
+pytestmark = pytest.mark.transformers
+
 SEED = 1_000_003
 
 

@@ -1,4 +1,4 @@
-"""Where the time goes: what is measured, and what the README says of it."""
+"""Where the time goes: what is measured, and what the docs say of it."""
 
 import json
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common import report
-from benchmarks.serving import where, where_readme
+from benchmarks.serving import where, where_docs
 
 
 def test_a_small_model_is_measured_layer_by_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- where:begin -->\nold\n<!-- where:end -->\nafter\n")
-    monkeypatch.setattr(where, "README", readme)
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- where:begin -->\nold\n<!-- where:end -->\nafter\n")
+    monkeypatch.setattr(where, "PAGE", page)
     monkeypatch.setattr(where, "memory_rate", lambda: 1e9)
     small = ["--layers", "8", "--hidden", "256", "--mlp", "512", "--tokens", "64",
              "--questions", "1", "--threads", "1"]  # fmt: skip
@@ -31,15 +31,15 @@ def test_a_small_model_is_measured_layer_by_layer(
     assert limit == pytest.approx(flops / found["gflop_per_s"] / 1e6, rel=0.01, abs=0.001)
     assert set(found["stages_ms"]) == {"media", "encode", "prefill", "decode"}
     assert (tmp_path / "where.png").is_file()
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith("before\n<!-- where:begin -->\nOn 1 of")
     assert text.endswith("<!-- where:end -->\nafter\n")
     assert "old" not in text
 
 
-def test_a_readme_without_marks_is_refused(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing")
+def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("nothing")
     with pytest.raises(ValueError, match="needs one <!-- where:begin -->"):
-        report.between_marks(readme, "where", "text")
-    assert where_readme.README.name == "README.md"
+        report.between_marks(page, "where", "text")
+    assert "<!-- where:begin -->" in where_docs.PAGE.read_text()

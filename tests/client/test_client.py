@@ -27,7 +27,7 @@ def test_importing_the_client_loads_none_of_the_model_stack() -> None:
     assert not heavy & set(loaded)
 
 
-def test_media_from_a_path_bytes_and_a_image(tmp_path: Path) -> None:
+def test_media_from_a_path_bytes_and_an_image(tmp_path: Path) -> None:
     image = Image.new("RGB", (40, 30), "red")
     path = tmp_path / "red.png"
     image.save(path)

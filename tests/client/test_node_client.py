@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common.report import DOCS
 from tests.support.asking import IMAGES
 from tests.support.services import Stack
 
-SOURCE = Path(__file__).parents[1] / "node_client"
+SOURCE = DOCS / "examples" / "node"
 INSTALL = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.more, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def node_modules() -> None:
 
 
 @pytest.mark.usefixtures("node_modules")
-def test_node_gets_a_streamed_answer_about_a_image(stack: Stack, tmp_path: Path) -> None:
+def test_node_gets_a_streamed_answer_about_an_image(stack: Stack, tmp_path: Path) -> None:
     image = tmp_path / "picture.png"
     image.write_bytes(IMAGES[0])
     command = ["node", "ask.js", stack.encoder.endpoint, str(image), "What is it?"]

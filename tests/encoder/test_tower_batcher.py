@@ -10,12 +10,12 @@ import pytest
 import torch
 from luvc import AsyncClient
 
-from encoder_service import codec
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor
 from encoder_service.encoding.tower_batcher import TowerBatcher
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidSettings
+from luvc_core.media.media_file import MediaFile
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.runtime.deadline import Deadline
@@ -115,7 +115,7 @@ async def test_on_a_cpu_every_byte_is_as_alone_by_default(vision: VisionHalf) ->
     """Twelve pictures at once, of two sizes, as the service's own settings have it."""
     work = EncodingExecutor(MediaEncoder(vision), EncoderConfig())
     files = [
-        codec.MediaFile(encoded(noise_image(side, side, seed)), "media")
+        MediaFile(encoded(noise_image(side, side, seed)), "media")
         for seed in range(6)
         for side in (112, 56)
     ]

@@ -44,10 +44,10 @@ def test_a_case_run_again_takes_its_own_place_in_the_results(
     async def again(cases: object, size: object) -> list[Row]:
         return [row("hostile requests", [], {"grown_mib": 1.0})]
 
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- chaos:begin -->\n<!-- chaos:end -->\n")
+    page = tmp_path / "reliability.md"
+    page.write_text("<!-- chaos:begin -->\n<!-- chaos:end -->\n")
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    monkeypatch.setattr(command, "README", readme)
+    monkeypatch.setattr(command, "PAGE", page)
     monkeypatch.setattr(command, "run", again)
     monkeypatch.setattr("sys.argv", ["chaos", "--only", "hostile"])
     before = row("crowd", [Outcome("typed_error", "NOT_FOUND", 0.1)])
@@ -57,5 +57,5 @@ def test_a_case_run_again_takes_its_own_place_in_the_results(
     assert [(r["case"], r["facts"]) for r in kept] == [
         ("crowd", {}), ("hostile requests", {"grown_mib": 1.0}),
     ]  # fmt: skip
-    assert "2 cases, 1 requests: 0 answered, 1 ended with a typed error" in readme.read_text()
-    assert "| hostile requests | 0 | 0 | 0 |  | grown_mib 1 |" in readme.read_text()
+    assert "2 cases, 1 requests: 0 answered, 1 ended with a typed error" in page.read_text()
+    assert "| hostile requests | 0 | 0 | 0 |  | grown_mib 1 |" in page.read_text()

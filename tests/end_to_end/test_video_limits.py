@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-import decoder_service.token_codec
 from encoder_service.config import EncoderConfig
 from luvc_core.errors import DeadlineExceeded, InvalidInput, InvalidMedia
 from luvc_core.media.frame_sampling import EvenSampling, RateSampling
@@ -15,6 +14,7 @@ from luvc_core.models.base import VisionHalf
 from luvc_core.runtime.cli_config import config_from
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
+from luvc_core.wire.vision_tokens import read_vision_tokens
 from tests.support.families import KITS, VIDEO_FAMILIES, Kit
 from tests.support.video_files import FIELD, FRAMES, animation, film
 from tests.wire.test_vision_tokens import IDENTITY, received, sent, tokens
@@ -38,7 +38,7 @@ def test_a_wrong_field_of_a_video_is_named(name: str, value: float) -> None:
     message.clip.count, message.clip.interval_seconds = 4, 0.5
     setattr(message.clip, name, value)
     with pytest.raises(InvalidInput) as caught:
-        decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY, 1000)
+        read_vision_tokens(message, "vision_tokens[0]", IDENTITY, 1000)
     assert caught.value.field == f"vision_tokens[0].clip.{name}"
 
 
@@ -84,7 +84,8 @@ def test_families_take_the_videos_that_they_declare() -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", ["max-clips", "max-clip-bytes", "max-shown-frames", "clip-timeout", "max-active-clips"]
+    "flag",
+    ["max-videos", "max-video-bytes", "max-shown-frames", "video-timeout", "max-active-videos"],
 )
 def test_junk_in_a_limit_ends_the_program(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor
 from transformers import (
     InternVLForConditionalGeneration,
@@ -31,6 +33,9 @@ from luvc_core.models.base import Patches
 from luvc_core.models.checkpoint.layout import Layout
 from luvc_core.models.families import internvl, llava, llava_onevision, qwen2_5_vl, qwen2_vl
 from tests.support import configs, templates
+
+# From 5.18 on, stock models do what ours do; before, some of it was done elsewhere, or wrong.
+BEFORE_5_18 = Version(transformers.__version__) < Version("5.18")
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,13 @@ class Kit:
         """As stock_tokens, for clips."""
         if self.video_inputs is None:
             return self.stock_tokens(stock, patches)
-        return list(stock.model.get_video_features(**self.video_inputs(patches)).pooler_output)
+        # The pixels by position, as their name was another one before 5.18.
+        (_, pixels), *others = self.video_inputs(patches).items()
+        found = list(stock.model.get_video_features(pixels, **dict(others)).pooler_output)
+        if BEFORE_5_18 and self.name == "llava_onevision":
+            # The newline after a clip was added where these features are used.
+            return [torch.cat((own, stock.model.image_newline[None])) for own in found]
+        return found
 
 
 # What the two families of Qwen have in common.

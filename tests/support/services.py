@@ -138,7 +138,7 @@ class Stack:
 
 
 # Bounds that the pictures of the tests never meet, and clips can.
-VIDEO_LIMITS = ("--max-clip-bytes", "100000", "--max-clip-pixels", "100000", "--max-clips", "2")
+VIDEO_LIMITS = ("--max-video-bytes", "100000", "--max-video-pixels", "100000", "--max-videos", "2")
 
 
 @pytest.fixture(scope="session")

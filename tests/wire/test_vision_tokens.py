@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from luvc.v1 import tokens_pb2
 
-import decoder_service.token_codec
-import encoder_service.codec
 from luvc_core.errors import IdentityMismatch, InvalidInput
 from luvc_core.visual_tokens.blob import from_blob, to_blob
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, Piece, Separators, VisionTokens
+from luvc_core.wire.vision_tokens import read_vision_tokens, write_vision_tokens
 
 IDENTITY = Identity("qwen2_vl", "some/model@1", "a" * 64, "b" * 64, "c" * 64, 8)
 
@@ -45,7 +44,7 @@ def tokens(*pieces: Piece, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -
 
 
 def sent(made: VisionTokens) -> tokens_pb2.VisionTokens:
-    data = encoder_service.codec.tokens_to(made).SerializeToString()
+    data = write_vision_tokens(made).SerializeToString()
     return tokens_pb2.VisionTokens.FromString(data)
 
 
@@ -56,7 +55,7 @@ def signed(message: tokens_pb2.VisionTokens) -> tokens_pb2.VisionTokens:
 
 
 def received(message: tokens_pb2.VisionTokens) -> VisionTokens:
-    return decoder_service.token_codec.tokens_from(message, "vision_tokens[0]", IDENTITY, 1000)
+    return read_vision_tokens(message, "vision_tokens[0]", IDENTITY, 1000)
 
 
 GRIDS = st.builds(Grid, st.integers(1, 3), st.integers(1, 5), st.integers(1, 5))
@@ -92,7 +91,7 @@ def test_in_eight_bits_no_number_is_off_by_more_than_half_a_scale(
     embeddings = (made.embeddings * 2.0**exponent).to(dtype)
     embeddings[0] = 0
     made = dataclasses.replace(made, embeddings=embeddings)
-    message = encoder_service.codec.tokens_to(made, in_int8=True)
+    message = write_vision_tokens(made, in_int8=True)
     assert len(message.embeddings.data) == embeddings.numel()
     exact = embeddings.double()
     bound = exact.abs().amax(dim=1, keepdim=True) / 254 * (1 + 1e-4)
@@ -102,7 +101,7 @@ def test_in_eight_bits_no_number_is_off_by_more_than_half_a_scale(
 
 
 def test_scales_that_are_harmed_are_noticed() -> None:
-    message = encoder_service.codec.tokens_to(tokens(), in_int8=True)
+    message = write_vision_tokens(tokens(), in_int8=True)
     message.scales.data = b"\0" * len(message.scales.data)
     with pytest.raises(InvalidInput, match="checksum"):
         received(message)

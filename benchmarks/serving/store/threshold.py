@@ -23,13 +23,14 @@ from luvc.v1 import (
     tokens_pb2,
 )
 
-from encoder_service.codec import identity_from, tokens_to
 from encoder_service.transfer.blob_handles import HeldBlobs
 from encoder_service.transfer.token_sender import CHUNK_BYTES
 from luvc_core.store.redis import RedisStore
 from luvc_core.visual_tokens.blob import checksum_of, to_blob
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, Piece, VisionTokens
+from luvc_core.wire.identity import read_identity
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 WAYS = ("inline", "encoder", "redis")
 KIB = 1 << 10
@@ -59,7 +60,7 @@ async def curve(
         stub = decoder_pb2_grpc.DecoderServiceStub(channel)
         info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=60)
         for size in sizes:
-            tokens = noise(identity_from(info.identity), size)
+            tokens = noise(read_identity(info.identity), size)
             key = f"bench-{size}"
             blob = await asyncio.to_thread(to_blob, tokens, key)
             await store.put(key, blob)
@@ -74,7 +75,7 @@ async def curve(
                 )
                 ways: dict[str, Callable[[], tokens_pb2.VisionTokens]] = {
                     # Encoding the message is a part of this way; the blob is made for the store.
-                    "inline": lambda tokens=tokens: tokens_to(tokens),  # type: ignore[misc]
+                    "inline": lambda tokens=tokens: write_vision_tokens(tokens),  # type: ignore[misc]
                     "encoder": lambda message=from_here: message,  # type: ignore[misc]
                     "redis": lambda message=from_store: message,  # type: ignore[misc]
                 }

@@ -8,7 +8,6 @@ import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.tasks.files import file_questions
-from encoder_service.codec import tokens_to
 from luvc_core.calibrate.asking import ask
 from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.prune_before_llm import prune_before_llm
@@ -18,6 +17,7 @@ from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.int8 import from_int8, to_int8
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
+from luvc_core.wire.vision_tokens import write_vision_tokens
 
 _SPU = BUILT_IN.get("lossless").spu
 COMPRESSIONS = (
@@ -78,7 +78,7 @@ class _Tally:
         self._count += 1
         self._same += same
         self._as_off += as_off
-        messages = [tokens_to(t, in_int8, sparse=True) for t in tokens]
+        messages = [write_vision_tokens(t, in_int8, sparse=True) for t in tokens]
         self._bytes += sum(len(message.SerializeToString()) for message in messages)
         self._uncompressed += sum(t.uncompressed_byte_count for t in tokens)
 

@@ -1,5 +1,6 @@
 """A text model of transformers, one layer at a time: a whole prompt, or a token of each request."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -50,6 +51,7 @@ class TextHalf(LanguageHalf):
         self.row_flops = 2 * sum(w.numel() for w in matrices)
         pack(text)
         self._text = text
+        self._cache_argument = _cache_argument(text.layers[0])
         self._head = packed(head)
         self._tokenizer = tokenizer
         self._rotary = type(text.rotary_emb)(text.config).to(self.device)
@@ -88,12 +90,37 @@ class TextHalf(LanguageHalf):
         return cos, sin
 
     def layer(self, index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
+        mask = _causal_mask(hidden, cache)
+        return self.stock_layer(index, hidden, rotary, cache, mask, key_bias=cache.bias)
+
+    def stock_layer(
+        self,
+        index: int,
+        hidden: Tensor,
+        rotary: Rotary,
+        cache: LayerCache,
+        mask: Tensor | None,
+        **options: Any,
+    ) -> Tensor:
+        """Run a decoder layer of transformers, in whichever supported release it is written.
+
+        Args:
+            index: of the layer.
+            hidden: [new, hidden size], what enters the layer.
+            rotary: tables of the new rows.
+            cache: keys and values of the rows before; it grows by the new ones.
+            mask: as scaled_dot_product_attention takes it, [1, 1, new, all], or None for causal.
+            options: passed on to the attention function.
+
+        Returns:
+            [new, hidden size], what leaves the layer.
+        """
         out: Tensor = self._text.layers[index](
             hidden.unsqueeze(0),
-            attention_mask=_causal_mask(hidden, cache),
+            attention_mask=mask,
             position_embeddings=rotary,
-            past_key_values=_AppendTo(cache),
-            key_bias=cache.bias,
+            **{self._cache_argument: _AppendTo(cache)},
+            **options,
         )
         return out.squeeze(0)
 
@@ -125,8 +152,17 @@ class _AppendTo:
     def __init__(self, cache: LayerCache) -> None:
         self._cache = cache
 
-    def update(self, keys: Tensor, values: Tensor, layer_index: int) -> tuple[Tensor, Tensor]:
+    def update(
+        self, keys: Tensor, values: Tensor, layer_index: int, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        # From 5.24 on, layers pass their own keyword arguments along as `kwargs`.
         return self._cache.append(keys, values)
+
+
+def _cache_argument(layer: nn.Module) -> str:
+    """Name the argument by which a decoder layer takes its cache: 5.24 renamed it."""
+    names = inspect.signature(layer.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 def _causal_mask(hidden: Tensor, cache: LayerCache) -> Tensor | None:

@@ -118,7 +118,7 @@ def test_a_folder_without_questions_is_named(
     assert "none: no such folder" in capsys.readouterr().err
 
 
-def test_a_image_that_is_none_is_named_with_its_line(
+def test_an_image_that_is_none_is_named_with_its_line(
     folder: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "0.png").write_bytes(b"no picture")
@@ -145,7 +145,7 @@ def test_a_model_that_is_none_is_named(
         (["--data=x", "--name=a b"], {}, "--name"),
         (["--data=x", "--max-tokens=0"], {}, "--max-tokens"),
         (["--data=x", "--output=/nowhere/own.toml"], {}, "--output"),
-        (["--data=x", "--picture=/"], {}, "--picture"),
+        (["--data=x", "--plot=/"], {}, "--plot"),
         (["--data=x"], {"LUVC_CALIBRATE_TARGET": "1"}, "LUVC_CALIBRATE_TARGET"),
     ],
 )
@@ -181,7 +181,7 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
     assert ran[:3] == [sys.executable, "-m", "luvc_core.calibrate"]
     assert ran[3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
     config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[3:], {})
-    assert (config.target_loyalty, str(config.image_path)) == (0.97, "a.png")
+    assert (config.target_loyalty, str(config.plot_path)) == (0.97, "a.png")
 
 
 def test_every_flag_is_one_of_the_search_and_its_help_says_the_default(

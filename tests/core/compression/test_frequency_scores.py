@@ -144,7 +144,7 @@ def test_the_grid_treats_frames_apart():
     score=st.sampled_from(BANDS),
     normalize=st.booleans(),
 )
-def test_a_image_moved_round_moves_its_scores(rows, columns, score, normalize):
+def test_an_image_moved_round_moves_its_scores(rows, columns, score, normalize):
     def moved(x: Tensor) -> Tensor:
         return x.view(*GRID, -1).roll((rows, columns), (1, 2)).reshape(48, -1)
 

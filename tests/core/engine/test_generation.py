@@ -23,7 +23,7 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import ask, two_images
 from tests.support.families import ALL_FAMILIES
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 LAYERS = 5
 RAMP = SpuSettings(Ramp(start=0.0))

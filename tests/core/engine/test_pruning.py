@@ -18,7 +18,7 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import two_images
 from tests.support.families import ALL_FAMILIES
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 NO_OP = SpuSettings(Keep((1.0, 1.0, 1.0, 1.0, 0.0)))
 SCHEDULES = {

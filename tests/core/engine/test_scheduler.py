@@ -17,6 +17,8 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import noise_image, write_checkpoint
 from tests.support.scheduling import KV, finish, mixed_requests
 
+pytestmark = pytest.mark.transformers
+
 TEXT_MODELS = {"M-RoPE": ("qwen2_vl", "qwen2"), "qwen2": ("internvl", "qwen2"),
                "llama": ("llava", "llama")}  # fmt: skip
 slow_examples = settings(

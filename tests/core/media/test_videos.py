@@ -38,7 +38,7 @@ def test_films_are_videos(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_what_moves_is_a_video_and_what_does_not_a_image(kind: str) -> None:
+def test_what_moves_is_a_video_and_what_does_not_an_image(kind: str) -> None:
     assert kind_of(animation(FRAMES, kind)) == "video"
     assert kind_of(encoded(FRAMES[0], kind)) == "image"
     assert kind_of(animation(FRAMES, kind)[:12]) == "image"

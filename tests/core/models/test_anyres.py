@@ -10,6 +10,8 @@ from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.models.vision.anyres import join_tiles, shrink, unpad
 
+pytestmark = pytest.mark.transformers
+
 
 def test_tiles_join_to_the_raster_that_they_were_cut_from() -> None:
     side, canvas = 3, (2, 4)

@@ -15,6 +15,8 @@ from luvc_core.models.checkpoint.resolve import embedded
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.families import KITS, Kit
 
+pytestmark = pytest.mark.transformers
+
 FAMILIES = {
     "luvc-tiny-qwen2vl": "qwen2_vl",
     "luvc-tiny-internvl": "internvl",

@@ -18,6 +18,8 @@ from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.checkpoint.resolve import embedded
 from luvc_core.models.registry import load_vision
 
+pytestmark = pytest.mark.transformers
+
 MAX_BYTES = 16 * 2**20
 
 

@@ -22,7 +22,7 @@ from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens
 from tests.support.checkpoints import ask, noise_image, write_checkpoint
 from tests.support.families import ALL_FAMILIES, Kit
 
-pytestmark = ALL_FAMILIES
+pytestmark = [pytest.mark.transformers, ALL_FAMILIES]
 
 OFF = OimSettings()
 HALF = OimSettings(keep_rows=0.5, keep_columns=0.5)

@@ -14,6 +14,8 @@ from tests.core.models.test_families import HALF, OFF, patches_of
 from tests.support.checkpoints import write_checkpoint
 from tests.support.families import KITS
 
+pytestmark = pytest.mark.transformers
+
 KIT = KITS["llava_onevision"]
 
 
@@ -54,7 +56,7 @@ def test_every_row_of_the_canvas_ends_in_a_newline(half: VisionHalf, oim: OimSet
     assert (tokens.sizes == 0).sum() == canvas.grid.rows
 
 
-def test_a_image_among_others_is_shown_once(half: VisionHalf) -> None:
+def test_an_image_among_others_is_shown_once(half: VisionHalf) -> None:
     (tokens,) = half.encode(patches_of(half, (112, 60), alone=False), HALF)
     assert tokens.pieces == (Piece(Grid(1, 3, 3), Grid(1, 5, 5), "piece"),)
     assert tokens.sizes.nonzero().flatten().tolist() == list(range(9))

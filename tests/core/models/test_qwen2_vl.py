@@ -14,9 +14,10 @@ from tests.core.models.test_families import CONVERSATIONS, conversation, patches
 from tests.support.checkpoints import ask
 from tests.support.families import Kit
 
-pytestmark = pytest.mark.parametrize(
-    "family", ["qwen2_vl", "qwen2_5_vl"], indirect=True, scope="session"
-)
+pytestmark = [
+    pytest.mark.transformers,
+    pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"], indirect=True, scope="session"),
+]
 
 HALF = OimSettings(keep_rows=0.5, keep_columns=0.5)
 

@@ -18,6 +18,8 @@ from tests.core.models.test_families import HALF, OFF, SIZES, patches_of
 from tests.support.checkpoints import ask
 from tests.support.families import ALL_FAMILIES, Kit
 
+pytestmark = pytest.mark.transformers
+
 
 def tokens_of(tokens: VisionTokens) -> list[tuple[Piece, Tensor, Tensor]]:
     """Each piece with the positions and sizes of its tokens, without separators."""

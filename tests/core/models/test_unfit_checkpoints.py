@@ -12,6 +12,8 @@ from luvc_core.models.checkpoint import devices, resolve
 from luvc_core.models.registry import load_language, load_vision
 from tests.support.checkpoints import write_checkpoint
 
+pytestmark = pytest.mark.transformers
+
 
 def test_text_models_of_another_kind_are_refused(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "model", "internvl")

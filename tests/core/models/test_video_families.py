@@ -24,7 +24,7 @@ from tests.core.models.test_families import OFF, patches_of, run
 from tests.support.checkpoints import ask, noise_image
 from tests.support.families import VIDEO_FAMILIES, Kit
 
-pytestmark = VIDEO_FAMILIES
+pytestmark = [pytest.mark.transformers, VIDEO_FAMILIES]
 
 CONVERSATIONS = ["one clip", "among pictures", "two clips", "several turns"]
 

@@ -21,6 +21,8 @@ from tests.support import configs
 from tests.support.checkpoints import ask, write_checkpoint
 from tests.support.families import KITS, VIDEO_FAMILIES, Kit
 
+pytestmark = pytest.mark.transformers
+
 SPU = SpuSettings(Ramp(start=0.0))
 
 

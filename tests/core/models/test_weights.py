@@ -15,6 +15,8 @@ from luvc_core.models.registry import load_language, load_vision
 from tests.support.checkpoints import write_checkpoint
 from tests.support.families import ALL_FAMILIES, Kit
 
+pytestmark = pytest.mark.transformers
+
 LAYOUTS = [
     {"naming": "hub"},
     {"naming": "v5"},

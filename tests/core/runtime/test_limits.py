@@ -1,6 +1,7 @@
 """Deadlines, slots and flags: what bounds a request and configures a service."""
 
 import asyncio
+import dataclasses
 import time
 
 import pytest
@@ -83,6 +84,23 @@ def test_flags_win_over_the_environment_and_that_over_defaults() -> None:
     environ = {"LUVC_ENCODER_PORT": "7", "LUVC_ENCODER_TIMEOUT": "9.5", "LUVC_DECODER_PORT": "x"}
     config = encoder(["--port", "8"], environ)
     assert (config.port, config.timeout, config.host) == (8, 9.5, "127.0.0.1")
+
+
+def test_former_spellings_are_accepted_wherever_the_present_ones_are() -> None:
+    formers = {
+        f.metadata["former"]: f.name
+        for f in dataclasses.fields(EncoderConfig)
+        if f.metadata["former"]
+    }
+    assert formers["max_clips"] == "max_videos"
+    for former, name in formers.items():
+        flag = f"--{former.replace('_', '-')}"
+        for config in (
+            encoder([flag, "3"], {}),
+            encoder([], {f"LUVC_ENCODER_{former.upper()}": "3"}),
+            from_mapping(EncoderConfig, {former: 3}),
+        ):
+            assert getattr(config, name) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the README says of the cases."""
+"""Format the section about the cases in `docs/reliability.md`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The README's section on where the time goes, between two marks."""
+"""Write the section on where the time goes in `docs/performance.md`, between two marks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.common import report
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = report.DOCS / "performance.md"
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -49,9 +49,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def into_readme(found: Mapping[str, Any], readme: Path, write: bool = True) -> None:
+def into_docs(found: Mapping[str, Any], page: Path, write: bool = True) -> None:
     """Print the section; write it between its marks. Raises ValueError where they are missing."""
     text = markdown(found)
     print(text)
     if write:
-        report.between_marks(readme, "where", text)
+        report.between_marks(page, "where", text)

@@ -7,7 +7,7 @@ const path = require('node:path');
 const grpc = require('@grpc/grpc-js');
 const protoLoader = require('@grpc/proto-loader');
 
-const PROTOS = path.join(__dirname, '..', '..', 'protos');
+const PROTOS = path.join(__dirname, '..', '..', '..', 'protos');
 const [endpoint, picture, question] = process.argv.slice(2);
 
 const definition = protoLoader.loadSync('luvc/v1/encoder.proto', {

@@ -1,1 +1,0 @@
-"""Compression as pure functions of tensors. Imports torch only."""

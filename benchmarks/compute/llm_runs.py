@@ -51,11 +51,11 @@ def run(
     request = Request((Message("user", (shown, "?")),), SamplingParams(new), spu)
     with _timed_pruning(clock) as pruning:
         start = clock()
-        session = engine.start(request)
-        event = session.step()
+        generation = engine.start(request)
+        event = generation.step()
         first = clock() - start
         while event is not None and event.result is None:
-            event = session.step()
+            event = generation.step()
         total = clock() - start
     assert event is not None
     assert event.result is not None

@@ -21,16 +21,16 @@ def language(tmp_path_factory: pytest.TempPathFactory) -> LanguageHalf:
     return load_language(str(folder), "cpu", "float32")
 
 
-def _session(language: LanguageHalf, most_tokens: int) -> Generation:
+def _generation(language: LanguageHalf, max_tokens: int) -> Generation:
     return RequestProcessor(language).start(
-        Request(ask("Hello"), SamplingParams(max_tokens=most_tokens))
+        Request(ask("Hello"), SamplingParams(max_tokens=max_tokens))
     )
 
 
 def test_texts_that_come_soon_after_another_travel_with_the_next(language: LanguageHalf) -> None:
     async def texts(text_interval: float, whole: bool = False) -> list[str]:
         streams = EngineBridge(Limits(), 1, text_interval)
-        events = [event async for event in streams.stream(_session(language, 40), whole)]
+        events = [event async for event in streams.stream(_generation(language, 40), whole)]
         assert not whole or [bool(event.text) for event in events] == [False, True]
         assert [bool(event.result) for event in events] == [False] * (len(events) - 1) + [True]
         return [event.text for event in events if event.text]
@@ -47,7 +47,7 @@ def test_who_leaves_between_two_texts_leaves_nothing(
 ) -> None:
     async def run() -> None:
         streams = EngineBridge(Limits(), 1, 3600)
-        stream = streams.stream(_session(language, 500))
+        stream = streams.stream(_generation(language, 500))
         while not (await anext(stream)).text:
             pass
         waiting = asyncio.ensure_future(anext(stream))

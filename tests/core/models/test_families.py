@@ -34,9 +34,9 @@ def patches_of(vision: VisionHalf, *sizes: tuple[int, int], alone: bool = True) 
     return [vision.preprocess(noise_image(*size, seed=i), alone) for i, size in enumerate(sizes)]
 
 
-def run(session: Generation) -> str:
+def run(generation: Generation) -> str:
     text = ""
-    while event := session.step():
+    while event := generation.step():
         text += event.text
     return text
 
@@ -149,13 +149,13 @@ def test_greedy_answers_equal_stock(
     kind: str, vision: VisionHalf, language: LanguageHalf, stock: Any, family: Kit
 ) -> None:
     messages, patches = conversation(kind, vision)
-    session = RequestProcessor(language).start(Request(messages, SamplingParams(max_tokens=24)))
-    text = run(session)
+    generation = RequestProcessor(language).start(Request(messages, SamplingParams(max_tokens=24)))
+    text = run(generation)
     inputs = family.stock_inputs(stock, language.tokenize(messages).ids, patches)
     whole = stock.generate(**inputs, max_new_tokens=24, do_sample=False)
     expected = whole[0, inputs["input_ids"].shape[1] :].tolist()
     answer = [token for token in expected if token not in language.stop_ids]
-    assert list(session.tokens) == answer
+    assert list(generation.tokens) == answer
     assert text == language.text_of(answer)
     assert len(set(answer)) > 4, "the answer is too dull to prove anything"
 
@@ -245,8 +245,8 @@ def test_bfloat16_runs_throughout_and_stays_close(checkpoint: Path, vision: Visi
     assert close.min() > 0.99
     merged = small.encode(patches, settings)[0]
     spu = SpuSettings(Ramp())
-    session = RequestProcessor(language).start(
+    generation = RequestProcessor(language).start(
         Request(ask(merged, "?"), SamplingParams(max_tokens=3), spu)
     )
-    run(session)
-    assert len(session.tokens) == 3
+    run(generation)
+    assert len(generation.tokens) == 3

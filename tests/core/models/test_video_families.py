@@ -118,12 +118,12 @@ def test_greedy_answers_equal_stock(
     kind: str, vision: VisionHalf, language: LanguageHalf, stock: Any, family: Kit
 ) -> None:
     messages, patches = conversation(kind, vision)
-    session = RequestProcessor(language).start(Request(messages, SamplingParams(max_tokens=16)))
-    run(session)
+    generation = RequestProcessor(language).start(Request(messages, SamplingParams(max_tokens=16)))
+    run(generation)
     inputs = family.stock_inputs(stock, language.tokenize(messages).ids, patches)
     whole = stock.generate(**inputs, max_new_tokens=16, do_sample=False)
     answer = whole[0, inputs["input_ids"].shape[1] :].tolist()
-    assert list(session.tokens) == [t for t in answer if t not in language.stop_ids]
+    assert list(generation.tokens) == [t for t in answer if t not in language.stop_ids]
     assert len(set(answer)) > 4, "the answer is too dull to prove anything"
 
 

@@ -89,9 +89,10 @@ def test_pruning_takes_visual_tokens_and_no_text(
     assert [cache.length - text for cache in caches] == counts
     assert counts[0] == sum(p.token_count for p in prompt.images)
     assert counts[-1] == 0
-    session = RequestProcessor(language).start(Request(messages, SamplingParams(max_tokens=6), spu))
-    run(session)
-    assert len(session.tokens) > 1
+    request = Request(messages, SamplingParams(max_tokens=6), spu)
+    generation = RequestProcessor(language).start(request)
+    run(generation)
+    assert len(generation.tokens) > 1
 
 
 @VIDEO_FAMILIES

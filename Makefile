@@ -98,7 +98,7 @@ bench-llm: setup
 	$(BIN)/python -m benchmarks.compute.llm
 
 bench-serve: setup
-	$(BIN)/python -m benchmarks.serving.serve
+	$(BIN)/python -m benchmarks.serving.load_test
 
 bench-peers: setup .venv-peers/.ready
 	$(BIN)/python -m benchmarks.serving.peers
@@ -115,22 +115,22 @@ bench-tower: setup
 	$(BIN)/python -m benchmarks.compute.tower
 
 bench-where: setup
-	$(BIN)/python -m benchmarks.serving.where
+	$(BIN)/python -m benchmarks.serving.time_breakdown
 
 bench-store: setup
-	$(BIN)/python -m benchmarks.serving.store
+	$(BIN)/python -m benchmarks.serving.token_transfer
 
 bench-wire: setup
-	$(BIN)/python -m benchmarks.serving.wire
+	$(BIN)/python -m benchmarks.serving.message_size
 
 bench-upgrade: setup
 	$(BIN)/python -m benchmarks.serving.upgrade $(if $(RELEASE),--release $(RELEASE))
 
 bench-scale: setup
-	$(BIN)/python -m benchmarks.serving.scale
+	$(BIN)/python -m benchmarks.serving.autoscaling
 
 bench-break-case: setup
-	$(BIN)/python -m benchmarks.compute.break_case
+	$(BIN)/python -m benchmarks.fidelity.grid_vs_1d
 
 bench-fidelity: setup
 	$(BIN)/python -m benchmarks.fidelity $(if $(QUICK),--quick)

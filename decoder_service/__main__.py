@@ -1,4 +1,4 @@
-"""`python -m decoder_service`: replicas in a local or an existing Ray, in the foreground."""
+"""`python -m decoder_service`: run replicas in a local or an existing Ray."""
 
 import logging
 import math
@@ -22,22 +22,22 @@ from luvc_core.runtime.cli_config import config_from
 from luvc_core.runtime.log_format import set_up
 
 APPLICATION = "luvc"
-# Nothing is served over HTTP, but without a route Ray's proxies do not know the application.
+# Nothing is served over HTTP, but without a route Ray's proxies would not know the application.
 ROUTE = "/luvc"
-# Ray ends a stream here even if its replica does not; the replica's own deadline comes first.
+# Added to the timeout after which Ray ends a stream: the replica's own deadline shall come first.
 _SPARE_SECONDS = 5.0
-# Set in the environment of a second start.
-_AGAIN = "_LUVC_STARTED_AGAIN"
+# Set in the environment where the program has started once more.
+_STARTED_AGAIN = "_LUVC_STARTED_AGAIN"
 
 log = logging.getLogger(__name__)
 
 
 class _Stop(BaseException):
-    """A signal asked the program to end. No Exception, so that no handler of Ray's swallows it."""
+    """Ends the program after a signal. No Exception, so that no handler of Ray's swallows it."""
 
 
 def main() -> int:
-    """Serve until told to stop; returns the exit status."""
+    """Serve until told to stop, and return the exit status."""
     config = config_from(
         DecoderConfig, "decoder_service", "LUVC_DECODER_", sys.argv[1:], os.environ
     )
@@ -48,7 +48,7 @@ def main() -> int:
         built = application(config)
         _catch_signals()
         _start_ray(config)
-        # ray.init installs a handler of its own.
+        # Once more, because ray.init installs handlers of its own.
         _catch_signals()
         _deploy(config, built)
         print(f"decoder ready on {config.host}:{config.port} ({config.model})", flush=True)
@@ -65,8 +65,8 @@ def main() -> int:
 
 def _catch_signals() -> None:
     def stop(number: int, frame: Any) -> None:
-        for again in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(again, signal.SIG_IGN)
+        for later in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(later, signal.SIG_IGN)
         raise _Stop
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,14 +77,15 @@ def _start_ray(config: DecoderConfig) -> None:
     if config.ray_address:
         ray.init(address=config.ray_address, log_to_driver=True, logging_level=logging.WARNING)
         return
-    # No token file in the home folder, no reports to the makers of Ray.
+    # Ray shall write no token file into the home folder, and report nothing to its makers.
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's workers are 15 nicer by default: beside any other busy process, replicas would starve.
+    # By default Ray gives its workers a niceness of 15: replicas would starve beside any other busy
+    # process.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # How often replicas tell the autoscaler what they have to do.
+    # How often replicas report to the autoscaler.
     os.environ.setdefault("RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S", "2")
-    needed = math.ceil(config.most_replicas * config.replica_cpus)
+    needed = math.ceil(config.replica_limit * config.replica_cpus)
     try:
         ray.init(
             address="local",
@@ -96,26 +97,27 @@ def _start_ray(config: DecoderConfig) -> None:
             _metrics_export_port=config.metrics_port or None,
         )
     except Exception as error:
-        if "timed out during startup" not in str(error) or _AGAIN in os.environ:
+        if "timed out during startup" not in str(error) or _STARTED_AGAIN in os.environ:
             raise
         _start_again()
 
 
 def _start_again() -> NoReturn:
-    """This program once more, in this process.
+    """Start this program once more, in this process.
 
-    Ray gives its own processes 30 s to come up, by no setting, and says so by a bare Exception. A
-    busy machine may need longer; the second time their files are in memory. The Ray that failed
-    has clients in this process that would end it, so everything of it goes.
+    Ray gives its own processes 30 s to start, which no setting changes, and raises a bare Exception
+    after that. A busy machine may need longer; the second time, their files are in memory. The Ray
+    that failed has clients in this process that would end a second one. So the whole program is
+    replaced.
     """
     log.warning("Ray did not come up within its 30 s; starting once more")
     _kill_children()
-    os.environ[_AGAIN] = "1"
+    os.environ[_STARTED_AGAIN] = "1"
     os.execv(sys.executable, sys.orig_argv)
 
 
 def _kill_children() -> None:
-    """What a Ray that did not come up leaves behind, which it has forgotten itself."""
+    """Kill the processes of a Ray that did not start, which it has forgotten itself."""
     for children in Path("/proc/self/task").glob("*/children"):
         for pid in children.read_text().split():
             os.kill(int(pid), signal.SIGKILL)
@@ -140,7 +142,7 @@ def _shut_down() -> None:
     """Let accepted answers finish, then take down what was started here."""
     if not ray.is_initialized():
         return
-    # Returns when the replicas are gone. Only then may Serve and its proxies go, with a local Ray.
+    # Returns when the replicas are gone. Serve, its proxies and a local Ray may only go after them.
     serve.delete(APPLICATION)
     ray.shutdown()
 

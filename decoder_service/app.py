@@ -1,4 +1,4 @@
-"""The Serve application. Ray imports it by path: `decoder_service.app:build`."""
+"""The Ray Serve application. Ray imports it by path: `decoder_service.app:build`."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from luvc_core.compression.profile_files import read_profiles
 from luvc_core.models.registry import layer_count
 from luvc_core.runtime.cli_config import from_mapping
 
-# What replicas report is averaged over this time; Ray samples it five times within it.
+# Reports of replicas are averaged over this time, in which Ray samples them five times.
 _LOOK_BACK_SECONDS = 15.0
-# What the gRPC proxies serve; each call goes to the method of its name of the deployment.
+# Services of the gRPC proxies. A call goes to the method of its name in the deployment.
 SERVICER_FUNCTIONS = [
     "luvc.v1.decoder_pb2_grpc.add_DecoderServiceServicer_to_server",
     "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
@@ -22,15 +22,15 @@ SERVICER_FUNCTIONS = [
 
 
 def build(settings: dict[str, Any]) -> Application:
-    """The application from the fields of DecoderConfig. Raises ValueError for unknown ones."""
+    """Build the application from fields of DecoderConfig. Raises ValueError for unknown ones."""
     return application(from_mapping(DecoderConfig, settings))
 
 
 def application(config: DecoderConfig) -> Application:
-    """Replicas that scale, queue and stop as the configuration says.
+    """Build the application: replicas that scale, queue and stop as the configuration says.
 
-    Requests bring their settings along, so that replicas need no profiles: a file is only checked,
-    here, before anything starts. Raises InvalidProfiles.
+    Requests bring their compression settings along, so that replicas need no profiles. A file of
+    profiles is only checked here, before anything starts. Raises InvalidProfiles.
     """
     if config.profiles:
         read_profiles(config.profiles, layer_count(config.model))

@@ -3,19 +3,30 @@
 from dataclasses import dataclass
 
 from luvc_core.runtime.cli_config import check, flag
-from luvc_core.runtime.log_format import LOG_FORMATS
+from luvc_core.runtime.service_config import (
+    MIB,
+    check_at_least,
+    check_ports,
+    check_seconds,
+    device_flag,
+    dtype_flag,
+    grace_flag,
+    log_format_flag,
+    log_level_flag,
+    model_flag,
+    timeout_flag,
+)
 from luvc_core.store import is_shared
 
-MIB = 1 << 20
-# Calls beyond the answers themselves that a replica takes: health checks and model info.
+# Health checks and model info, which a replica takes beside the answers that it works on.
 _SPARE_CALLS = 8
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes are in bytes, times in seconds."""
+    """All settings of the decoder service. Sizes are in bytes, times in seconds."""
 
-    model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
+    model: str = model_flag()
     profiles: str = flag("", "TOML file of profiles whose schedules have to fit the model")
     host: str = flag("127.0.0.1", "address of Ray's HTTP port; Ray binds gRPC to all addresses")
     port: int = flag(50052, "gRPC port")
@@ -35,10 +46,13 @@ class DecoderConfig:
     replica_cpus: float = flag(1.0, "CPUs that Ray reserves for a replica")
     replica_gpus: float = flag(0.0, "GPUs that Ray reserves for a replica")
     torch_threads: int = flag(0, "CPU threads of a replica; 0 shares out what there is")
-    device: str = flag("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
+    device: str = device_flag()
+    dtype: str = dtype_flag()
     pruning: str = flag(
-        "thrifty", "thrifty leaves SPU out where it costs more than it saves", ("thrifty", "always")
+        "auto",
+        "auto leaves SPU out where it costs more than it saves",
+        ("auto", "always"),
+        former_values={"thrifty": "auto"},
     )
     max_active: int = flag(32, "most answers a replica works on at once")
     kv_bytes: int = flag(4096 * MIB, "most keys and values that a replica's answers hold at once")
@@ -56,43 +70,44 @@ class DecoderConfig:
     fetch_key: str = flag("", "PEM file of their key")
     fetch_timeout: float = flag(10.0, "longest time to fetch the tokens of a picture or clip")
     max_fetch_bytes: int = flag(256 * MIB, "most bytes of the tokens of a picture or clip")
-    timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
-    grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
+    timeout: float = timeout_flag()
+    grace: float = grace_flag()
     metrics_port: int = flag(0, "HTTP port of the local Ray's Prometheus metrics; 0 takes any")
-    log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
-    log_format: str = flag("text", "text, or a JSON object a line", LOG_FORMATS)
+    log_level: str = log_level_flag()
+    log_format: str = log_format_flag()
 
     def __post_init__(self) -> None:
-        for name in ("port", "http_port"):
-            check(0 < getattr(self, name) < 65536, name, getattr(self, name), "1 to 65535")
-        check(0 <= self.metrics_port < 65536, "metrics_port", self.metrics_port, "0 to 65535")
+        check_ports(self, 1, "port", "http_port")
+        check_ports(self, 0, "metrics_port")
         check(self.store == "none" or is_shared(self.store), "store", repr(self.store),
               "none, redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")  # fmt: skip
         check(bool(self.fetch_cert) == bool(self.fetch_key), "fetch_key", repr(self.fetch_key),
               "a file, together with --fetch-cert and --fetch-ca")  # fmt: skip
         check(not self.fetch_cert or bool(self.fetch_ca), "fetch_ca", repr(self.fetch_ca),
               "a file, with --fetch-cert")  # fmt: skip
-        for name in ("replicas", "max_active", "kv_bytes", "prefill_rows", "max_fetch_bytes"):
-            check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "grace", "upscale_delay", "downscale_delay",
-                     "fetch_timeout"):  # fmt: skip
-            value = getattr(self, name)
-            check(0 < value <= 86_400, name, value, "(0, 86400]")
+        check_at_least(
+            self, 1, "replicas", "max_active", "kv_bytes", "prefill_rows", "max_fetch_bytes"
+        )
+        check_at_least(
+            self, 0, "ray_cpus", "torch_threads", "max_waiting", "replica_cpus", "replica_gpus"
+        )
+        check_seconds(self, "timeout", "grace", "upscale_delay", "downscale_delay", "fetch_timeout")
+        self._check_autoscaling()
         check(0 <= self.text_interval <= 1, "text_interval", self.text_interval, "0 to 1")
+        check(self.object_store_bytes >= 80 * MIB, "object_store_bytes", self.object_store_bytes,
+              f">= {80 * MIB}")  # fmt: skip
+
+    def _check_autoscaling(self) -> None:
         queued, usage = self.target_queued_tokens, self.target_kv_usage
         check(queued >= 1, "target_queued_tokens", queued, ">= 1")
         check(0 < usage <= 1, "target_kv_usage", usage, "(0, 1]")
         check(self.max_replicas >= 0, "max_replicas", self.max_replicas, ">= 0")
         low, high = (0, 0) if self.max_replicas == 0 else (1, self.max_replicas)
         check(low <= self.min_replicas <= high, "min_replicas", self.min_replicas, f"{low}-{high}")
-        check(self.object_store_bytes >= 80 * MIB, "object_store_bytes", self.object_store_bytes,
-              f">= {80 * MIB}")  # fmt: skip
 
     @property
-    def most_replicas(self) -> int:
-        """How many replicas there may be at once."""
+    def replica_limit(self) -> int:
+        """How many replicas may run at once."""
         return self.max_replicas or self.replicas
 
     @property

@@ -1,4 +1,4 @@
-"""Answers of the engine's thread, as streams of an event loop."""
+"""Answers of the engine's thread as async streams of an event loop."""
 
 import asyncio
 import math
@@ -6,48 +6,50 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-from decoder_service.metrics import Load
+from decoder_service.metrics import Workload
 from luvc_core.engine.engine_thread import EngineThread
 from luvc_core.engine.request_processor import Event, Generation
 from luvc_core.engine.scheduler import Limits, Outcome
 
 
 class EngineBridge:
-    """One engine for all requests of a replica. Made and used on one event loop.
+    """Streams the answers of one engine thread. Made and used on one event loop.
 
-    cores: of the CPU, which the model may use. text_interval: least time between two texts of an
-    answer, in seconds. Each costs the proxies and the encoder as much as a long one, and nobody
-    reads so fast.
+    cores: how many CPU cores the model may use. text_interval: least time between two pieces of an
+    answer, in seconds. A short piece costs Ray's proxies and the encoder as much as a long one, and
+    nobody reads so fast.
     """
 
     def __init__(self, limits: Limits, cores: int, text_interval: float) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mailboxes: dict[Generation, _Mailbox] = {}
         self._text_interval = text_interval
-        self._worker = EngineThread(limits, cores, self._report)
+        self._engine_thread = EngineThread(limits, cores, self._report)
 
     @property
     def alive(self) -> bool:
-        """Whether the engine can work."""
-        return self._worker.alive
+        """Whether the engine's thread still works."""
+        return self._engine_thread.alive
 
     @property
-    def load(self) -> Load:
-        """What there is to do. Any thread may ask."""
-        worker = self._worker
-        usage = worker.kv_bytes_used / worker.kv_bytes
-        return Load(worker.running_count, worker.waiting_count, usage)
+    def workload(self) -> Workload:
+        """What the engine has to do. Any thread may ask."""
+        engine_thread = self._engine_thread
+        kv_usage = engine_thread.kv_bytes_used / engine_thread.kv_bytes
+        return Workload(engine_thread.running_count, engine_thread.waiting_count, kv_usage)
 
-    async def stream(self, session: Generation, whole: bool = False) -> AsyncGenerator[Event]:
-        """What the session's steps bring, until its result.
+    async def stream(self, generation: Generation, whole: bool = False) -> AsyncGenerator[Event]:
+        """Work on an answer and stream its text until its result.
 
-        The first piece comes at once, and so does the end. A slow reader finds several pieces as
-        one. whole: all text comes with the result, and before it an empty piece, when there is a
-        token. Leaving early ends the session within a step. Raises what ended it.
+        The first text comes at once, and so does the end. A slow reader finds several texts joined
+        to one. Closing the stream early ends the generation within a step. Raises what ended it.
+
+        whole: all text comes with the result; before it comes an empty text, as soon as there is a
+        token.
         """
         self._loop = asyncio.get_running_loop()
-        mailbox = self._mailboxes[session] = _Mailbox()
-        self._worker.submit(session)
+        mailbox = self._mailboxes[generation] = _Mailbox()
+        self._engine_thread.submit(generation)
         not_before = math.inf if whole else 0.0
         try:
             if whole:
@@ -61,11 +63,11 @@ class EngineBridge:
                 if event.result:
                     return
         finally:
-            del self._mailboxes[session]
-            self._worker.cancel(session)
+            del self._mailboxes[generation]
+            self._engine_thread.cancel(generation)
 
     def _report(self, outcomes: Sequence[Outcome]) -> None:
-        """On the engine's thread: wakes the loop once a step, not once a request."""
+        """Wake the loop from the engine's thread: once a step, not once a request."""
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hand_out, outcomes)
 
@@ -76,7 +78,7 @@ class EngineBridge:
 
 
 class _Mailbox:
-    """Room for one event, to which later ones are added: no queue that could grow."""
+    """Holds one event, to which later ones are joined, so that no queue can grow."""
 
     def __init__(self) -> None:
         self._filled = asyncio.Event()
@@ -94,12 +96,14 @@ class _Mailbox:
             self._ended.set()
 
     async def filled(self) -> None:
-        """Return when there is something."""
+        """Wait until there is an event or an error."""
         await self._filled.wait()
 
     async def take(self, not_before: float) -> Event:
-        """All there is, as soon as there is something. not_before: a moment of the monotonic clock,
-        which only the end of an answer does not wait for."""
+        """Take out the event, once there is one; raise the error that ended the answer.
+
+        not_before: wait until this moment of the monotonic clock, unless the answer has ended.
+        """
         await self._filled.wait()
         wait = None if math.isinf(not_before) else not_before - time.monotonic()
         with suppress(TimeoutError):

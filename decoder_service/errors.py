@@ -1,13 +1,13 @@
-"""The one table from exceptions to what a caller is told, by way of Ray's gRPC context."""
+"""The table from exceptions to the status that callers of the decoder get."""
 
 import logging
 from typing import TYPE_CHECKING
 
 import grpc
-from luvc.wire.status import Details, Status, Violation, reason_of, shorten
+from luvc.wire.status import Status, internal_status, status_from
 
-from luvc_core.errors import InvalidInput, Overloaded, ServiceError
-from luvc_core.runtime.log_format import of_request
+from luvc_core.errors import ServiceError
+from luvc_core.runtime.log_format import log_unexpected
 
 if TYPE_CHECKING:
     from ray.serve.grpc_util import RayServegRPCContext
@@ -18,10 +18,18 @@ log = logging.getLogger(__name__)
 def refuse(
     context: "RayServegRPCContext", error: BaseException, request_id: str
 ) -> grpc.StatusCode:
-    """Make the call fail, with the code that is returned. The handler must then send one more
-    message, with which the code travels.
+    """Make a call of Ray Serve fail with a typed status.
 
-    Raising instead would lose the details and send Ray's traceback to the caller.
+    Raising in the handler instead would lose the details, and send Ray's traceback to the caller.
+
+    Args:
+        context: Ray's context of the call. The status travels with the next message, so that the
+            handler has to send one more.
+        error: what the call failed by.
+        request_id: the id under which the request is logged.
+
+    Returns:
+        The code of the status.
     """
     status = status_of(error, request_id)
     context.set_code(status.code)
@@ -31,21 +39,9 @@ def refuse(
 
 
 def status_of(error: BaseException, request_id: str) -> Status:
-    """What to answer. Unexpected errors are logged here and only their request id is told."""
-    if not isinstance(error, ServiceError):
-        log.error(
-            "request %s failed unexpectedly",
-            request_id,
-            exc_info=error,
-            extra=of_request(request_id),
-        )
-        return Status(
-            grpc.StatusCode.INTERNAL,
-            f"internal error in the decoder; its log has more under request {request_id}",
-            Details("INTERNAL", request_id=request_id),
-        )
-    message = shorten(str(error))
-    violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
-    retry_after = error.retry_after if isinstance(error, Overloaded) else None
-    details = Details(reason_of(error), violations, request_id, retry_after)
-    return Status(grpc.StatusCode[error.code], message, details)
+    """Return the status for an exception. One that is unexpected is logged instead of told."""
+    if isinstance(error, ServiceError):
+        return status_from(error, request_id)
+    log_unexpected(log, request_id, error)
+    message = f"internal error in the decoder; its log has more under request {request_id}"
+    return internal_status(message, request_id)

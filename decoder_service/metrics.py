@@ -1,4 +1,4 @@
-"""What a replica tells Prometheus, by way of Ray. Every metric of this service is defined here.
+"""Prometheus metrics of a decoder replica, exported by Ray. All of them are defined here.
 
 Ray's exporter on each machine serves them with `ray_` before their names, `_total` after those of
 counters, and the labels deployment, replica and application beside their own. It reports every ten
@@ -18,13 +18,19 @@ from ray.serve.metrics import Counter, Gauge, Histogram
 from luvc_core.runtime.histogram_buckets import GAP, LATENCY, STAGE
 
 SAMPLE_SECONDS = 0.5
-# Of luvc.v1.StageTimes, those that a replica measures.
+# Fields of luvc.v1.StageTimes that a replica measures.
 STAGES = ("prefill_queue", "prefill", "decode")
 
 
 @dataclass(frozen=True)
-class Load:
-    """What a replica has to do at this moment. kv_usage: share of the room for keys and values."""
+class Workload:
+    """What a replica has to do at one moment.
+
+    Attributes:
+        running: requests that hold keys and values.
+        waiting: requests that wait for their turn.
+        kv_usage: share of the KV budget that is in use, 0 to 1.
+    """
 
     running: int
     waiting: int
@@ -32,7 +38,7 @@ class Load:
 
 
 class Metrics:
-    """Those of one replica. Any thread may record."""
+    """Metrics of one replica. Any thread may record them."""
 
     def __init__(self) -> None:
         self._requests = Counter(
@@ -64,23 +70,23 @@ class Metrics:
 
     @property
     def all(self) -> Sequence[Counter | Gauge | Histogram]:
-        """Each of them."""
+        """All metrics of this replica."""
         return [m for m in vars(self).values() if isinstance(m, Counter | Gauge | Histogram)]
 
     def ended(self, code: str) -> None:
-        """An answer is over. code: a gRPC status by name."""
+        """Count an answer that is over. code: name of a gRPC status."""
         self._requests.inc(tags={"code": code})
 
     def gap(self, seconds: float) -> None:
-        """Between two pieces of one answer."""
+        """Record the time between two pieces of one answer."""
         self._gaps.observe(seconds)
 
     def fetched(self, seconds: float) -> None:
-        """All tokens that a request refers to are here."""
+        """Record the time that fetching all tokens of a request took."""
         self._fetch.observe(seconds)
 
     def answered(self, usage: usage_pb2.Usage) -> None:
-        """A complete answer."""
+        """Record the usage of a complete answer."""
         self._first_token.observe(seconds_of(usage.times.time_to_first_token))
         self._end_to_end.observe(seconds_of(usage.times.total))
         for stage in STAGES:
@@ -90,23 +96,28 @@ class Metrics:
         _add(self._text, usage.prompt_token_count, kind="prompt")
         _add(self._text, usage.completion_token_count, kind="completion")
 
-    def sample(self, load: Load) -> None:
+    def sample(self, workload: Workload) -> None:
         """Set the gauges."""
-        self._running.set(load.running)
-        self._waiting.set(load.waiting)
-        self._kv.set(load.kv_usage)
+        self._running.set(workload.running)
+        self._waiting.set(workload.waiting)
+        self._kv.set(workload.kv_usage)
 
 
-def sample_for_ever(metrics: Metrics, load: Callable[[], Load]) -> None:
-    """Set the gauges every SAMPLE_SECONDS on a thread of its own, until the owner of `load`, a
-    bound method, is gone. Requests alone would leave the last of them standing."""
-    method = weakref.WeakMethod(load)
+def sample_for_ever(metrics: Metrics, workload: Callable[[], Workload]) -> None:
+    """Set the gauges every SAMPLE_SECONDS on a thread, until the owner of `workload` is gone.
+
+    Gauges set by requests alone would keep the value of the last request for ever.
+
+    workload: a bound method, to which only a weak reference is kept.
+    """
+    weak_method = weakref.WeakMethod(workload)
 
     def run() -> None:
         pause = threading.Event()
-        while (now := method()) is not None:
-            metrics.sample(now())
-            del now
+        while (method := weak_method()) is not None:
+            metrics.sample(method())
+            # While this thread sleeps, it must not keep the owner alive.
+            del method
             pause.wait(SAMPLE_SECONDS)
 
     threading.Thread(target=run, name="gauges", daemon=True).start()
@@ -117,6 +128,6 @@ def _histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> A
 
 
 def _add(counter: Any, value: float, **tags: str) -> None:
-    # Ray refuses to add nothing.
+    # Ray raises an error where 0 is added.
     if value > 0:
         counter.inc(value, tags=tags)

@@ -1,13 +1,20 @@
-"""What an answer came to, for its span."""
+"""Stages and token counts of an answer, for its span."""
 
 from luvc.wire.traces import Span
 
 from luvc_core.engine.request_processor import Generation, Result
 
 
-def tell(span: Span, session: Generation, result: Result, arrival: float) -> None:
-    """Its stages, one after the other, and its tokens. arrival: on the monotonic clock."""
-    began, prefilled = session.began_at, session.began_at + result.prefill_seconds
+def note_stages(span: Span, generation: Generation, result: Result, arrival: float) -> None:
+    """Note the stages of an answer, one after the other, and its token counts.
+
+    Args:
+        span: of the request.
+        generation: knows when its prefill began.
+        result: the times of its stages, and its counts.
+        arrival: when the request came, in seconds on the monotonic clock.
+    """
+    began, prefilled = generation.began_at, generation.began_at + result.prefill_seconds
     span.stage("prefill_queue", arrival, began - arrival)
     span.stage("prefill", began, result.prefill_seconds)
     span.stage("decode", prefilled, result.decode_seconds)

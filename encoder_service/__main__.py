@@ -1,4 +1,4 @@
-"""`python -m encoder_service`: the front door, in the foreground."""
+"""`python -m encoder_service`: run the encoder service in the foreground."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from luvc_core.runtime.log_format import set_up
 
 
 def main() -> int:
-    """Serve until told to stop; returns the exit status."""
+    """Serve until told to stop, and return the exit status."""
     config = config_from(
         EncoderConfig, "encoder_service", "LUVC_ENCODER_", sys.argv[1:], os.environ
     )

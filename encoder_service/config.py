@@ -4,22 +4,33 @@ from dataclasses import dataclass
 
 from luvc_core.compression.profiles import BUILT_IN, DEFAULT_PROFILE
 from luvc_core.runtime.cli_config import check, flag
-from luvc_core.runtime.log_format import LOG_FORMATS
+from luvc_core.runtime.service_config import (
+    KIB,
+    MIB,
+    check_at_least,
+    check_ports,
+    check_seconds,
+    device_flag,
+    dtype_flag,
+    grace_flag,
+    log_format_flag,
+    log_level_flag,
+    model_flag,
+    timeout_flag,
+)
 from luvc_core.store import is_shared
-
-KIB, MIB = 1 << 10, 1 << 20
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes are in bytes, times in seconds."""
+    """All settings of one encoder service. Sizes are in bytes, times in seconds."""
 
-    model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
+    model: str = model_flag()
     host: str = flag("127.0.0.1", "address to listen on")
     port: int = flag(50051, "port to listen on; 0 takes a free one")
     decoder: str = flag("127.0.0.1:50052", "HOST:PORT of the decoder service")
-    device: str = flag("auto", "auto, cpu, cuda or cuda:N")
-    dtype: str = flag("auto", "number format", ("auto", "float32", "bfloat16", "float16"))
+    device: str = device_flag()
+    dtype: str = dtype_flag()
     profiles: str = flag("", "TOML file of profiles to offer beside the built-in ones")
     profile: str = flag(DEFAULT_PROFILE, "compression where a request names none")
     max_media: int = flag(16, "most pictures and clips in a request")
@@ -53,13 +64,13 @@ class EncoderConfig:
     max_message_bytes: int = flag(64 * MIB, "largest gRPC message")
     max_active: int = flag(64, "most requests at work at once")
     max_waiting: int = flag(256, "most requests waiting; more are refused")
-    timeout: float = flag(120.0, "longest time for a request, whatever it asks for")
+    timeout: float = timeout_flag()
     connect_timeout: float = flag(5.0, "longest time to reach the decoder")
     connection_age: float = flag(300.0, "time after which callers are asked to connect anew")
     decoder_connection_age: float = flag(
         60.0, "time after which calls take a new connection to the decoder"
     )
-    grace: float = flag(20.0, "time that accepted requests get to finish when stopping")
+    grace: float = grace_flag()
     media_threads: int = flag(2, "threads that decode pictures")
     torch_threads: int = flag(0, "CPU threads of the vision tower; 0 takes what cores there are")
     api_keys: str = flag("", "file of callers: a line each of a key's SHA-256, hex, and a tenant")
@@ -69,46 +80,43 @@ class EncoderConfig:
     tls_key: str = flag("", "PEM file of the server's key")
     tls_client_ca: str = flag("", "PEM file of authorities: callers need a certificate of theirs")
     metrics_port: int = flag(0, "HTTP port of Prometheus metrics, on host; 0 offers none")
-    log_level: str = flag("info", "what is logged", ("debug", "info", "warning", "error"))
-    log_format: str = flag("text", "text, or a JSON object a line", LOG_FORMATS)
+    log_level: str = log_level_flag()
+    log_format: str = log_format_flag()
 
     def __post_init__(self) -> None:
-        for name in ("port", "metrics_port"):
-            check(0 <= getattr(self, name) < 65536, name, getattr(self, name), "0 to 65535")
-        # Those of a file are known when it is read.
+        self._check_addresses()
+        # The names in a profile file are known when it is read.
         known = bool(self.profiles) or self.profile in BUILT_IN.names
         allowed = f"{', '.join(BUILT_IN.names)}, or one of --profiles FILE"
         check(known, "profile", repr(self.profile), allowed)
-        _, _, decoder_port = self.decoder.rpartition(":")
-        check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
-        for name in (
+        check_at_least(
+            self, 1,
             "max_media", "max_media_bytes", "max_media_pixels", "max_message_bytes", "max_videos",
             "max_video_bytes", "max_video_pixels", "max_video_seconds", "max_video_frames",
-            "max_shown_frames", "max_active_videos", "max_active", "media_threads",
-            "store_bytes",
-            "tenant_active",
-            "store_item_bytes",
-        ):  # fmt: skip
-            check(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        advertised = self.advertise.rpartition(":")[2]
-        check(not self.advertise or advertised.isdecimal(), "advertise", repr(self.advertise),
-              "HOST:PORT")  # fmt: skip
+            "max_shown_frames", "max_active_videos", "max_active", "media_threads", "store_bytes",
+            "tenant_active", "store_item_bytes",
+        )  # fmt: skip
         check(self.store in ("memory", "none") or is_shared(self.store), "store", repr(self.store),
               "memory, none, redis://HOST:PORT, rediss://HOST:PORT or unix://PATH")  # fmt: skip
         check(bool(self.tls_cert) == bool(self.tls_key), "tls_key", repr(self.tls_key),
               "a file, together with --tls-cert")  # fmt: skip
         check(not self.tls_client_ca or bool(self.tls_cert), "tls_client_ca",
               repr(self.tls_client_ca), "with --tls-cert only")  # fmt: skip
-        for name in (
-            "max_waiting",
-            "max_batch",
-            "torch_threads",
-            "inline_bytes",
-            "promise_bytes",
+        check_at_least(
+            self, 0,
+            "max_waiting", "max_batch", "torch_threads", "inline_bytes", "promise_bytes",
             "tenant_waiting",
-        ):
-            check(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("timeout", "video_timeout", "connect_timeout", "grace", "store_ttl",
-                     "store_timeout", "connection_age", "decoder_connection_age"):  # fmt: skip
-            value = getattr(self, name)
-            check(0 < value <= 86_400, name, value, "(0, 86400]")
+        )  # fmt: skip
+        check_seconds(
+            self,
+            "timeout", "video_timeout", "connect_timeout", "grace", "store_ttl", "store_timeout",
+            "connection_age", "decoder_connection_age",
+        )  # fmt: skip
+
+    def _check_addresses(self) -> None:
+        check_ports(self, 0, "port", "metrics_port")
+        decoder_port = self.decoder.rpartition(":")[2]
+        check(decoder_port.isdecimal(), "decoder", repr(self.decoder), "HOST:PORT")
+        advertised_port = self.advertise.rpartition(":")[2]
+        check(not self.advertise or advertised_port.isdecimal(), "advertise",
+              repr(self.advertise), "HOST:PORT")  # fmt: skip

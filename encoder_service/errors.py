@@ -1,18 +1,17 @@
-"""The one table from exceptions to what a caller is told."""
+"""The table from exceptions to the status that callers of the encoder get."""
 
 import logging
 
-import grpc
-from luvc.wire.status import Details, Status, Violation, reason_of, shorten
+from luvc.wire.status import Status, internal_status, status_from
 
-from luvc_core.errors import InvalidInput, Overloaded, ServiceError
-from luvc_core.runtime.log_format import of_request
+from luvc_core.errors import ServiceError
+from luvc_core.runtime.log_format import log_unexpected
 
 log = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The decoder's own typed answer, passed on as it is."""
+    """The decoder's own typed status, passed on as it is."""
 
     def __init__(self, status: Status) -> None:
         self.status = status
@@ -20,23 +19,11 @@ class Refused(Exception):
 
 
 def status_of(error: BaseException, request_id: str) -> Status:
-    """What to answer. Unexpected errors are logged here and only their request id is told."""
+    """Return the status for an exception. One that is unexpected is logged instead of told."""
     if isinstance(error, Refused):
         return error.status
-    if not isinstance(error, ServiceError):
-        log.error(
-            "request %s failed unexpectedly",
-            request_id,
-            exc_info=error,
-            extra=of_request(request_id),
-        )
-        return Status(
-            grpc.StatusCode.INTERNAL,
-            f"internal error; the server's log has more under request {request_id}",
-            Details("INTERNAL", request_id=request_id),
-        )
-    message = shorten(str(error))
-    violations = (Violation(error.field, message),) if isinstance(error, InvalidInput) else ()
-    retry_after = error.retry_after if isinstance(error, Overloaded) else None
-    details = Details(reason_of(error), violations, request_id, retry_after)
-    return Status(grpc.StatusCode[error.code], message, details)
+    if isinstance(error, ServiceError):
+        return status_from(error, request_id)
+    log_unexpected(log, request_id, error)
+    message = f"internal error; the server's log has more under request {request_id}"
+    return internal_status(message, request_id)

@@ -1,7 +1,7 @@
-"""What an encoder tells Prometheus. Every metric of this service is defined here.
+"""Prometheus metrics of the encoder service. All of them are defined here.
 
-Labels have few values, all known beforehand: nothing that a caller sends becomes one. Counters end
-in `_total`, times are in seconds, sizes in bytes.
+Labels have few values, all known beforehand: nothing that a caller sends becomes a label. Counters
+end in `_total`, times are in seconds, sizes in bytes.
 """
 
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.histogram_buckets import GAP, LATENCY, STAGE
 from luvc_core.store.cache import Counts
 
-# Those of luvc.v1.StageTimes that are stages; the others have histograms of their own.
+# Fields of luvc.v1.StageTimes that are stages; its other fields have histograms of their own.
 STAGES = ("media", "encode_queue", "encode", "transfer", "prefill_queue", "prefill", "decode")
 
 
 class Metrics:
-    """Those of one server, in a registry of their own."""
+    """Prometheus metrics of one encoder server, in its own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -72,7 +72,7 @@ class Metrics:
         self._pixels = self._gauge(
             "luvc_tower_pixels", "Pixels in the vision tower or waiting for it"
         )
-        self._promised = self._gauge(
+        self._held_bytes = self._gauge(
             "luvc_promised_bytes", "Visual tokens kept for decoders that fetch them"
         )
         self._store = _StoreCounts()
@@ -80,29 +80,37 @@ class Metrics:
 
     def watch(
         self,
-        slots: AdmissionLimiter,
+        limiter: AdmissionLimiter,
         tenants: Tenants,
-        vision: EncodingExecutor,
-        promises: HeldBlobs,
-        plane: EncodingPipeline,
+        executor: EncodingExecutor,
+        held_blobs: HeldBlobs,
+        pipeline: EncodingPipeline,
     ) -> None:
-        """Read gauges and the store's counts from here, whenever they are scraped."""
-        self._running.set_function(lambda: slots.running)
-        self._waiting.set_function(lambda: slots.waiting + tenants.waiting)
-        self._pixels.set_function(lambda: vision.pixels)
-        self._promised.set_function(lambda: promises.byte_count)
-        self._store.plane = plane
+        """Set where gauges and the store's counts are read whenever they are scraped.
+
+        Args:
+            limiter: knows the requests at work and those that wait.
+            tenants: know the requests that wait for others of their tenant.
+            executor: knows the pixels in the tower.
+            held_blobs: knows the bytes held for decoders.
+            pipeline: counts for the store.
+        """
+        self._running.set_function(lambda: limiter.running)
+        self._waiting.set_function(lambda: limiter.waiting + tenants.waiting)
+        self._pixels.set_function(lambda: executor.pixels)
+        self._held_bytes.set_function(lambda: held_blobs.byte_count)
+        self._store.pipeline = pipeline
 
     def ended(self, method: str, code: str) -> None:
-        """A call is over. code: a gRPC status by name."""
+        """Count a call that is over. code: name of a gRPC status."""
         self._requests.labels(method, code).inc()
 
     def gap(self, seconds: float) -> None:
-        """Between two pieces of one answer."""
+        """Record the time between two pieces of one answer."""
         self._gaps.observe(seconds)
 
     def answered(self, usage: usage_pb2.Usage, media_count: int) -> None:
-        """A complete answer. media_count: pictures and clips of its conversation."""
+        """Record a complete answer. media_count: images and videos of its conversation."""
         times = usage.times
         self._first_token.observe(seconds_of(times.time_to_first_token))
         self._end_to_end.observe(seconds_of(times.total))
@@ -135,12 +143,12 @@ class Metrics:
 
 
 class _StoreCounts(Collector):
-    """The counts of the token cache, which counts by itself."""
+    """Reads the counts of the token cache at each scrape, because the cache counts by itself."""
 
-    plane: EncodingPipeline | None = None
+    pipeline: EncodingPipeline | None = None
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        counts = self.plane.counts if self.plane else Counts()
+        counts = self.pipeline.counts if self.pipeline else Counts()
         lookups = CounterMetricFamily(
             "luvc_store_lookups",
             "Tokens asked for: stored were found, joined were made for another request of the"

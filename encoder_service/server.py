@@ -1,4 +1,4 @@
-"""The gRPC server: made, run, and drained."""
+"""The gRPC server of the encoder: how it is built, run and drained."""
 
 import asyncio
 import logging
@@ -7,22 +7,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from luvc.access import read_pem
 from luvc.local_stack.cpu_cores import core_count
 from luvc.v1 import encoder_pb2_grpc
 from prometheus_client import start_http_server
 
-from encoder_service.api.interceptors import ReadableRequestInterceptor
+from encoder_service.api.interceptors import ApiKeyInterceptor, ReadableRequestInterceptor
 from encoder_service.api.servicer import SERVICE, EncoderServicer
 from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor
 from encoder_service.encoding.pipeline import EncodingPipeline
 from encoder_service.metrics import Metrics
-from encoder_service.tenants import ApiKeyInterceptor, Tenants
+from encoder_service.tenants import Tenants
 from encoder_service.transfer.decoder_client import DecoderClient
 from encoder_service.transfer.token_sender import TokenSender
 from luvc_core.compression.profile_files import read_profiles
@@ -35,7 +35,7 @@ from luvc_core.store import open_store
 
 log = logging.getLogger(__name__)
 
-# Calls beyond the requests themselves: health checks and reflection.
+# Health checks and reflection, beside the requests themselves.
 _SPARE_CALLS = 32
 # Calls end by their own deadlines before a connection that has grown old is cut.
 _SPARE_SECONDS = 10.0
@@ -46,11 +46,11 @@ async def serve(config: EncoderConfig) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    # A file that cannot be used is better known before the weights are loaded.
-    profiles = load_profiles(config)
+    # Loading weights takes long: a bad file of profiles should be refused before.
+    profiles = profiles_from(config)
     config = replace(config, torch_threads=config.torch_threads or core_count())
     compute_on(1)
-    encoder = await asyncio.to_thread(load, config)
+    encoder = await asyncio.to_thread(load_encoder, config)
     if stop.is_set():
         return
     async with running(encoder, profiles, config) as port:
@@ -62,8 +62,20 @@ async def serve(config: EncoderConfig) -> None:
 async def running(
     encoder: MediaEncoder, profiles: Profiles, config: EncoderConfig
 ) -> AsyncIterator[int]:
-    """A server that serves for the time of the block, then drains. Gives the port that it got."""
-    vision = EncodingExecutor(encoder, config)
+    """Serve for the time of the block, then drain.
+
+    Args:
+        encoder: the vision half, with its weights loaded.
+        profiles: those that requests may name.
+        config: all other settings.
+
+    Yields:
+        The port that the server listens on.
+
+    Raises:
+        OSError: for files that cannot be read, and for a metrics port that is taken.
+    """
+    executor = EncodingExecutor(encoder, config)
     store = open_store(
         config.store,
         max_bytes=config.store_bytes,
@@ -74,15 +86,15 @@ async def running(
     decoder = DecoderClient(
         config.decoder, encoder.identity, config.connect_timeout, config.decoder_connection_age
     )
-    carrier = TokenSender(vision, config)
-    tenants = Tenants.load(config)
-    plane = EncodingPipeline(vision, store, config)
+    token_sender = TokenSender(executor, config)
+    tenants = Tenants.from_file(config)
+    pipeline = EncodingPipeline(executor, store, config)
     metrics = Metrics()
-    servicer = EncoderServicer(plane, carrier, decoder, tenants, profiles, config, metrics)
-    metrics.watch(servicer.slots, tenants, vision, carrier.promises, plane)
-    server, health_servicer, port = make_server(servicer, tenants, metrics, config)
-    carrier.endpoint = config.advertise or _own_endpoint(config.host, port)
-    stop_metrics = _offer(metrics, config)
+    servicer = EncoderServicer(pipeline, token_sender, decoder, tenants, profiles, config, metrics)
+    metrics.watch(servicer.limiter, tenants, executor, token_sender.held_blobs, pipeline)
+    server, health_servicer, port = build_server(servicer, tenants, metrics, config)
+    token_sender.endpoint = config.advertise or _reachable_endpoint(config.host, port)
+    stop_metrics = _serve_metrics(metrics, config)
     await server.start()
     await health_servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     try:
@@ -91,16 +103,18 @@ async def running(
     finally:
         # Closes the port at once: new calls are UNAVAILABLE, accepted ones have the grace.
         await server.stop(config.grace)
-        vision.close()
+        executor.close()
         await decoder.close()
         if store is not None:
             await store.close()
         stop_metrics()
 
 
-def _offer(metrics: Metrics, config: EncoderConfig) -> Callable[[], None]:
-    """Answer scrapes on a thread, until what it returns is called. Raises OSError for a port that
-    is taken."""
+def _serve_metrics(metrics: Metrics, config: EncoderConfig) -> Callable[[], None]:
+    """Answer scrapes on a thread until the function that is returned is called.
+
+    Raises OSError for a port that is taken.
+    """
     if not config.metrics_port:
         return lambda: None
     http, thread = start_http_server(config.metrics_port, config.host, metrics.registry)
@@ -113,16 +127,29 @@ def _offer(metrics: Metrics, config: EncoderConfig) -> Callable[[], None]:
     return stop
 
 
-def make_server(
+def build_server(
     servicer: EncoderServicer, tenants: Tenants, metrics: Metrics, config: EncoderConfig
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer, int]:
-    """A server with health and reflection, not started yet, and the port that it got."""
-    # Which call it was is the caller's word, and no label.
-    refused = partial(metrics.ended, "any")
+    """Build the server, with health and reflection; it is not started yet.
+
+    Args:
+        servicer: answers the calls.
+        tenants: who may call.
+        metrics: counts calls that are refused before they reach the servicer.
+        config: address, TLS and limits.
+
+    Returns:
+        The server, its health servicer, and the port that it is bound to.
+    """
+    # The method of a refused call is whatever its caller wrote: it becomes no label.
+    count_refused = partial(metrics.ended, "any")
     server = grpc.aio.server(
         options=_options(config),
-        interceptors=[ApiKeyInterceptor(tenants, refused), ReadableRequestInterceptor(refused)],
-        # Each request at work may have its decoder fetch what it was promised.
+        interceptors=[
+            ApiKeyInterceptor(tenants, count_refused),
+            ReadableRequestInterceptor(count_refused),
+        ],
+        # For each request at work, the decoder may fetch tokens by another call.
         maximum_concurrent_rpcs=2 * config.max_active + config.max_waiting + _SPARE_CALLS,
     )
     encoder_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, server)
@@ -140,17 +167,19 @@ def make_server(
 
 
 def _credentials(config: EncoderConfig) -> grpc.ServerCredentials | None:
-    """None without TLS. Raises OSError for files that cannot be read."""
-    if not config.tls_cert:
+    """Read the TLS files; return None without TLS. Raises OSError."""
+    key, certificate = read_pem(config.tls_key), read_pem(config.tls_cert)
+    if key is None or certificate is None:
         return None
-    key, cert = Path(config.tls_key).read_bytes(), Path(config.tls_cert).read_bytes()
-    authorities = Path(config.tls_client_ca).read_bytes() if config.tls_client_ca else None
-    return grpc.ssl_server_credentials([(key, cert)], authorities, authorities is not None)
+    authorities = read_pem(config.tls_client_ca)
+    return grpc.ssl_server_credentials([(key, certificate)], authorities, authorities is not None)
 
 
-def _own_endpoint(host: str, port: int) -> str:
-    """Where decoders reach this encoder; empty where it listens on all addresses, as none of them
-    is known to be theirs."""
+def _reachable_endpoint(host: str, port: int) -> str:
+    """Return where decoders reach this encoder; empty where it listens on all addresses.
+
+    Which of those a decoder can reach is not known here.
+    """
     if host in ("0.0.0.0", "::", "[::]"):
         log.warning("tokens travel inside requests only: decoders fetch with --advertise HOST:PORT")
         return ""
@@ -163,21 +192,24 @@ def _options(config: EncoderConfig) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # A second server on the same port must fail, not share it.
         ("grpc.so_reuseport", 0),
-        # Or clients that balance by themselves would never look for encoders that came since.
+        # Makes clients that balance by themselves look for encoders that were added since.
         ("grpc.max_connection_age_ms", int(1000 * config.connection_age)),
         ("grpc.max_connection_age_grace_ms", int(1000 * (config.timeout + _SPARE_SECONDS))),
     )
 
 
-def load_profiles(config: EncoderConfig) -> Profiles:
-    """What requests may name. Raises InvalidSettings for a bad file, or default profile."""
+def profiles_from(config: EncoderConfig) -> Profiles:
+    """Read the profiles that requests may name.
+
+    Raises InvalidSettings for a bad file, and for a default profile that is in none.
+    """
     profiles = read_profiles(config.profiles)
     profiles.get(config.profile, "--profile")
     return profiles
 
 
-def load(config: EncoderConfig) -> MediaEncoder:
-    """The vision half of the configured model, with the configured limits."""
+def load_encoder(config: EncoderConfig) -> MediaEncoder:
+    """Load the weights of the vision half, and apply the configured limits."""
     limits = MediaLimits(
         max_bytes=config.max_media_bytes,
         max_pixels=config.max_media_pixels,

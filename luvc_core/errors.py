@@ -23,9 +23,17 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all errors. Its message is meant for the caller."""
+    """Base of all errors. Its message is meant for the caller.
+
+    Attributes:
+        code: name of the canonical gRPC status that the services answer with.
+        field: the part of the request that is at fault; empty where none is.
+        retry_after: seconds after which trying again makes sense; None where it says nothing.
+    """
 
     code: ClassVar[str] = "INTERNAL"
+    field: str = ""
+    retry_after: ClassVar[float | None] = None
 
 
 class InvalidInput(ServiceError):
@@ -106,11 +114,7 @@ class Superseded(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """A bounded queue is full.
-
-    Attributes:
-        retry_after: seconds after which trying again makes sense.
-    """
+    """A bounded queue is full."""
 
     code = "RESOURCE_EXHAUSTED"
     retry_after: ClassVar[float] = 0.5

@@ -6,7 +6,7 @@ from dataclasses import replace
 from luvc_core.compression.detail import detail_of
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.decode_video import decode_video, kind_of
+from luvc_core.media.decode_video import decode_video, media_kind_of
 from luvc_core.media.images import MediaLimits, decode_image
 from luvc_core.models.base import Patches, VisionHalf
 from luvc_core.store.keys import Recipe
@@ -15,11 +15,11 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class MediaEncoder:
-    """Decodes images and videos on any thread, encodes them on one. Keeps nothing of them.
+    """Decodes images and videos on any thread and encodes them on one. Keeps nothing of them.
 
     Attributes:
-        vision: the model.
-        limits: what may be decoded.
+        vision: the vision half that encodes.
+        limits: what media may be at most.
     """
 
     def __init__(self, vision: VisionHalf, limits: MediaLimits | None = None) -> None:
@@ -28,7 +28,7 @@ class MediaEncoder:
 
     @property
     def recipe(self) -> Recipe:
-        """Everything that the tokens of a file depend on, besides the file and its merging."""
+        """What visual tokens depend on besides the media and their merging."""
         limits = self.limits
         return Recipe(
             self.identity,
@@ -52,14 +52,15 @@ class MediaEncoder:
 
         Args:
             data: the file.
-            field: what errors call it.
+            field: names the file in errors.
             alone: as in VisionHalf.preprocess.
-            check: called between the frames of a video, and may raise to end the work.
+            check: called between the frames of a video; may raise to end the work.
 
         Raises:
-            InvalidMedia: for what cannot be decoded, or is over a limit.
+            InvalidMedia: for a file that cannot be decoded within the limits, or a video where the
+                family takes none.
         """
-        if kind_of(data) == "image":
+        if media_kind_of(data) == "image":
             image = decode_image(data, field, self.limits)
             return replace(self.vision.preprocess(image, alone), detail=detail_of(image))
         if self.vision.sampling is None:
@@ -69,6 +70,6 @@ class MediaEncoder:
         return self.vision.preprocess_video(decode_video(data, field, self.limits, sampling, check))
 
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Encode images and videos to visual tokens, in order. Not from two threads at once."""
-        tokens = self.vision.encode(patches, oim)
-        return [replace(t, detail=p.detail) for t, p in zip(tokens, patches, strict=True)]
+        """Return the visual tokens of each image or video, in order. Not thread-safe."""
+        encoded = self.vision.encode(patches, oim)
+        return [replace(t, detail=p.detail) for t, p in zip(encoded, patches, strict=True)]

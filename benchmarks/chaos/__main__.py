@@ -1,4 +1,8 @@
-"""`python -m benchmarks.chaos`: the cases, their table, and `results/chaos.json`."""
+"""Run the cases of `make bench-chaos`: `python -m benchmarks.chaos`.
+
+Prints a table, writes `results/chaos.json` and a section of `docs/reliability.md`. With `--quick`
+it does less and writes `results/chaos_quick.json` alone.
+"""
 
 import argparse
 import asyncio
@@ -8,17 +12,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from luvc.local_stack.ending import end_in_order
+
+from benchmarks.chaos.cases import CASES, QUICK_CASES, run
 from benchmarks.chaos.docs import section
 from benchmarks.chaos.outcomes import table
-from benchmarks.chaos.runs import CASES, QUICK_CASES, run
-from benchmarks.chaos.stage import QUICK, Size
+from benchmarks.chaos.testbed import QUICK, Size
 from benchmarks.common import report
 
 PAGE = report.DOCS / "reliability.md"
 
 
 def main() -> int:
-    """Run, print and write; returns 1 where a case is not as it must be."""
+    """Run the cases, print and write; return 1 where a case did not end as it must."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of all; results are not kept")
     parser.add_argument(
@@ -47,4 +53,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

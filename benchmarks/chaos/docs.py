@@ -10,7 +10,7 @@ ENDINGS = ("answered", "typed_errors", "lost", "wrong", "hung")
 
 
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All requests in a line, every case in a table that opens."""
+    """Format one line about all requests, and a table of every case that opens on a click."""
     total = {ending: sum(row[ending] for row in rows) for ending in ENDINGS}
     asked = sum(row["requests"] for row in rows)
     faults = [f"{row['case']}: {fault}" for row in rows for fault in row["faults"]]

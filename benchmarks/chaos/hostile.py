@@ -1,5 +1,8 @@
-"""Thousands of inputs that mean harm: most at the edge functions, in a process that may crash, and
-some over gRPC to an encoder that goes on serving."""
+"""Send thousands of hostile inputs to the functions that read them, and some to a running encoder.
+
+Most go to the functions in a process of their own, which may crash; some go over gRPC to an encoder
+that must go on serving.
+"""
 
 import asyncio
 import gc
@@ -20,19 +23,20 @@ import grpc
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from luvc.access import metadata_of
+from luvc.local_stack.ending import end_with_parent
 
 from benchmarks.chaos import hostile_inputs, hostile_requests
 from benchmarks.chaos.hostile_edges import BLOB_KEY, Edges, outcome
-from benchmarks.chaos.outcomes import TYPED, Outcome, Row, row
-from benchmarks.chaos.processes import resident_mib
-from benchmarks.chaos.stage import KEYS, Stage
+from benchmarks.chaos.outcomes import Outcome, Row, ending_of, row
+from benchmarks.chaos.testbed import KEYS, Testbed
+from benchmarks.common.noise_images import noise_image
+from benchmarks.common.process_memory import resident_mib
 from luvc_core.compression.profile_files import to_toml
 from luvc_core.compression.profiles import BUILT_IN
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.blob import to_blob
 from luvc_core.wire.vision_tokens import write_vision_tokens
-from tests.support.checkpoints import noise_image
 
 MOST_GROWTH_MIB = 50.0
 # Of 20 inputs, how many each edge gets.
@@ -47,7 +51,11 @@ _RAW = "/luvc.v1.EncoderService/Generate"
 
 
 def strategies(vision: Any) -> dict[str, Any]:
-    """What each edge is given, by the name of its function. vision: makes the tokens."""
+    """Return hypothesis strategies for what each edge is given, by the name of its function.
+
+    Args:
+        vision: makes real visual tokens, which are then changed.
+    """
     image = vision.preprocess(noise_image(84, 56, 1))
     (tokens,) = vision.encode([image], OimSettings())
     to_decoder = hostile_requests.decoder_requests(write_vision_tokens(tokens))
@@ -67,7 +75,13 @@ def strategies(vision: Any) -> dict[str, Any]:
 
 
 def draw(strategy: Any, count: int, take: Callable[[Any], None]) -> None:
-    """Hand so many inputs out, others each time."""
+    """Draw so many inputs, others in each run, and hand them to `take`.
+
+    Args:
+        strategy: what to draw from.
+        count: how many.
+        take: gets each input.
+    """
 
     @examples(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate],
@@ -81,8 +95,17 @@ def draw(strategy: Any, count: int, take: Callable[[Any], None]) -> None:
 
 
 def bulk(checkpoint: str, count: int, kept: str) -> dict[str, Any]:
-    """Codes of inputs at the edges; growth in MiB after the first quarter of each; the seconds of
-    the slowest. kept: a folder for inputs that failed, with their tracebacks."""
+    """Give the edges many inputs and count how they end.
+
+    Args:
+        checkpoint: both halves of it are loaded here.
+        count: how many inputs, over all edges.
+        kept: folder for inputs that failed, with their tracebacks.
+
+    Returns:
+        `codes`: how many ended in each code; `grown_mib`: growth of this process after the first
+        quarter of each edge's inputs; `slowest_s`: seconds of the slowest input.
+    """
     vision = load_vision(checkpoint, "cpu", "float32")
     edges = Edges(vision, load_language(checkpoint, "cpu", "float32"))
     codes: Counter[str] = Counter()
@@ -119,24 +142,24 @@ def _settled() -> float:
     return resident_mib(getpid())
 
 
-async def hostile(stage: Stage) -> list[Row]:
-    """Every input ends in an answer or a typed error; nobody crashes, or grows."""
+async def hostile(testbed: Testbed) -> list[Row]:
+    """Check that every input ends in an answer or a typed error, without a crash or growth."""
     kept = tempfile.mkdtemp(prefix="luvc-hostile-")
-    over_wire = max(20, stage.size.hostile // 25)
+    over_wire = max(20, testbed.size.hostile // 25)
     return [
-        await asyncio.to_thread(_bulk_row, stage, stage.size.hostile - over_wire, kept),
-        await _wire_row(stage, over_wire),
+        await asyncio.to_thread(_bulk_row, testbed, testbed.size.hostile - over_wire, kept),
+        await _wire_row(testbed, over_wire),
     ]
 
 
-def _bulk_row(stage: Stage, count: int, kept: str) -> Row:
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+def _bulk_row(testbed: Testbed, count: int, kept: str) -> Row:
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent, (getpid(),)) as pool:
         try:
-            found = pool.submit(bulk, stage.checkpoint, count, kept).result()
+            found = pool.submit(bulk, testbed.checkpoint, count, kept).result()
         except BrokenProcessPool:
             return row("hostile inputs", [], demands={"the process crashed": False})
     outcomes = [
-        Outcome(_ending(code), code, 0.0) for code, n in found["codes"].items() for _ in range(n)
+        Outcome(ending_of(code), code, 0.0) for code, n in found["codes"].items() for _ in range(n)
     ]
     growth = found["grown_mib"]
     facts = {"grown_mib": round(growth, 1), "slowest_s": round(found["slowest_s"], 2)}
@@ -147,27 +170,36 @@ def _bulk_row(stage: Stage, count: int, kept: str) -> Row:
     return row("hostile inputs", outcomes, facts, demands)
 
 
-async def _wire_row(stage: Stage, count: int) -> Row:
-    """The bytes of harmed requests, to an encoder that must still answer right afterwards."""
+async def _wire_row(testbed: Testbed, count: int) -> Row:
+    """Send the bytes of harmed requests to an encoder, which must still answer right afterwards."""
     sent: list[bytes] = []
     asked = hostile_requests.encoder_requests()
     draw(hostile_requests.message_bytes(asked), count // 2, sent.append)
     draw(asked, count - count // 2, lambda message: sent.append(message.SerializeToString()))
-    before = resident_mib(stage.one.pid)
-    async with grpc.aio.insecure_channel(stage.one.endpoint) as channel:
-        outcomes = [await send(channel, data, stage.size.patience) for data in sent]
-    growth = resident_mib(stage.one.pid) - before
-    async with stage.asking(stage.one) as asker:
-        outcomes += await asker.all_of(stage.questions, concurrent=1)
+    before = resident_mib(testbed.first_encoder.pid)
+    async with grpc.aio.insecure_channel(testbed.first_encoder.endpoint) as channel:
+        outcomes = [await send(channel, data, testbed.size.patience) for data in sent]
+    growth = resident_mib(testbed.first_encoder.pid) - before
+    async with testbed.asking(testbed.first_encoder) as asker:
+        outcomes += await asker.all_of(testbed.questions, concurrent=1)
     demands = {
-        "a traceback in a log": not any(mark in stage.one.log for mark in _TRACEBACK),
+        "a traceback in a log": not any(mark in testbed.first_encoder.log for mark in _TRACEBACK),
         f"memory grew by {growth:.0f} MiB": growth < MOST_GROWTH_MIB,
     }
     return row("hostile requests", outcomes, {"grown_mib": round(growth, 1)}, demands)
 
 
 async def send(channel: grpc.aio.Channel, data: bytes, patience: float) -> Outcome:
-    """Bytes in place of a request, and how the call ended."""
+    """Send bytes in place of a request.
+
+    Args:
+        channel: to the encoder.
+        data: the bytes.
+        patience: seconds for the call.
+
+    Returns:
+        How the call ended.
+    """
     start = time.monotonic()
     generate: Any = channel.unary_stream(_RAW)
     call = generate(data, timeout=patience, metadata=metadata_of(KEYS["one"]))
@@ -180,8 +212,4 @@ async def send(channel: grpc.aio.Channel, data: bytes, patience: float) -> Outco
         code = error.code().name
     took = time.monotonic() - start
     late = code == "DEADLINE_EXCEEDED" and took > 0.95 * patience
-    return Outcome("hung" if late else _ending(code), code, took)
-
-
-def _ending(code: str) -> Any:
-    return {"OK": "answered"}.get(code) or ("typed_error" if code in TYPED else "lost")
+    return Outcome("hung" if late else ending_of(code), code, took)

@@ -1,6 +1,6 @@
-"""The functions that meet what callers send, called as the services call them.
+"""Call the functions that read what callers send, in the way the services call them.
 
-Each takes one input and ends, or raises an error of the tree. Anything else is a bug.
+Each takes one input and returns, or raises an error of the tree. Anything else is a bug.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ from luvc.v1 import decoder_pb2, encoder_pb2
 from luvc.wire.status import from_metadata
 
 from benchmarks.chaos.hostile_requests import parsed
-from benchmarks.chaos.outcomes import TYPED, Outcome
+from benchmarks.chaos.outcomes import Outcome, ending_of
 from encoder_service.config import EncoderConfig
 from encoder_service.tenants import Tenants
 from luvc_core.compression.profile_files import read_profiles
@@ -36,7 +36,7 @@ BLOB_KEY = "k"
 
 
 class Edges:
-    """Those of both services, around two small halves of one checkpoint."""
+    """The edges of both services, around the two halves of one small checkpoint."""
 
     def __init__(self, vision: VisionHalf, language: LanguageHalf) -> None:
         # Larger ones only take longer here; that they are refused by their header is the same.
@@ -46,11 +46,12 @@ class Edges:
         self._tenants = Tenants({"0" * 64: "somebody"}, EncoderConfig())
 
     def media(self, data: bytes) -> None:
+        """Decode and encode a file."""
         patches = self._encoder.prepare(data, "media", check=Deadline.after(_SECONDS).check)
         self._encoder.encode([patches], BUILT_IN.get("luvc-paper").oim)
 
     def encoder_request(self, request: encoder_pb2.GenerateRequest) -> None:
-        """What the encoder does of a request before and after its media are encoded."""
+        """Do what the encoder does with a request before and after its media are encoded."""
         read_timeout(request)
         conversation = read_conversation(request.messages)
         read_sampling(request.sampling)
@@ -60,42 +61,46 @@ class Edges:
             self.media(file.data)
 
     def decoder_request(self, request: decoder_pb2.DecoderServiceGenerateRequest) -> None:
-        """The first tokens of an answer included."""
+        """Read a request as the decoder does, and make the first tokens of its answer."""
         read_timeout(request)
         model = self._engine.language
         most = model.context_length - 1
         question = read_decoder_request(request, model.identity, {}, most)
-        session = self._engine.start(question)
+        generation = self._engine.start(question)
         for _ in range(3):
-            if session.step() is None:
+            if generation.step() is None:
                 break
 
     def encoder_bytes(self, data: bytes) -> None:
+        """Read bytes in place of a request to the encoder."""
         if request := parsed(encoder_pb2.GenerateRequest, data):
             self.encoder_request(request)  # type: ignore[arg-type]
 
     def decoder_bytes(self, data: bytes) -> None:
+        """Read bytes in place of a request to the decoder."""
         if request := parsed(decoder_pb2.DecoderServiceGenerateRequest, data):
             self.decoder_request(request)  # type: ignore[arg-type]
 
     def settings(self, value: object) -> None:
+        """Read compression settings from a mapping."""
         if isinstance(value, Mapping):
             compression = settings_from_dict("own", value, "own")
             if compression.spu:
                 compression.spu.layer_counts(5, 64)
 
     def profiles(self, text: bytes) -> None:
+        """Read a file of profiles."""
         with tempfile.NamedTemporaryFile(suffix=".toml") as file:
             Path(file.name).write_bytes(text)
             read_profiles(file.name, 5)
 
     def headers(self, metadata: list[tuple[str, str | bytes]]) -> None:
-        """Those of a call, and those that a client gets back."""
+        """Read the metadata of a call, and the metadata that a client gets back."""
         from_metadata(metadata)
         self._tenants.of(metadata)
 
     def blob(self, data: bytes) -> None:
-        """A value of the store, which is dropped, or tokens on their way, which are lost."""
+        """Read a value of the store. A bad one counts as lost tokens, which raises Unavailable."""
         try:
             from_blob(data, BLOB_KEY)
         except BadValue as error:
@@ -103,11 +108,10 @@ class Edges:
 
 
 def outcome(edge: Callable[[Any], None], value: Any) -> Outcome:
-    """How it ended. What is no error of the tree is raised."""
+    """Call an edge with one input and return how it ended. Errors outside the tree are raised."""
     start = time.monotonic()
     try:
         edge(value)
     except ServiceError as error:
-        ending = "typed_error" if error.code in TYPED else "lost"
-        return Outcome(ending, error.code, time.monotonic() - start)  # type: ignore[arg-type]
+        return Outcome(ending_of(error.code), error.code, time.monotonic() - start)
     return Outcome("answered", "OK", time.monotonic() - start)

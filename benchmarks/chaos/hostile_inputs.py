@@ -1,4 +1,4 @@
-"""Inputs that mean harm: real files and real requests with parts changed, and bombs.
+"""Hostile files, settings and headers: real ones with parts changed, and bombs.
 
 All are hypothesis strategies, so that tests shrink what fails and the benchmark draws thousands.
 """
@@ -10,8 +10,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.support.checkpoints import encoded, noise_image
-from tests.support.video_files import FILMS, animation, film, moving_square
+from benchmarks.common.noise_images import encoded, noise_image
+from benchmarks.common.video_files import FILMS, animation, film, moving_square
 
 _FRAMES = moving_square(4, 64, 48)
 # What counts, sizes and offsets are set to.
@@ -19,12 +19,22 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFF
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A piece of a PNG file, its checksum right."""
+    """Return a chunk of a PNG file with the right checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, height: int, *more: bytes, pixels: bytes = b"") -> bytes:
-    """A PNG file that says what it likes. more: chunks between its header and its pixels."""
+    """Make a PNG file whose header says what it likes.
+
+    Args:
+        width: pixels, as the header claims.
+        height: pixels, as the header claims.
+        more: chunks between the header and the pixels.
+        pixels: the raw rows, compressed here; 1 MiB of zeros by default.
+
+    Returns:
+        The bytes of the file.
+    """
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(pixels or bytes(1 << 20))
     head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
@@ -32,7 +42,7 @@ def png(width: int, height: int, *more: bytes, pixels: bytes = b"") -> bytes:
 
 
 def files() -> dict[str, bytes]:
-    """One small whole file of each kind that is taken."""
+    """Make one small whole file of each kind that is taken."""
     still = noise_image(64, 48, 5)
     kinds = {kind: encoded(still, kind) for kind in ("PNG", "JPEG", "WEBP")}
     kinds |= {f"moving {kind}": animation(_FRAMES, kind) for kind in ("GIF", "PNG", "WEBP")}
@@ -41,7 +51,7 @@ def files() -> dict[str, bytes]:
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files that would fill memory, or time, for somebody less careful."""
+    """Make small files that would fill memory or time in a decoder that trusts them."""
     long = zlib.compress(bytes(64 << 20), 9)
     exif = b"MM\0*\0\0\0\x08" + b"\xff\xff" + bytes(12 * 64)
     jpeg = bytearray(encoded(noise_image(64, 48, 5), "JPEG"))
@@ -73,7 +83,7 @@ def _boxes(depth: int) -> bytes:
 
 @st.composite
 def changed(draw: Callable[..., Any], whole: Sequence[bytes]) -> bytes:
-    """One of these with some of its bytes other than they were."""
+    """Draw one of these byte strings with some of its bytes changed."""
     data = bytearray(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
@@ -97,7 +107,7 @@ def changed(draw: Callable[..., Any], whole: Sequence[bytes]) -> bytes:
 
 
 def with_right_checksums(data: bytes) -> bytes:
-    """A PNG whose chunks are believed again, so that what is in them is read."""
+    """Give the chunks of a PNG right checksums again, so that what is in them is read."""
     out, at = bytearray(data[:8]), 8
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4])
@@ -109,7 +119,7 @@ def with_right_checksums(data: bytes) -> bytes:
 
 
 def media() -> st.SearchStrategy[bytes]:
-    """Pictures, clips, bombs, and bytes that are nothing."""
+    """Draw images, videos, bombs, and bytes that are no file."""
     kinds = files()
     stills = [data for name, data in kinds.items() if "PNG" in name]
     return st.one_of(
@@ -132,7 +142,7 @@ _VALUES = st.one_of(
 
 
 def settings() -> st.SearchStrategy[Any]:
-    """Compression settings as somebody may write them: fields that exist, with any values."""
+    """Draw compression settings as a caller may write them: fields that exist, with any values."""
     return st.recursive(
         _VALUES,
         lambda inner: st.one_of(
@@ -143,7 +153,7 @@ def settings() -> st.SearchStrategy[Any]:
 
 
 def headers() -> st.SearchStrategy[list[tuple[str, str | bytes]]]:
-    """Metadata of a call: names that are looked at, and any values."""
+    """Draw metadata of a call: names that the services read, with any values."""
     names = st.sampled_from(["authorization", "x-api-key", "grpc-status-details-bin", "x"])
     values = st.one_of(
         st.text(max_size=40), st.binary(max_size=40), st.text(max_size=20).map("Bearer ".__add__)

@@ -1,5 +1,4 @@
-"""Requests and tokens that mean harm: whole messages with fields set to anything, and their bytes
-changed."""
+"""Hostile requests: whole messages with fields set to anything, and their bytes changed."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from luvc.v1 import compression_pb2, decoder_pb2, encoder_pb2, tokens_pb2
 
 from benchmarks.chaos.hostile_inputs import changed
-from tests.support.asking import IMAGES, ask, named, to_decoder
+from benchmarks.common.proto_requests import IMAGES, ask, named, to_decoder
 
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 _RANGES = {
@@ -24,7 +23,7 @@ _RANGES = {
 
 
 def any_value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
-    """What the field's type allows, its bounds more often than the rest."""
+    """Draw what the field's type allows, its bounds more often than the rest."""
     if field.cpp_type in _FLOATS:
         return st.floats(width=32)
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
@@ -38,7 +37,7 @@ def any_value(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 @st.composite
 def harmed(draw: Callable[..., Any], whole: st.SearchStrategy[Message]) -> Message:
-    """A whole message, some fields of which are anything, missing, or there twice."""
+    """Draw a whole message and set some of its fields to anything, clear them or repeat them."""
     message = draw(whole)
     copy = type(message)()
     copy.CopyFrom(message)
@@ -77,7 +76,7 @@ def _harm_list(draw: Callable[..., Any], items: Any, field: FieldDescriptor) -> 
 
 
 def asked() -> st.SearchStrategy[Message]:
-    """Whole requests to the encoder."""
+    """Draw whole requests to the encoder."""
     ramp = compression_pb2.SpuSettings(ramp=compression_pb2.ScheduleRamp(start=0.1, end=0.8))
     keep = compression_pb2.SpuSettings(
         keep=compression_pb2.ScheduleKeep(shares=[1, 0.5, 0.5, 0, 0])
@@ -100,13 +99,18 @@ def asked() -> st.SearchStrategy[Message]:
 
 
 def encoder_requests() -> st.SearchStrategy[encoder_pb2.GenerateRequest]:
+    """Draw harmed requests to the encoder."""
     return harmed(asked())  # type: ignore[return-value]
 
 
 def decoder_requests(
     tokens: tokens_pb2.VisionTokens,
 ) -> st.SearchStrategy[decoder_pb2.DecoderServiceGenerateRequest]:
-    """tokens: whole ones of the served model. Half of what is harmed has a checksum that fits."""
+    """Draw harmed requests to the decoder; half of them have a checksum that fits their tokens.
+
+    Args:
+        tokens: whole tokens of the served model.
+    """
     whole = to_decoder([tokens])
     whole.spu.ramp.start = 0.1
     whole.spu.ramp.end = 0.8
@@ -118,7 +122,7 @@ def decoder_requests(
 
 
 def with_right_checksum(request: Message) -> Message:
-    """The same, its tokens believed again."""
+    """Set the checksums of a request's tokens to what their data gives, in place."""
     for tokens in request.vision_tokens:  # type: ignore[attr-defined]
         digest = hashlib.sha256()
         for name in ("embeddings", "positions", "sizes", "scales"):
@@ -129,7 +133,7 @@ def with_right_checksum(request: Message) -> Message:
 
 
 def message_bytes(whole: st.SearchStrategy[Message]) -> st.SearchStrategy[bytes]:
-    """The bytes of whole messages, changed, and bytes that are none."""
+    """Draw the bytes of whole messages, changed, and bytes that are no message."""
     return st.one_of(
         whole.flatmap(lambda message: changed([message.SerializeToString()])),
         st.binary(max_size=100),
@@ -137,7 +141,7 @@ def message_bytes(whole: st.SearchStrategy[Message]) -> st.SearchStrategy[bytes]
 
 
 def parsed(kind: type[Message], data: bytes) -> Message | None:
-    """None where the bytes are no such message: gRPC refuses them before any code of ours."""
+    """Parse bytes; return None where they are no such message, which gRPC refuses by itself."""
     try:
         return kind.FromString(data)
     except DecodeError:

@@ -15,12 +15,23 @@ _UNTYPED = ("OK", "UNKNOWN", "INTERNAL", "DATA_LOSS")
 TYPED = frozenset(code.name for code in grpc.StatusCode) - set(_UNTYPED)
 
 
+def ending_of(code: str) -> Ending:
+    """Return how a call with this gRPC code ended, its text aside."""
+    if code == "OK":
+        return "answered"
+    return "typed_error" if code in TYPED else "lost"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One request's end, its gRPC code, and the seconds that it took.
 
-    answered: with the text given without faults. wrong: with any other. lost: with no code that
-    means anything, or cut short. hung: only the caller's own guard ended it.
+    Attributes:
+        ending: `answered` with the text given without faults, `wrong` with any other text,
+            `typed_error` with a code that a caller can act on, `lost` with none or cut short,
+            `hung` where only the caller's own guard ended it.
+        code: name of the gRPC code.
+        seconds: from the call to its end.
     """
 
     ending: Ending
@@ -30,10 +41,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """One case. Every request is in exactly one of answered to hung.
+    """One case. Every request is in exactly one of the counts from answered to hung.
 
-    codes: how many ended in each. facts: what else was measured, units in names. faults: what the
-    case demands and did not get.
+    Attributes:
+        codes: how many requests ended in each code.
+        facts: what else was measured, with units in the names.
+        faults: what the case demands and did not get.
     """
 
     case: str
@@ -55,8 +68,18 @@ def row(
     demands: Mapping[str, bool] | None = None,
     codes: Sequence[str] | None = None,
 ) -> Row:
-    """demands: what must hold besides, by a text that says what is wrong where it does not. codes:
-    those that requests may end in besides OK; None for any that is typed."""
+    """Count how requests ended and check what a case demands.
+
+    Args:
+        case: its name.
+        outcomes: of all requests.
+        facts: what else was measured, with units in the names.
+        demands: what else must hold, by a text that says what is wrong where it does not.
+        codes: in which requests may end besides OK; None for any typed one.
+
+    Returns:
+        The row.
+    """
     ended = Counter(outcome.ending for outcome in outcomes)
     by_code = Counter(outcome.code for outcome in outcomes)
     faults = [f"{ended[bad]} {bad}" for bad in ("lost", "wrong", "hung") if ended[bad]]
@@ -70,7 +93,7 @@ def row(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line for each case, what was measured in it, and what went wrong."""
+    """Format a line for each case, what was measured in it, and what went wrong."""
     header = ("case", "requests", "answered", "typed errors", "lost", "wrong", "hung", "codes")
     lines = [
         (r.case, r.requests, r.answered, r.typed_errors, r.lost, r.wrong, r.hung, listed(r.codes))
@@ -82,5 +105,5 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def listed(numbers: Mapping[str, float]) -> str:
-    """Names and numbers, with commas."""
+    """Format names with their numbers, separated by commas."""
     return ", ".join(f"{name} {number:g}" for name, number in numbers.items())

@@ -1,0 +1,1 @@
+"""Helpers that several groups of benchmarks use, and the tests."""

@@ -1,11 +1,11 @@
-"""A checkpoint in this process, both halves of it, to ask one question at a time."""
+"""Both halves of a checkpoint in this process, to ask one question at a time."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from luvc_core.calibrate.asking import Answer, ask
+from luvc_core.calibrate.answer_questions import Answer, ask
 from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.pruner import Pruner
 from luvc_core.engine.request_processor import RequestProcessor
@@ -20,7 +20,11 @@ Pruning = SpuSettings | Pruner | None
 
 @dataclass
 class Checkpoint:
-    """notes: what somebody found out about it once and uses again."""
+    """A loaded checkpoint.
+
+    Attributes:
+        notes: what a method has found out about it once and uses again.
+    """
 
     name: str
     encoder: MediaEncoder
@@ -29,17 +33,17 @@ class Checkpoint:
 
     @classmethod
     def load(cls, model: str, dtype: str = "float32") -> "Checkpoint":
-        """dtype: by default the same on every machine, so that answers are."""
+        """Load both halves; float32 by default, so that answers are the same on every machine."""
         vision, language = load_vision(model, dtype=dtype), load_language(model, dtype=dtype)
         return cls(model, MediaEncoder(vision), RequestProcessor(language))
 
     def prepare(self, files: Sequence[bytes]) -> list[Patches]:
-        """The files of one question, decoded and cut as the family does it."""
+        """Decode the files of one question and cut them into patches as the family does."""
         alone = len(files) == 1
         return [self.encoder.prepare(file, "file", alone) for file in files]
 
     def encode(self, files: Sequence[bytes], oim: OimSettings) -> list[VisionTokens]:
-        """The visual tokens of what one question is about."""
+        """Encode the files of one question into visual tokens."""
         return self.encoder.encode(self.prepare(files), oim)
 
     def ask(
@@ -49,6 +53,16 @@ class Checkpoint:
         pruning: Pruning,
         hooks: AbstractContextManager[object] | None = None,
     ) -> Answer:
-        """The greedy answer. hooks: what holds while it is made."""
+        """Return the greedy answer.
+
+        Args:
+            tokens: of each image or video that the question is about.
+            question: the text.
+            pruning: which tokens leave, or None.
+            hooks: held while the answer is made.
+
+        Returns:
+            The answer and what it cost.
+        """
         with hooks or nullcontext():
             return ask(self.engine, tokens, question, pruning)

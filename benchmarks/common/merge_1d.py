@@ -1,6 +1,6 @@
-"""Merging in 1-D, over the whole raster as one line: what OIM exists to avoid.
+"""Merge tokens in 1-D, over the whole raster as one line: what OIM exists to avoid.
 
-For experiments alone, hence not among the product's settings: it keeps the number of tokens that a
+For experiments only, hence not among the product's settings: it keeps the number of tokens that a
 projector needs, but not which of them are neighbours.
 """
 
@@ -15,10 +15,20 @@ from luvc_core.compression.algorithms.token_grid import TokenGrid
 def merge_flat(
     state: TokenGrid, target_rows: int, target_columns: int, metric: Tensor, **settings: object
 ) -> TokenGrid:
-    """As `merge_grid`, by the same pairing of even with odd tokens, but along the raster.
+    """Merge as `merge_grid` does, but along the raster as one line.
 
-    What is left keeps its order, and every `target_columns` of it count as a row. Each token still
-    says by `positions` where it truly comes from.
+    Even tokens are paired with odd ones in the same way. What is left keeps its order, and every
+    `target_columns` of it count as a row. Each token still says by `positions` where it comes from.
+
+    Args:
+        state: [frames, rows, columns, ...], the grid.
+        target_rows: rows of the result.
+        target_columns: columns of the result.
+        metric: [frames, rows, columns, dim], compared by cosine.
+        settings: as of `merge_grid`.
+
+    Returns:
+        The merged grid.
     """
     line = TokenGrid(*(_as_line(x) for x in (state.hidden, state.sizes, state.positions)))
     count = target_rows * target_columns
@@ -29,7 +39,7 @@ def merge_flat(
 
 
 class Recorder:
-    """Merges one picture of one frame by `merge`, and keeps account of what becomes of what."""
+    """Merges one image of one frame by `merge`, and records what each token becomes part of."""
 
     def __init__(self, merge: Merge) -> None:
         self._merge = merge
@@ -48,10 +58,12 @@ class Recorder:
         return self._merge(state, rows, columns, metric, **settings)
 
     def owners(self, side: int) -> Tensor:
-        """Which visual token each source token is part of: int64 [source rows, source columns].
+        """Return the visual token of each source token: int64 [source rows, source columns].
 
-        side: of the blocks of merged tokens that the projector makes one visual token of. They
-        are numbered in raster order.
+        Visual tokens are numbered in raster order.
+
+        Args:
+            side: of the blocks of merged tokens that the projector makes one visual token of.
         """
         assert self._members is not None
         member = self._members.hidden[0] > 0
@@ -63,14 +75,17 @@ class Recorder:
 
 
 def _as_line(x: Tensor) -> Tensor:
-    """[frames, rows, columns, ...] -> [frames, 1, rows * columns, ...]"""
+    """Reshape [frames, rows, columns, ...] to [frames, 1, rows * columns, ...]."""
     return x.flatten(1, 2).unsqueeze(1)
 
 
 def displacement(owners: Tensor, rows: int, columns: int) -> float:
-    """How far the visual token that a patch becomes stands from where the patch is, on average.
+    """Return how far visual tokens stand from the patches in them, on average, in visual tokens.
 
-    owners: as of Recorder, for visual tokens on a grid of `rows` x `columns`; in their places.
+    Args:
+        owners: int64 [patch rows, patch columns], the visual token of each patch, as of Recorder.
+        rows: of the grid of visual tokens.
+        columns: of the grid of visual tokens.
     """
     height, width = owners.shape
     row = (torch.arange(height) + 0.5).view(-1, 1) * rows / height - 0.5

@@ -1,4 +1,4 @@
-"""Another way of merging in the product's own towers, for experiments and for timing."""
+"""Replace the merging in the product's own towers, for experiments and for timing."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ Merge = Callable[..., TokenGrid]
 
 @contextmanager
 def merging_by(merge: Merge) -> Iterator[None]:
-    """While it lasts, towers merge by `merge`, which is called as `merging.merge_grid` is.
+    """Let towers merge by `merge` within the block, which is called as `merging.merge_grid` is.
 
-    Not for several threads: it holds for the whole process.
+    It holds for the whole process, so not for several threads.
     """
     with mock.patch.object(tower, "merge_grid", merge):
         yield

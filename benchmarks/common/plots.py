@@ -1,4 +1,4 @@
-"""Bars beside each other: what every benchmark of time shows."""
+"""Draw bars beside each other, as every benchmark of time does."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def _short(value: float) -> str:
 
 
 def bars(name: str, panels: Mapping[str, Mapping[str, float]]) -> None:
-    """`results/<name>.png`: a panel for each title, in it a bar for each label."""
+    """Write `results/<name>.png`: a panel for each title, and in it a bar for each label."""
     longest = max(map(len, panels.values()))
     figure, axes = plt.subplots(
         1, len(panels), figsize=(3.6 * len(panels), 1.2 + 0.4 * longest), squeeze=False

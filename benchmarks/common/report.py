@@ -1,4 +1,4 @@
-"""What benchmarks leave behind: a table on stdout, and a file in `results/`."""
+"""Write what benchmarks leave behind: a table on stdout, and a file in `results/`."""
 
 import json
 import os
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lines of equal columns, the first flush left and the others right."""
+    """Format lines of equal columns, the first flush left and the others right."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     return "\n".join(
@@ -28,14 +28,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same as GitHub draws it."""
+    """Format the same table in Markdown."""
     rule = ["---"] * len(header)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
 def machine() -> dict[str, object]:
-    """What times depend on besides the code. load: mean of the last minute, this process included;
-    on a quiet machine not above `threads`."""
+    """Return what times depend on besides the code.
+
+    `load` is the mean of the last minute, this process included; on a quiet machine it is not above
+    `threads`.
+    """
     return {
         "load": round(os.getloadavg()[0], 1),
         "torch": torch.__version__,
@@ -46,14 +49,22 @@ def machine() -> dict[str, object]:
 
 
 def write(name: str, content: Mapping[str, object]) -> None:
-    """`results/<name>.json`, from nothing."""
+    """Write `results/<name>.json` from nothing."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def between_marks(path: Path, name: str, text: str) -> None:
-    """Put text between the marks `name:begin` and `name:end` of a Markdown file. Raises ValueError
-    where they are missing."""
+    """Put text between the marks `name:begin` and `name:end` of a Markdown file.
+
+    Args:
+        path: the file.
+        name: of the marks.
+        text: replaces what stands between them.
+
+    Raises:
+        ValueError: where the marks are missing or there are several.
+    """
     begin, end = (f"<!-- {name}:{side} -->" for side in ("begin", "end"))
     content = path.read_text()
     if content.count(begin) != 1 or content.count(end) != 1:
@@ -69,8 +80,18 @@ def update(
     machine: Mapping[str, object],
     ratios: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, object]] | None = None,
 ) -> list[Mapping[str, Any]]:
-    """`results/<name>.json` with these rows in place of all that have the same `key`, and the
-    ratios, if any, of all rows there are then. Returns those rows."""
+    """Replace the rows of `results/<name>.json` that have the same key, and keep the others.
+
+    Args:
+        name: of the file.
+        key: the field by which rows replace each other.
+        rows: the new ones.
+        machine: what `machine` returns.
+        ratios: computed over all rows there are then; None for none.
+
+    Returns:
+        All rows there are then.
+    """
     path = RESULTS / f"{name}.json"
     before = json.loads(path.read_text())["rows"] if path.is_file() else []
     new = {row[key] for row in rows}

@@ -1,4 +1,4 @@
-"""What pruning saves in the language model: time to the first token, whole answers, memory.
+"""Measure what pruning saves in the language model: time to the first token, answers, memory.
 
 `make bench-llm`, or `python -m benchmarks.compute.llm`. The text model of Qwen2-VL-2B at random
 weights, 2,048 visual and 64 text tokens, 64 new ones, through the product's own engine, one request
@@ -6,8 +6,8 @@ at a time, against the engine without pruning and stock `generate`; and 8,192 vi
 pruning against 2,048, as merging leaves, with it. Runs take turns, ratios are medians over the
 turns. Writes `results/llm.json` and a plot beside it.
 
-Times are those that pass, on all cores: for a quiet machine. `--busy` takes processor time of one
-thread instead, which other work disturbs less.
+Times are wall time on all cores, so the machine must be quiet. `--busy` takes the processor time of
+one thread instead, which other work disturbs less.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 import torch
 
 from benchmarks.common import plots, report
-from benchmarks.common.random_languages import Shape, build, random_image_tokens
+from benchmarks.common.random_language_half import Shape, build, random_image_tokens
 from benchmarks.compute.llm_runs import Clock, Run, run, run_stock
 from luvc_core.compression.profiles import PROFILES, profile
 from luvc_core.models.checkpoint.devices import choose_device, choose_dtype
@@ -31,7 +31,20 @@ def measure(
     shape: Shape, tokens: int, new: int, turns: int, dtype: torch.dtype,
     clock: Clock = time.process_time, pruned_by: str = "lossless",
 ) -> list[Run]:  # fmt: skip
-    """All variants, by turns; 4 times `tokens` is what merging starts from."""
+    """Run all variants in turns.
+
+    Args:
+        shape: of the text model.
+        tokens: visual tokens; four times as many are what merging starts from.
+        new: tokens of each answer.
+        turns: how often each variant runs.
+        dtype: of the weights.
+        clock: seconds of which time.
+        pruned_by: the profile whose pruning is measured.
+
+    Returns:
+        All runs, in order.
+    """
     language, stock = build(shape, dtype)
     shown, unmerged = (random_image_tokens(shape, count, dtype) for count in (tokens, 4 * tokens))
     runs = []
@@ -49,7 +62,7 @@ def measure(
 
 
 def ratios(runs: Sequence[Run]) -> dict[str, float]:
-    """Medians over the turns of what pruning, and merging before it, saves."""
+    """Return medians over the turns of what pruning, and merging before it, saves."""
     by = {
         name: [r for r in runs if r.name == name]
         for name in ("off", "pruned", "generate", "unmerged")
@@ -75,7 +88,7 @@ def ratios(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def draw(name: str, runs: Sequence[Run]) -> None:
-    """Medians over the turns."""
+    """Draw medians over the turns to `results/<name>.png`."""
 
     def panel(value: str) -> dict[str, float]:
         names = dict.fromkeys(r.name for r in runs)
@@ -87,7 +100,7 @@ def draw(name: str, runs: Sequence[Run]) -> None:
 
 
 def show(runs: Sequence[Run], found: Mapping[str, float]) -> None:
-    """A line for each run, then the ratios."""
+    """Print a line for each run, then the ratios."""
     header = ("run", "visual tokens", "layer average", "first s", "whole s", "pruning s", "KV MiB")
     lines = [
         (r.name, r.visual_tokens, f"{r.average:.0f}", f"{r.first:.2f}", f"{r.total:.2f}",
@@ -99,7 +112,7 @@ def show(runs: Sequence[Run], found: Mapping[str, float]) -> None:
 
 
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("layers", 28), ("hidden", 1536), ("mlp", 8960), ("tokens", 2048),
                           ("new", 64), ("turns", 3)):  # fmt: skip

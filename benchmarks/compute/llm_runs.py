@@ -1,4 +1,4 @@
-"""One answer of a language half, by the product's engine or by stock `generate`, and its times."""
+"""Time one answer of a language half, by the product's engine or by stock `generate`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +23,14 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Run:
-    """One answer. Seconds by the clock that was given; kv_bytes at the end.
+    """One answer. Seconds are those of the clock that was given.
 
-    average: visual tokens in the average layer. pruning: what scoring, choosing and leaving out
-    took, as part of `first`.
+    Attributes:
+        average: visual tokens in the average layer.
+        first: seconds to the first token.
+        total: seconds to the last token.
+        pruning: seconds of scoring, choosing and leaving out, a part of `first`.
+        kv_bytes: of keys and values, at the end.
     """
 
     name: str
@@ -46,7 +50,16 @@ def run(
     new: int,
     clock: Clock = time.process_time,
 ) -> Run:
-    """One answer of the engine, alone."""
+    """Make one answer by the engine, alone.
+
+    Args:
+        name: of the variant.
+        language: the half.
+        shown: the image's visual tokens.
+        spu: the pruning, or None.
+        new: tokens of the answer.
+        clock: seconds of which time.
+    """
     engine = RequestProcessor(language)
     request = Request((Message("user", (shown, "?")),), SamplingParams(new), spu)
     with _timed_pruning(clock) as pruning:
@@ -78,7 +91,15 @@ def run_stock(
     new: int,
     clock: Clock = time.process_time,
 ) -> Run:
-    """The same answer by stock `generate`."""
+    """Make the same answer by stock `generate`.
+
+    Args:
+        stock: the stock model, of the same weights.
+        language: the half, which tokenizes and embeds the prompt.
+        shown: the image's visual tokens.
+        new: tokens of the answer.
+        clock: seconds of which time.
+    """
     times: list[float] = []
 
     def note(ids: Tensor, logits: Tensor) -> Tensor:
@@ -109,7 +130,10 @@ def run_stock(
 
 @contextmanager
 def _timed_pruning(clock: Clock) -> Iterator[list[float]]:
-    """Seconds of each part of pruning while it lasts: scoring and choosing, then leaving out."""
+    """Collect the seconds of each part of pruning within the block.
+
+    The parts are scoring and choosing, then leaving out.
+    """
     seconds: list[float] = []
 
     def timed(plain: Callable[..., Any]) -> Callable[..., Any]:

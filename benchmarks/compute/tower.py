@@ -1,9 +1,9 @@
-"""Time of real vision towers, projector included, with OIM at 4 times fewer tokens and without.
+"""Measure real vision towers, projector included, with OIM at 4 times fewer tokens and without.
 
 `make bench-tower`, or `python -m benchmarks.compute.tower`. Random weights, float32, the product's
-own `encode`. Times are processor time: with one thread on a quiet machine the time that passes, and
-on a busy one nearly the same. Plain and merged runs take turns; a ratio is the median over the
-turns. Writes `results/tower.json`, where towers not measured this time stay.
+own `encode`. Times are processor time: with one thread on a quiet machine this is wall time, and on
+a busy one nearly the same. Plain and merged runs take turns; a ratio is the median over the turns.
+Writes `results/tower.json`, where towers that were not measured this time stay, and a plot.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import plots, report
-from benchmarks.common.random_towers import Geometry, build
+from benchmarks.common.random_vision_half import Geometry, build
 from benchmarks.compute.tower_runs import Run, flops, merging_blocks, timed_run
 from luvc_core.compression.settings import OimSettings
 
@@ -46,10 +46,15 @@ TURNS = {"internvl": 3, "internvl-4-tiles": 2, "llava_onevision": 3, "qwen2_vl":
 class Row:
     """One tower with one schedule. Times are medians in seconds, ratios are plain / merged.
 
-    blocks: merging happens after these, counted from 0. ratio_least, ratio_most: over the turns.
-    ideal_ratio: by the FLOPs of the blocks. wall_ratio: by the time that passes. before_share: of
-    the plain time, what is gone before the first merge. merging_s: what merging itself takes. load:
-    of the machine afterwards, mean of a minute, this process included.
+    Attributes:
+        blocks: after which the tower merges, counted from 0.
+        ratio_least: the smallest ratio over the turns.
+        ratio_most: the largest ratio over the turns.
+        ideal_ratio: by the FLOPs of the blocks.
+        wall_ratio: by wall time.
+        before_share: share of the plain time that has passed before the first merge.
+        merging_s: what merging itself takes.
+        load: of the machine afterwards, mean of a minute, this process included.
     """
 
     tower: str
@@ -71,7 +76,14 @@ class Row:
 
 
 def measure(name: str, geometry: Geometry, schedules: Sequence[str], turns: int) -> list[Row]:
-    """One tower with each schedule. It is gone from memory when this returns."""
+    """Measure one tower with each schedule; it is gone from memory when this returns.
+
+    Args:
+        name: of the tower.
+        geometry: its sizes.
+        schedules: when it merges, by name.
+        turns: of all schedules and of the plain tower.
+    """
     half, patches = build(geometry)
     merges = {"plain": OimSettings()} | {
         s: OimSettings(keep_rows=0.5, keep_columns=0.5, blocks=SCHEDULES[s]) for s in schedules
@@ -116,8 +128,10 @@ def _row(
 
 
 def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of the merging at default blocks: how many times faster each tower is, and the largest share
-    that merging itself takes of a merged tower's time. Only of towers that were measured."""
+    """Return how much faster each measured tower is, and the largest share that merging takes.
+
+    Both are about merging at the default blocks; the share is of a merged tower's time.
+    """
     own = {r["tower"]: r for r in rows if r["schedule"] == DEFAULT and r["tower"] in NAMES}
     found = {
         f"speedup_{NAMES[name]}": round(own[name]["ratio"], 4) for name in NAMES if name in own
@@ -129,7 +143,7 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def draw(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Seconds of each tower, plain and merged."""
+    """Draw seconds of each tower, plain and merged."""
     panels: dict[str, dict[str, float]] = {}
     for r in rows:
         of_tower = panels.setdefault(f"{r['tower']}, seconds", {"plain": r["plain_s"]})
@@ -138,7 +152,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """A line for each tower and schedule."""
+    """Print a line for each tower and schedule."""
     header = ("tower", "schedule", "after blocks", "tokens", "plain s", "merged s", "ratio",
               "least-most", "by FLOPs", "by wall", "before merging", "merging s")  # fmt: skip
     lines = [
@@ -152,7 +166,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", nargs="*", default=list(GEOMETRIES), choices=list(GEOMETRIES))
     parser.add_argument(

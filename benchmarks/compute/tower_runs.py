@@ -1,4 +1,4 @@
-"""One `encode` of a vision tower: how long it takes, and how long by its FLOPs it should."""
+"""Time one `encode` of a vision tower, and count the FLOPs that it should take."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.common.merging_override import merging_by
-from benchmarks.common.random_towers import Geometry
+from benchmarks.common.random_vision_half import Geometry
 from luvc_core.compression.algorithms.merge_targets import plan_targets
 from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.algorithms.token_grid import TokenGrid
@@ -17,9 +17,11 @@ from luvc_core.models.vision.tower import MergePlan
 
 @dataclass
 class Run:
-    """One `encode`, in seconds: processor time, and the time that passed.
+    """One `encode`, in seconds of processor time and of wall time.
 
-    merges: when each starts and how long it takes, in processor time.
+    Attributes:
+        tokens: how many it made.
+        merges: when each merge starts and how long it takes, in processor time.
     """
 
     tokens: int = 0
@@ -29,7 +31,13 @@ class Run:
 
 
 def timed_run(half: VisionHalf, patches: Patches, oim: OimSettings) -> Run:
-    """One `encode` on the CPU."""
+    """Time one `encode` on the CPU.
+
+    Args:
+        half: with the tower.
+        patches: of one image or video.
+        oim: how it merges.
+    """
     run = Run()
     wall, cpu = time.perf_counter(), time.process_time()
     with _timed_merges(run, cpu):
@@ -53,13 +61,13 @@ def _timed_merges(run: Run, zero: float) -> Iterator[None]:
 
 
 def merging_blocks(geometry: Geometry, oim: OimSettings) -> tuple[int, ...]:
-    """After which blocks of the tower it merges."""
+    """Return after which blocks the tower merges."""
     plan = _plan(geometry, oim)
     return tuple(i for i in range(geometry.depth) if plan.merges_after(i))
 
 
 def flops(geometry: Geometry, oim: OimSettings) -> int:
-    """Of all blocks of the tower."""
+    """Return the operations of all blocks of the tower."""
     side, merging = geometry.side, merging_blocks(geometry, oim)
     grids = iter(
         plan_targets(side, side, oim.keep_rows, oim.keep_columns, len(merging), geometry.multiple)

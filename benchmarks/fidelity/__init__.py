@@ -1,1 +1,1 @@
-"""The fidelity lab: what compression costs in answers, ours and that of others."""
+"""The fidelity lab: what compression costs in answers, by our methods and by those of others."""

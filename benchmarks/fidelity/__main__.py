@@ -1,10 +1,9 @@
-"""The fidelity lab: `make bench-fidelity`, or `python -m benchmarks.fidelity`.
+"""Run the fidelity lab: `make bench-fidelity`, or `python -m benchmarks.fidelity`.
 
 Every method of `benchmarks.fidelity.methods` on held-out questions, through the product's encoder
 and engine, at equal shares of visual tokens in the average layer. Writes `results/fidelity.json`
-(`rows.Row` says what is in it), the curves beside it, and the tables in `docs/fidelity.md`. What
-is in the file already is not measured again; `--quick` has files of its own and leaves the docs
-alone.
+(`rows.Row` says what is in it), the curves beside it, and the tables in `docs/fidelity.md`. What is
+in the file already is not measured again; `--quick` has files of its own and leaves the docs alone.
 """
 
 import argparse
@@ -12,11 +11,11 @@ import sys
 
 from benchmarks.common import report
 from benchmarks.common.checkpoint import EMBEDDED
-from benchmarks.fidelity import accuracy, curves, kept, summary
+from benchmarks.fidelity import accuracy, curves, profile_table, summary
 from benchmarks.fidelity.harness import REDUCTIONS, Aim, aims_of, missing, run
 from benchmarks.fidelity.methods import METHODS, OWN
 from benchmarks.fidelity.rows import Store
-from benchmarks.tasks.files import ALL_KINDS
+from benchmarks.tasks.question_files import ALL_KINDS
 
 QUICK_KINDS = ("presence", "count", "chart", "document", "movement", "more")
 QUICK_N = 10
@@ -25,7 +24,7 @@ PAGE = report.DOCS / "fidelity.md"
 
 
 def options() -> argparse.Namespace:
-    """From the command line; `--quick` only changes defaults."""
+    """Parse the command line; `--quick` only changes defaults."""
     quick = "--quick" in sys.argv
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few questions, minutes")
@@ -59,7 +58,7 @@ def options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure what is missing, draw, print and write; returns the exit status."""
+    """Measure what is missing, draw, print and write; return the exit status."""
     chosen = options()
     name = "fidelity_quick" if chosen.quick else "fidelity"
     name += "" if chosen.split == "test" else f"_{chosen.split}"
@@ -81,7 +80,7 @@ def main() -> int:
     if name == "fidelity":
         summary.into_docs(store.rows, PAGE)
         accuracy.publish(store.rows, PAGE)
-        kept.publish(store.rows, PAGE)
+        profile_table.publish(store.rows, PAGE)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""One choice at a time: `python -m benchmarks.fidelity.ablations NAME...`, no name for a list.
+"""Try one choice at a time: `python -m benchmarks.fidelity.ablations NAME...`, no name for a list.
 
 Each is a list of variants (`benchmarks.fidelity.variants`) at equal layer-averaged tokens, measured
 as `benchmarks.fidelity` measures methods, on validation questions. Prints a table and what it
@@ -19,8 +19,8 @@ from benchmarks.fidelity.methods import Method
 from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import Store
 from benchmarks.fidelity.variants import ABLATIONS
-from benchmarks.tasks.files import ALL_KINDS
-from luvc_core.calibrate.asking import Answer
+from benchmarks.tasks.question_files import ALL_KINDS
+from luvc_core.calibrate.answer_questions import Answer
 
 PAGE = report.DOCS / "fidelity.md"
 
@@ -38,7 +38,13 @@ class _Named(Method):
 
 
 def table(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> str:
-    """Loyalty in percent of each variant, on each task and on average, the best first."""
+    """Format the loyalty of each variant in percent, on each task and on average, the best first.
+
+    Args:
+        rows: of all ablations.
+        name: of the ablation.
+        reduction: which of its reductions.
+    """
     own = [r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction]
     tasks = list(dict.fromkeys(row["task"] for row in own))
     lines = []
@@ -53,7 +59,13 @@ def table(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> str
 
 
 def decided(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> str:
-    """A sentence: the best variant against the default, by loyalty over all questions."""
+    """Compare the best variant with the default in a sentence, by loyalty over all questions.
+
+    Args:
+        rows: of all ablations.
+        name: of the ablation.
+        reduction: which of its reductions.
+    """
     own = [r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction]
     loyal = {
         method: sum(r["loyalty"] * r["n"] for r in own if r["method"] == method)
@@ -80,7 +92,16 @@ def decided(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> s
 def measure(
     store: Store, name: str, models: Sequence[str], kinds: Sequence[str], n: int, jobs: int | None
 ) -> None:
-    """What the store lacks of an ablation."""
+    """Measure what the store lacks of an ablation.
+
+    Args:
+        store: keeps the rows.
+        name: of the ablation.
+        models: checkpoints.
+        kinds: of questions.
+        n: questions of each kind.
+        jobs: processes; None for one a core.
+    """
     own = ABLATIONS[name]
     aims = aims_of([_Named(name, method) for method in own.variants], own.reductions)
     wanted = dict.fromkeys(aims, n)
@@ -90,7 +111,7 @@ def measure(
 
 
 def chapters(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """All that an ablation showed: for each reduction what was asked, a table, what it decides."""
+    """Format all that an ablation showed, for each reduction: a table and what it decides."""
     parts = [f"## {name}: {ABLATIONS[name].asks}"]
     for reduction in ABLATIONS[name].reductions:
         parts.append(f"{100 * reduction:.0f} % fewer tokens. {decided(rows, name, reduction)}")
@@ -99,7 +120,7 @@ def chapters(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
 
 def publish(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Of all that was measured: tables in the results, a line each in the docs."""
+    """Write the tables of all ablations to the results, and a line for each to the docs."""
     measured = [
         name for name in ABLATIONS if any(r["method"].startswith(f"{name}: ") for r in rows)
     ]
@@ -115,7 +136,7 @@ def publish(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main() -> int:
-    """Measure what is missing of the named ablations, print and write; the exit status."""
+    """Measure what is missing of the named ablations, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ABLATIONS))
     parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""Accuracy without compression, for the docs and for the checkpoints' cards, between marks."""
+"""Write accuracy without compression to the docs and to the checkpoints' cards, between marks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from benchmarks.common import report
 from benchmarks.fidelity.rows import OFF
-from benchmarks.tasks.files import ALL_KINDS
-from luvc_core.models.checkpoint.resolve import embedded
+from benchmarks.tasks.question_files import ALL_KINDS
+from luvc_core.models.checkpoint.resolve import embedded_checkpoints
 
 Rows = Sequence[Mapping[str, Any]]
 MARKS = "accuracy"
@@ -16,9 +16,10 @@ MARKS = "accuracy"
 def publish(rows: Rows, page: Path) -> None:
     """Write all embedded checkpoints on a page of the docs, and each on its card.
 
-    Raises ValueError where marks are missing.
+    Raises:
+        ValueError: where marks are missing.
     """
-    cards = {name: folder / "README.md" for name, folder in embedded().items()}
+    cards = {name: folder / "README.md" for name, folder in embedded_checkpoints().items()}
     rows = [row for row in rows if row["checkpoint"] in cards]
     report.between_marks(page, MARKS, table(rows))
     for name in {row["checkpoint"] for row in rows}:
@@ -27,7 +28,7 @@ def publish(rows: Rows, page: Path) -> None:
 
 
 def table(rows: Rows) -> str:
-    """Percent, a line for each kind of question that all of these checkpoints were asked."""
+    """Format percent, a line for each kind of question that all of these checkpoints were asked."""
     found = {(row["checkpoint"], row["task"]): row for row in rows if row["method"] == OFF}
     names = list(dict.fromkeys(name for name, _ in found))
     lines = [

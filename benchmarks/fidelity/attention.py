@@ -1,6 +1,7 @@
-"""What methods of others need of a language half beyond the engine's contract: queries and keys.
+"""Queries, keys and other means that methods of others need of a language half.
 
-They are made again from the layer's own weights, so the layers themselves run as in the product.
+The engine's contract does not give them. They are made again from the layer's own weights, so the
+layers themselves run as in the product.
 """
 
 import math
@@ -19,8 +20,16 @@ LayerCall = Callable[[int, Tensor, Rotary, LayerCache], Tensor]
 
 
 def projected(language: LanguageHalf, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries [length, heads, head size] and keys [length, key heads, head size] of a layer, before
-    any rotation. hidden: [length, hidden], what enters the layer."""
+    """Return queries and keys of a layer before any rotation.
+
+    Args:
+        language: the half.
+        layer: which one.
+        hidden: [length, hidden], what enters the layer.
+
+    Returns:
+        Queries [length, heads, head size] and keys [length, key heads, head size].
+    """
     assert isinstance(language, TextHalf)
     module = language._text.layers[layer]
     attention, x = module.self_attn, module.input_layernorm(hidden)
@@ -31,16 +40,18 @@ def projected(language: LanguageHalf, layer: int, hidden: Tensor) -> tuple[Tenso
 
 
 def rotated(x: Tensor, rotary: Rotary) -> Tensor:
-    """x: [length, heads, head size]"""
+    """Rotate queries or keys by their positions. x: [length, heads, head size]."""
     cos, sin = (table.squeeze(0).unsqueeze(1) for table in rotary)
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 def probabilities(query: Tensor, keys: Tensor) -> Tensor:
-    """Attention of one query, mean over heads: float32 [length].
+    """Return the attention of one query, mean over heads: float32 [length].
 
-    query: [heads, head size]. keys: [length, key heads, head size], shared by groups of heads.
+    Args:
+        query: [heads, head size].
+        keys: [length, key heads, head size], each shared by a group of heads.
     """
     keys = keys.repeat_interleave(query.shape[0] // keys.shape[1], dim=1)
     logits = torch.einsum("hd,lhd->hl", query, keys).float() / math.sqrt(query.shape[1])
@@ -50,9 +61,13 @@ def probabilities(query: Tensor, keys: Tensor) -> Tensor:
 def last_query_attention(
     language: LanguageHalf, layer: int, hidden: Tensor, rotary: Rotary
 ) -> Tensor:
-    """What the last token of the prompt attends to in a layer, mean over heads: float32 [length].
+    """Return what the last token of the prompt attends to, mean over heads: float32 [length].
 
-    hidden: [length, hidden], what enters the layer; rotary: of all its rows.
+    Args:
+        language: the half.
+        layer: which one.
+        hidden: [length, hidden], what enters the layer.
+        rotary: of all its rows.
     """
     queries, keys = projected(language, layer, hidden)
     last = rotated(queries[-1:], (rotary[0][:, -1:], rotary[1][:, -1:]))
@@ -63,7 +78,16 @@ def biased_layer(
     language: LanguageHalf, index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache,
     bias: Tensor,
 ) -> Tensor:  # fmt: skip
-    """As LanguageHalf.layer, with a bias [keys in the prompt] on the attention logits."""
+    """Run a layer as LanguageHalf.layer does, with a bias on the attention logits.
+
+    Args:
+        language: the half.
+        index: of the layer.
+        hidden: [new, hidden], what enters the layer.
+        rotary: of the new rows.
+        cache: of the layer, which grows.
+        bias: [keys in the prompt].
+    """
     assert isinstance(language, TextHalf)
     new, length = hidden.shape[0], cache.length + hidden.shape[0]
     hidden_keys = torch.ones(new, length, dtype=torch.bool, device=hidden.device).triu(
@@ -76,8 +100,12 @@ def biased_layer(
 
 @contextmanager
 def layers_by(language: LanguageHalf, layer: LayerCall) -> Iterator[None]:
-    """While it lasts, this half runs its layers by `layer`, which is called as LanguageHalf.layer
-    is, and may call what was there before. Not for several threads."""
+    """Let this half run its layers by `layer` within the block. Not for several threads.
+
+    Args:
+        language: the half.
+        layer: called as LanguageHalf.layer is; may call what was there before.
+    """
     before = language.__dict__.get("layer")
     language.__dict__["layer"] = layer
     try:
@@ -90,7 +118,12 @@ def layers_by(language: LanguageHalf, layer: LayerCall) -> Iterator[None]:
 
 
 class Seen:
-    """hidden: [length, hidden], what entered the layer that ran last; rotary: of its rows."""
+    """What entered the layer that ran last.
+
+    Attributes:
+        hidden: [length, hidden].
+        rotary: of its rows.
+    """
 
     hidden: Tensor
     rotary: Rotary
@@ -98,7 +131,7 @@ class Seen:
 
 @contextmanager
 def watched(language: LanguageHalf, seen: Seen) -> Iterator[None]:
-    """While it lasts, `seen` is kept up to date."""
+    """Keep `seen` up to date within the block."""
     plain = language.layer
 
     def layer(index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
@@ -111,8 +144,14 @@ def watched(language: LanguageHalf, seen: Seen) -> Iterator[None]:
 
 @contextmanager
 def renumbered(language: LanguageHalf, first: int) -> Iterator[None]:
-    """While it lasts, layers from `first` on count their rows from 0 along the sequence, on all
-    axes, instead of keeping the rotary positions that they had before pruning."""
+    """Let later layers count their rows from 0 within the block, instead of by original positions.
+
+    They count along the sequence, the same on all axes of M-RoPE.
+
+    Args:
+        language: the half.
+        first: the layer from which on they do.
+    """
     plain = language.layer
     axes = 3 if language.positions == "M-RoPE" else 1
 
@@ -126,6 +165,12 @@ def renumbered(language: LanguageHalf, first: int) -> Iterator[None]:
 
 
 def line_positions(start: int, count: int, axes: int) -> Tensor:
-    """float32 [count, axes]"""
+    """Return positions along a line: float32 [count, axes].
+
+    Args:
+        start: the first position.
+        count: how many.
+        axes: that all have the same.
+    """
     line = torch.arange(start, start + count, dtype=torch.float32)
     return line.unsqueeze(1).expand(-1, axes)

@@ -1,4 +1,4 @@
-"""Curves of mean retention against reduction, a panel for each checkpoint."""
+"""Draw mean retention against reduction, a panel for each checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks.fidelity.summary import families, means
 
@@ -20,7 +21,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def style(method: str, methods: Sequence[str]) -> dict[str, Any]:
-    """Ours are wide and blue or orange; the others differ in colour, mark and dash."""
+    """Return how a method is drawn: ours wide and blue or orange, the others told apart.
+
+    Colour, mark and dash tell the others apart.
+    """
     number = methods.index(method)
     ours = method in ("luvc", "spu-paper")
     return {
@@ -34,13 +38,13 @@ def style(method: str, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def ordered(rows: Rows) -> list[str]:
-    """Matched methods, ours first, so that colours do not depend on what was measured when."""
+    """Return the matched methods, ours first, so that colours do not depend on the rows."""
     found = sorted({row["method"] for row in rows if row["matched"]})
     return sorted(found, key=lambda m: (m != "luvc", m != "spu-paper", m))
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Nothing where no matched method was measured."""
+    """Draw the curves; nothing where no matched method was measured."""
     methods, checkpoints = ordered(rows), families(rows)
     if not methods:
         return
@@ -49,19 +53,24 @@ def draw(rows: Rows, path: Path) -> None:
     )
     for axes, checkpoint in zip(panels[0], checkpoints, strict=True):
         _panel(axes, rows, checkpoint, methods)
-    panels[0][0].set_ylabel("accuracy kept, mean over tasks (%)")
-    handles, labels = panels[0][0].get_legend_handles_labels()
+    finish(figure, panels[0])
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def finish(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Label the panels' common axis, and put one legend for all below them."""
+    panels[0].set_ylabel("accuracy kept, mean over tasks (%)")
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(7, 4 * len(checkpoints)),
+        ncols=min(7, 4 * len(panels)),
         frameon=False,
         fontsize=9,
     )
     figure.set_layout_engine("constrained")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _panel(axes: Axes, rows: Rows, checkpoint: str, methods: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
-"""The paper's figures on our checkpoints: `python -m benchmarks.fidelity.figures [NAME...]`.
+"""Draw the paper's figures on our checkpoints: `python -m benchmarks.fidelity.figures [NAME...]`.
 
-`index`: scores against the token's index, with slopes. `grids`: merged grids over pictures.
-`survivors`: who is left at some layers, over pictures. `speed`: accuracy kept against the time of
-the prefill, from `results/fidelity.json`. PNGs in `results`, `figure_NAME.png`; slopes in
-`figure_index.json`, too.
+`index`: scores against the token's index, with slopes. `grids`: merged grids over images.
+`survivors`: which tokens are left at some layers, over images. `speed`: accuracy kept against the
+time of the prefill, from `results/fidelity.json`. Writes `results/figure_NAME.png`; slopes go to
+`results/figure_index.json`, too.
 """
 
 import argparse
@@ -20,27 +20,27 @@ from matplotlib.figure import Figure
 
 from benchmarks.common import report
 from benchmarks.common.checkpoint import EMBEDDED, Checkpoint
-from benchmarks.fidelity import curves, overlays, spectra
+from benchmarks.fidelity import curves, overlays, position_bias
 from benchmarks.fidelity.rows import OFF
 from benchmarks.fidelity.summary import families, means
 
 matplotlib.use("Agg")
 QUESTIONS = 100
-_COLOURS = dict(zip(spectra.SCORES, curves.COLOURS, strict=False))
+_COLOURS = dict(zip(position_bias.SCORES, curves.COLOURS, strict=False))
 
 
 def index(models: Sequence[str]) -> Figure:
-    """A row for each checkpoint, a column for each score."""
+    """Draw scores against the token's index: a row for each checkpoint, a column for each score."""
     figure, panels = plt.subplots(
         len(models),
-        len(spectra.SCORES),
-        figsize=(4.2 * len(spectra.SCORES), 0.6 + 3 * len(models)),
+        len(position_bias.SCORES),
+        figsize=(4.2 * len(position_bias.SCORES), 0.6 + 3 * len(models)),
         squeeze=False,
         layout="constrained",
     )
     kept = []
     for row, (line, model) in enumerate(zip(panels, models, strict=True)):
-        found = spectra.profiles(Checkpoint.load(model), "presence", QUESTIONS)
+        found = position_bias.profiles(Checkpoint.load(model), "presence", QUESTIONS)
         for axes, own in zip(line, found, strict=True):
             colour = _COLOURS[own.name]
             place = [(i + 0.5) / len(own.values) for i in range(len(own.values))]
@@ -59,17 +59,17 @@ def index(models: Sequence[str]) -> Figure:
 
 
 def grids(models: Sequence[str]) -> Figure:
-    """Of the first checkpoint."""
+    """Draw the merged grids of the first checkpoint."""
     return overlays.merged_grids(Checkpoint.load(models[0]))
 
 
 def survivors(models: Sequence[str]) -> Figure:
-    """Of the first checkpoint."""
+    """Draw the survivors of the first checkpoint."""
     return overlays.layers_of_survivors(Checkpoint.load(models[0]))
 
 
 def speed(models: Sequence[str]) -> Figure:
-    """How much faster the prefill is than uncompressed, in wall time, means over tasks."""
+    """Draw how much faster the prefill is than uncompressed, in wall time, means over tasks."""
     rows = json.loads((report.RESULTS / "fidelity.json").read_text())["rows"]
     names = [n for n in families(rows) if n in {Path(model).name for model in models}]
     methods = curves.ordered(rows)
@@ -91,17 +91,7 @@ def speed(models: Sequence[str]) -> Figure:
         axes.set_title(name)
         axes.set_xlabel("prefill, times as fast as uncompressed")
         axes.grid(alpha=0.25)
-    panels[0][0].set_ylabel("accuracy kept, mean over tasks (%)")
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(7, 4 * len(names)),
-        frameon=False,
-        fontsize=9,
-    )
-    figure.set_layout_engine("constrained")
+    curves.finish(figure, panels[0])
     return figure
 
 
@@ -114,7 +104,7 @@ FIGURES: Mapping[str, Callable[[Sequence[str]], Figure]] = {
 
 
 def main() -> int:
-    """Draw the named figures, or all; returns the exit status."""
+    """Draw the named figures, or all; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
     parser.add_argument("--models", nargs="*", default=list(EMBEDDED), help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""Floating-point operations of the LLM's prefill, from how many tokens enter each layer."""
+"""Count floating-point operations of the LLM's prefill from the tokens that enter each layer."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,10 @@ from luvc_core.models.text.decoder import TextHalf
 
 
 def prefill_flops(question: Question, result: Result) -> float:
-    """Of the matrix products of all layers, attention counted causally; the head is left out, which
-    computes one token's logits whatever is pruned."""
+    """Return the operations of all layers' matrix products, attention counted causally.
+
+    The head is left out, which computes one token's logits whatever is pruned.
+    """
     language = question.language
     assert isinstance(language, TextHalf)
     config = language._text.config
@@ -21,5 +23,11 @@ def prefill_flops(question: Question, result: Result) -> float:
 
 
 def layer_flops(lengths: Sequence[int], weights: int, queries: int) -> float:
-    """weights: of one layer. queries: heads times head size."""
+    """Return the operations of layers.
+
+    Args:
+        lengths: tokens that enter each layer.
+        weights: of one layer.
+        queries: heads times head size.
+    """
     return float(sum(2 * n * weights + 2 * n * (n + 1) * queries for n in lengths))

@@ -1,4 +1,4 @@
-"""Asks held-out questions under every method: the work, its division, and progress."""
+"""Ask held-out questions under every method, in several processes."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from luvc.local_stack.ending import end_with_parent
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from benchmarks.common.checkpoint import Checkpoint
@@ -18,8 +19,8 @@ from benchmarks.fidelity.matching import Unreachable
 from benchmarks.fidelity.methods import Method
 from benchmarks.fidelity.question import Question
 from benchmarks.fidelity.rows import OFF, Outcome, Row, Store, rows_of
-from benchmarks.tasks.files import Asked, file_questions
-from luvc_core.calibrate.asking import Answer
+from benchmarks.tasks.question_files import Asked, file_questions
+from luvc_core.calibrate.answer_questions import Answer
 
 REDUCTIONS = (0.5, 0.67, 0.75, 0.9)
 _CHUNK = 10  # questions
@@ -28,8 +29,12 @@ Aim = tuple[Method, float | None]
 
 @dataclass(frozen=True)
 class Task:
-    """All that is to be asked about one kind of question: how many without compression, and how
-    many of them under each aim."""
+    """All that is to be asked about one kind of question.
+
+    Attributes:
+        n: questions without compression.
+        aims: how many of them are asked under each aim.
+    """
 
     checkpoint: str
     kind: str
@@ -39,11 +44,12 @@ class Task:
 
     @property
     def answer_count(self) -> int:
+        """All answers that are to be made."""
         return self.n + sum(n for _, n in self.aims)
 
 
 def aims_of(methods: Sequence[Method], reductions: Sequence[float]) -> list[Aim]:
-    """Each method at each reduction, or once where it has its own."""
+    """Pair each method with each reduction, or with None where it has a reduction of its own."""
     return [
         (method, reduction)
         for method in methods
@@ -59,9 +65,18 @@ def missing(
     split: str = "test",
     plain: int = 0,
 ) -> Task:
-    """What of it the store does not hold at that number of questions. Where anything is missing
-    `off` is asked again, as the others are compared with it. plain: so many questions are wanted
-    without compression in any case."""
+    """Return what the store does not hold yet.
+
+    Where anything is missing `off` is asked again, as the others are compared with it.
+
+    Args:
+        store: of rows.
+        checkpoint: name or folder.
+        kind: of question.
+        wanted: questions for each aim.
+        split: where the questions come from.
+        plain: questions that are wanted without compression in any case.
+    """
     name = Path(checkpoint).name
     aims = tuple(
         (aim, n)
@@ -74,7 +89,10 @@ def missing(
 
 
 def answer_all(question: Question, aims: Sequence[Aim]) -> list[Outcome]:
-    """Uncompressed, then under each method; one that cannot go so low is left out."""
+    """Answer a question uncompressed, then under each method.
+
+    A method that cannot go so low is left out.
+    """
     plain = question.plain_answer
     outcomes = [_outcome(OFF, None, question, plain)]
     for method, reduction in aims:
@@ -111,8 +129,13 @@ def _loaded(checkpoint: str) -> Checkpoint:
 def _answer_chunk(
     task: Task, start: int, asked: Sequence[Asked]
 ) -> tuple[list[list[Outcome]], int]:
-    """In a process of its own, on one thread: small models gain nothing from more. Returns the
-    outcomes of each question, and how many answers were asked for."""
+    """Answer some questions on one thread: small models gain nothing from more.
+
+    It runs in a process of its own.
+
+    Returns:
+        The outcomes of each question, and how many answers were asked for.
+    """
     answers = []
     for index, own in enumerate(asked, start):
         question = Question(_loaded(task.checkpoint), own, task.kind, index)
@@ -122,14 +145,19 @@ def _answer_chunk(
 
 
 def run(tasks: Sequence[Task], store: Store, jobs: int | None = None) -> Iterator[list[Row]]:
-    """Measure tasks in order. Yields the rows of each when all its questions are answered; by then
-    the store holds them."""
+    """Measure tasks in order; yield the rows of each once the store holds them.
+
+    Args:
+        tasks: what to ask.
+        store: keeps the rows.
+        jobs: processes; None for one a core.
+    """
     tasks = [task for task in tasks if task.n]
     total = sum(task.answer_count for task in tasks)
     context = get_context("spawn")
     workers = jobs or os.cpu_count() or 1
     with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        ProcessPoolExecutor(workers, context, end_with_parent, (os.getpid(),)) as pool,
         tqdm(total=total, unit="answer", smoothing=0.05) as bar,
     ):
         for task in tasks:
@@ -142,7 +170,10 @@ def run(tasks: Sequence[Task], store: Store, jobs: int | None = None) -> Iterato
 
 
 def _answers(pool: ProcessPoolExecutor, task: Task, workers: int, bar: tqdm) -> list[list[Outcome]]:
-    """All outcomes of a task, question by question. Files are rendered here, a few chunks ahead."""
+    """Return all outcomes of a task, question by question.
+
+    Files are rendered here, a few chunks ahead.
+    """
     asked = file_questions(task.kind, task.n, task.split)
     waiting: list[Future[tuple[list[list[Outcome]], int]]] = []
     answers: list[list[Outcome]] = []

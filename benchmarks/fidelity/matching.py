@@ -1,4 +1,4 @@
-"""Every method at an equal number of visual tokens in the average layer.
+"""Bring every method to an equal number of visual tokens in the average layer.
 
 A target is the share of the source tokens that the average layer is to hold, 1 - reduction. Layers
 of other people's methods are named for models of 28 or 32 layers; here they stand at the same share
@@ -24,14 +24,19 @@ class Unreachable(ValueError):
 
 @dataclass(frozen=True)
 class Stages:
-    """starts: layers before which tokens leave, ascending. keeps: shares of the source tokens that
-    enter the layers from there on; before the first, all do."""
+    """When tokens leave, and how many stay.
+
+    Attributes:
+        starts: layers before which tokens leave, ascending.
+        keeps: shares of the source tokens that enter the layers from there on; before the first,
+            all do.
+    """
 
     starts: tuple[int, ...]
     keeps: tuple[float, ...]
 
     def counts(self, layer_count: int, tokens: int) -> tuple[int, ...]:
-        """Of `tokens`, how many enter each layer; half a token counts as one."""
+        """Return how many of `tokens` enter each layer; half a token counts as one."""
         shares = [1.0] * layer_count
         for start, keep in zip(self.starts, self.keeps, strict=True):
             shares[start:] = [keep] * (layer_count - start)
@@ -39,18 +44,41 @@ class Stages:
 
 
 def scaled(layer: int, of: int, layer_count: int) -> int:
-    """A layer of a model of `of` layers at its share of the depth of another, at least 1."""
+    """Return a layer at the same share of another depth, at least 1.
+
+    Args:
+        layer: of a model of `of` layers.
+        of: layers of that model.
+        layer_count: layers of the other one.
+    """
     return max(1, round(layer / of * layer_count))
 
 
 def affordable(wanted: int, least: int, budget: float) -> int:
-    """The first pruning layer: `wanted`, or an earlier one where the layers before it would take
-    more than two thirds of the budget of whole layers."""
+    """Return the first pruning layer: `wanted`, or an earlier one.
+
+    It is earlier where the layers before `wanted` would take more than two thirds of the budget.
+
+    Args:
+        wanted: the layer that a method prefers.
+        least: the earliest layer that it allows.
+        budget: of whole layers.
+    """
     return max(least, min(wanted, math.floor(_MOST_SPENT * budget)))
 
 
 def one_shot(layer_count: int, wanted: int, least: int, target: float) -> Stages:
-    """One pruning, at the first layer that is affordable."""
+    """Prune once, at the first layer that is affordable.
+
+    Args:
+        layer_count: of the model.
+        wanted: the layer that a method prefers.
+        least: the earliest layer that it allows.
+        target: share of the source tokens in the average layer.
+
+    Raises:
+        Unreachable: where the layers before hold more than the target.
+    """
     budget = target * layer_count
     layer = affordable(wanted, least, budget)
     keep = (budget - layer) / (layer_count - layer)
@@ -60,7 +88,13 @@ def one_shot(layer_count: int, wanted: int, least: int, target: float) -> Stages
 
 
 def geometric(layer_count: int, starts: Sequence[int], target: float) -> Stages:
-    """Stages of which each keeps the same share of what the one before left."""
+    """Return stages each of which keeps the same share of what the one before left.
+
+    Args:
+        layer_count: of the model.
+        starts: the stages' layers.
+        target: share of the source tokens in the average layer.
+    """
 
     def stages(ratio: float) -> Stages:
         return Stages(tuple(starts), tuple(ratio ** (n + 1) for n in range(len(starts))))
@@ -69,8 +103,13 @@ def geometric(layer_count: int, starts: Sequence[int], target: float) -> Stages:
 
 
 def pyramid(layer_count: int, target: float) -> Stages:
-    """PyramidDrop's three stages at the quarters of the depth; nearer to the beginning where a
-    stage would keep less than a fifth of the tokens before it."""
+    """Return PyramidDrop's three stages at the quarters of the depth.
+
+    They come earlier where a stage would keep less than a fifth of the tokens before it.
+
+    Raises:
+        Unreachable: where no stages keep so little.
+    """
     for gap in range(max(1, layer_count // 4), 0, -1):
         try:
             found = geometric(layer_count, (gap, 2 * gap, 3 * gap), target)
@@ -82,7 +121,16 @@ def pyramid(layer_count: int, target: float) -> Stages:
 
 
 def solved(layer_count: int, stages: Callable[[float], Stages], target: float) -> Stages:
-    """The setting in [0, 1] of a growing family of stages whose layer average is the target."""
+    """Find the setting in [0, 1] at which the layer average of the stages is the target.
+
+    Args:
+        layer_count: of the model.
+        stages: made of a setting; the average grows with it.
+        target: share of the source tokens in the average layer.
+
+    Raises:
+        Unreachable: where even a setting of 0 keeps more.
+    """
 
     def average(setting: float) -> float:
         return layer_average(stages(setting).counts(layer_count, _FINE)) / _FINE
@@ -93,8 +141,16 @@ def solved(layer_count: int, stages: Callable[[float], Stages], target: float) -
 
 
 def balanced_layer(layer_count: int, target: float, index: int) -> int:
-    """A whole layer before which all tokens leave: for question `index` one of the two next to the
-    budget, dealt out so that the mean over questions is the target."""
+    """Return a whole layer before which all tokens leave.
+
+    It is one of the two next to the budget, dealt out over the questions so that their mean is the
+    target.
+
+    Args:
+        layer_count: of the model.
+        target: share of the source tokens in the average layer.
+        index: of the question.
+    """
     budget = target * layer_count
     part = budget - math.floor(budget)
     more = math.floor((index + 1) * part + 1e-9) - math.floor(index * part + 1e-9)
@@ -102,10 +158,18 @@ def balanced_layer(layer_count: int, target: float, index: int) -> int:
 
 
 def smaller_grid(rows: int, columns: int, target: float, ending: int = 0) -> tuple[int, int]:
-    """The grid whose number of tokens is nearest to the share `target` of that of a grid, in about
-    its shape: one stretched by a tenth costs as much as being off by a hundredth.
+    """Find the grid whose token count is nearest to the share `target`, in about the same shape.
 
-    ending: tokens at the end of each row that show no place.
+    One stretched by a tenth costs as much as being off by a hundredth.
+
+    Args:
+        rows: of the grid.
+        columns: of the grid.
+        target: share of its tokens.
+        ending: tokens at the end of each row that show no place.
+
+    Returns:
+        Rows and columns.
     """
     wanted = target * rows * (columns + ending)
 

@@ -1,4 +1,4 @@
-"""Compression drawn over images: merged grids, and who survives to which layer."""
+"""Draw compression over images: merged grids, and which tokens survive to which layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from benchmarks.common.merge_1d import Recorder
 from benchmarks.common.merging_override import merging_by
 from benchmarks.fidelity.methods.luvc import matched_ramp
 from benchmarks.tasks import questions
-from benchmarks.tasks.files import png
+from benchmarks.tasks.question_files import png
 from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.settings import OimSettings, SpuSettings
 from luvc_core.engine.prefill import pruner_for
@@ -33,9 +33,10 @@ _FADED = (84, 108, 138)
 
 @dataclass
 class Tracer:
-    """A Pruner that keeps account of another one's choices for the first picture.
+    """A Pruner that records another one's choices for the first image.
 
-    indices: for each layer, which of the image's tokens enter it.
+    Attributes:
+        indices: for each layer, which of the image's tokens enter it.
     """
 
     pruner: Pruner
@@ -53,7 +54,14 @@ class Tracer:
 def survivors(
     checkpoint: Checkpoint, tokens: Sequence[VisionTokens], question: str, spu: SpuSettings
 ) -> list[Tensor]:
-    """For each layer, the places of the first picture's tokens that enter it."""
+    """Return, for each layer, which of the first image's tokens enter it.
+
+    Args:
+        checkpoint: both halves.
+        tokens: of each image.
+        question: about them.
+        spu: the pruning.
+    """
     layers = checkpoint.engine.language.layer_count
     pruner = pruner_for(spu, tokens, layers)
     assert pruner is not None
@@ -63,8 +71,10 @@ def survivors(
 
 
 def merged_grids(checkpoint: Checkpoint) -> Figure:
-    """A row for each image: its cells, merged less and more. For towers that see a picture as one
-    tile."""
+    """Draw a row for each image: its cells, merged less and more.
+
+    For towers that see an image as one tile.
+    """
     side = checkpoint.encoder.vision.layout.multiple  # type: ignore[attr-defined]
     figure, panels = plt.subplots(len(KINDS), len(KEEPS), figsize=(9, 9.6), layout="constrained")
     for line, kind in zip(panels, KINDS, strict=True):
@@ -89,7 +99,7 @@ def merged_grids(checkpoint: Checkpoint) -> Figure:
 
 
 def _outline(axes: Axes, owners: Raster, image: Image.Image) -> None:
-    """Lines between patches of different tokens. owners: [rows, columns]"""
+    """Draw lines between patches of different tokens. owners: [rows, columns]."""
     rows, columns = owners.shape
     high, wide = image.height / rows, image.width / columns
     # All at once: a call for each line takes minutes.
@@ -102,7 +112,7 @@ def _outline(axes: Axes, owners: Raster, image: Image.Image) -> None:
 
 
 def layers_of_survivors(checkpoint: Checkpoint, target: float = 0.33) -> Figure:
-    """A row for each picture, a column for each of some layers: what has left is faded."""
+    """Draw a row for each image and a column for each of some layers; what has left is faded."""
     count = checkpoint.engine.language.layer_count
     shown = sorted({round(share * (count - 1)) for share in (0, 0.2, 0.3, 0.4, 0.5)})
     figure, panels = plt.subplots(
@@ -126,7 +136,7 @@ def layers_of_survivors(checkpoint: Checkpoint, target: float = 0.33) -> Figure:
 
 
 def _faded(image: Image.Image, tokens: VisionTokens, places: Tensor) -> Raster:
-    """uint8 [height, width, 3]: cells of tokens that are gone fade to a dull blue."""
+    """Fade the cells of tokens that are gone to a dull blue: uint8 [height, width, 3]."""
     grid = tokens.pieces[0].grid
     alive = np.zeros(tokens.token_count, dtype=np.uint8)
     alive[places.numpy()] = 255

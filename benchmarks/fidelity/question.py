@@ -4,17 +4,18 @@ from collections.abc import Callable
 from functools import cached_property
 
 from benchmarks.common.checkpoint import Checkpoint
-from benchmarks.tasks.files import Asked
-from luvc_core.calibrate.asking import Answer
+from benchmarks.tasks.question_files import Asked
+from luvc_core.calibrate.answer_questions import Answer
 from luvc_core.compression.settings import OimSettings
 from luvc_core.models.base import LanguageHalf, Patches
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Question:
-    """One held-out question of a checkpoint. Encodes each thing once, and keeps it while it lives.
+    """One held-out question of a checkpoint; it encodes each thing once and keeps it.
 
-    index: its place among those of its kind.
+    Attributes:
+        index: its place among the questions of its kind.
     """
 
     def __init__(self, checkpoint: Checkpoint, asked: Asked, kind: str, index: int) -> None:
@@ -25,25 +26,26 @@ class Question:
         self._encoded: dict[object, list[VisionTokens]] = {}
 
     def encode(self, oim: OimSettings) -> list[VisionTokens]:
-        """Merged in the tower."""
+        """Encode its files, merged in the tower."""
         if oim.is_off:
             return self.plain
         patches = self.prepared
         return self.once(oim, lambda: self.checkpoint.encoder.encode(patches, oim))
 
     def once(self, key: object, make: Callable[[], list[VisionTokens]]) -> list[VisionTokens]:
-        """What `make` makes the first time."""
+        """Return what `make` made the first time."""
         if key not in self._encoded:
             self._encoded[key] = make()
         return self._encoded[key]
 
     @cached_property
     def prepared(self) -> list[Patches]:
+        """Its files as patches."""
         return self.checkpoint.prepare(self.asked.files)
 
     @cached_property
     def plain(self) -> list[VisionTokens]:
-        """Not merged."""
+        """Its visual tokens, not merged."""
         return self.checkpoint.encoder.encode(self.prepared, OimSettings())
 
     @cached_property
@@ -53,6 +55,7 @@ class Question:
 
     @cached_property
     def plain_answer(self) -> Answer:
+        """The answer without compression."""
         return self.checkpoint.ask(self.plain, self.asked.question, None)
 
     @property

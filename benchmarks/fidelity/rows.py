@@ -1,4 +1,4 @@
-"""What is measured, added up: one row for each checkpoint, task, method and reduction."""
+"""Add up what is measured: one row for each checkpoint, task, method and reduction."""
 
 import json
 from collections import defaultdict
@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.common import report
 from benchmarks.fidelity.stats import retention, retention_interval
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 
 OFF = "off"
 Key = tuple[str, str, str, float | None]
@@ -18,8 +18,14 @@ Key = tuple[str, str, str, float | None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One answer. reduction: the target, None where the method has its own. averaged: visual tokens
-    of the average layer; of `source` that there were. flops: of the prefill. Times in seconds."""
+    """One answer. Times in seconds.
+
+    Attributes:
+        reduction: the target, None where the method has its own.
+        averaged: visual tokens of the average layer.
+        source: visual tokens without compression.
+        flops: of the prefill.
+    """
 
     method: str
     reduction: float | None
@@ -35,12 +41,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """reduction: share of the source tokens that the average layer does not hold: the target, or
-    what was measured where a method has its own (`matched` false). layer_averaged_tokens: share of
-    the source tokens that it holds. Intervals are of 95 %. loyalty: share of answers equal to
-    the uncompressed ones. prefill_flops: share of the uncompressed prefill's. Times are medians in
-    milliseconds, cache_bytes the mean of the most that keys and values take. dtype: in which
-    all of it was computed."""
+    """Answers of one method to one task. Intervals are of 95 %, times medians in milliseconds.
+
+    Attributes:
+        reduction: share of the source tokens that the average layer does not hold: the target, or
+            what was measured where a method has its own (`matched` false).
+        loyalty: share of answers equal to the uncompressed ones.
+        layer_averaged_tokens: share of the source tokens that the average layer holds.
+        prefill_flops: share of the uncompressed prefill's.
+        cache_bytes: mean of the most that keys and values take.
+        dtype: in which all of it was computed.
+    """
 
     checkpoint: str
     task: str
@@ -68,14 +79,20 @@ class Row:
 
 
 def key_of(row: Mapping[str, Any]) -> Key:
-    """What a row is about; the reduction only where it was aimed at."""
+    """Return what a row is about; the reduction only where it was aimed at."""
     aimed = row["reduction"] if row["matched"] else None
     return row["checkpoint"], row["task"], row["method"], aimed
 
 
 def rows_of(checkpoint: str, task: str, answers: Sequence[Sequence[Outcome]]) -> list[Row]:
-    """answers: for each question, in order, all its outcomes, `off` among them; later questions may
-    have been asked of fewer methods, and one method of the first ones only."""
+    """Add up the outcomes of a task.
+
+    Args:
+        checkpoint: its name.
+        task: kind of question.
+        answers: for each question, in order, all its outcomes, `off` among them; later questions
+            may have been asked of fewer methods, and one method of the first ones only.
+    """
     found: defaultdict[tuple[str, float | None], list[tuple[Outcome, Outcome]]] = defaultdict(list)
     for own in answers:
         plain = next(outcome for outcome in own if outcome.method == OFF)
@@ -114,7 +131,7 @@ def _row(checkpoint: str, task: str, pairs: Sequence[tuple[Outcome, Outcome]]) -
 
 
 class Store:
-    """The rows of a file; those measured before stay until measured again."""
+    """The rows of a file; rows measured before stay until measured again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -126,12 +143,14 @@ class Store:
         return list(self._rows.values())
 
     def measured(self, key: Key) -> int:
-        """On how many questions; 0 for not at all."""
+        """Return on how many questions; 0 for not at all."""
         return int(self._rows[key]["n"]) if key in self._rows else 0
 
     def keep(self, rows: Sequence[Row]) -> None:
-        """At once on disk, whole or not at all. A row of fewer questions never takes the place of
-        one of more."""
+        """Keep rows and write the file at once, whole or not at all.
+
+        A row of fewer questions never takes the place of one of more.
+        """
         for row in rows:
             if row.n >= self.measured(row.key):
                 self._rows[row.key] = asdict(row)

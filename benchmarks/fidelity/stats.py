@@ -1,4 +1,4 @@
-"""Intervals of 95 %."""
+"""Retention and its interval of 95 %."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ _RESAMPLES = 2000
 
 
 def retention(right: Sequence[bool], plain: Sequence[bool]) -> float:
-    """Accuracy over that of the same questions uncompressed; 0 where nothing was right there."""
+    """Return accuracy over that of the same questions uncompressed; 0 where none was right."""
     return sum(right) / max(1, sum(plain))
 
 
 def retention_interval(right: Sequence[bool], plain: Sequence[bool]) -> tuple[float, float]:
-    """Paired bootstrap over questions, percentiles of 2,000 resamples from a fixed seed.
+    """Return percentiles of a paired bootstrap over questions: 2,000 resamples from a fixed seed.
 
     Both accuracies come from the same questions, so resampling them together keeps what they share
     out of the interval. Where compression changed no answer's rightness the width is 0: then look

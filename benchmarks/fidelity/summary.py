@@ -1,4 +1,4 @@
-"""Tables of what was measured: for the terminal, and for the docs between two marks."""
+"""Format tables of what was measured, for the terminal and for the docs between two marks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,13 +13,19 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def families(rows: Rows) -> list[str]:
+    """Return the names of the checkpoints."""
     return list(dict.fromkeys(row["checkpoint"] for row in rows))
 
 
 def means(rows: Rows, checkpoint: str, value: str = "retention") -> dict[tuple[str, float], float]:
-    """Mean over tasks of each matched method at each reduction.
+    """Return the mean over tasks of each matched method at each reduction.
 
     Only what was measured on the same tasks is compared: a method that misses one is left out.
+
+    Args:
+        rows: all.
+        checkpoint: its name.
+        value: which field of the rows.
     """
     own = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
     tasks = {row["task"] for row in own}
@@ -30,8 +36,10 @@ def means(rows: Rows, checkpoint: str, value: str = "retention") -> dict[tuple[s
 
 
 def comparison(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]:
-    """Header and lines: methods against reductions, the best mean retention first; loyalty in
-    brackets."""
+    """Return header and lines: methods against reductions, the best mean retention first.
+
+    Loyalty stands in brackets.
+    """
     values, loyalty = means(rows, checkpoint), means(rows, checkpoint, "loyalty")
     reductions = sorted({reduction for _, reduction in values})
     methods = sorted(
@@ -53,7 +61,7 @@ def comparison(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]
 
 
 def own_points(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]:
-    """Header and lines: what has a reduction of its own, tasks together and the worst one."""
+    """Return header and lines of methods with their own reduction: mean and worst task."""
     header = ["", "n a task", "fewer tokens", "retention", "lowest", "loyalty", "lowest", "FLOPs"]
     chosen = [row for row in rows if row["checkpoint"] == checkpoint and not row["matched"]]
     lines = []
@@ -79,7 +87,13 @@ def own_points(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]
 
 
 def where_others_win(rows: Rows, checkpoint: str, ours: str = "luvc") -> list[str]:
-    """Sentences on tasks and reductions where another method retains more than ours does."""
+    """Return sentences on tasks and reductions where another method retains more.
+
+    Args:
+        rows: all.
+        checkpoint: its name.
+        ours: which method is ours.
+    """
     own = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
     sentences = []
     for reduction in sorted({row["reduction"] for row in own}):
@@ -102,7 +116,7 @@ def where_others_win(rows: Rows, checkpoint: str, ours: str = "luvc") -> list[st
 
 
 def text(rows: Rows) -> str:
-    """For the terminal."""
+    """Format all tables for the terminal."""
     parts = []
     for checkpoint in families(rows):
         header, lines = comparison(rows, checkpoint)
@@ -119,7 +133,7 @@ def text(rows: Rows) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """For the docs. Says nothing of checkpoints that were asked without compression only."""
+    """Format all tables for the docs; checkpoints asked without compression only are left out."""
     parts: list[str] = []
     for checkpoint in families([row for row in rows if row["method"] != OFF]):
         header, lines = comparison(rows, checkpoint)
@@ -148,7 +162,11 @@ def markdown(rows: Rows) -> str:
 
 
 def into_docs(rows: Rows, page: Path) -> None:
-    """Rewrite what stands between the marks. Raises ValueError where they are missing."""
+    """Rewrite what stands between the marks.
+
+    Raises:
+        ValueError: where the marks are missing.
+    """
     report.between_marks(page, "fidelity", markdown(rows))
 
 

@@ -1,4 +1,4 @@
-"""The list of ablations: each some variants of one choice, at equal layer-averaged tokens."""
+"""List the ablations: each some variants of one choice, at equal layer-averaged tokens."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +19,12 @@ _CUTOFFS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)
 
 @dataclass(frozen=True)
 class Ablation:
-    """asks: what it decides. default: the variant that stands for the present default."""
+    """One choice and its variants.
+
+    Attributes:
+        asks: what it decides.
+        default: the variant that stands for the present default.
+    """
 
     asks: str
     variants: tuple[Method, ...]
@@ -28,12 +33,24 @@ class Ablation:
 
 
 def pruned(question: Question, target: float, **changes: Any) -> Compression:
-    """SPU with our ramp at the target."""
+    """Return SPU with our ramp at the target.
+
+    Args:
+        question: whose layers count.
+        target: share of the source tokens in the average layer.
+        changes: other fields of SpuSettings.
+    """
     return Compression(spu=SpuSettings(matched_ramp(question.layer_count, target), **changes))
 
 
 def ramped(question: Question, target: float, **ramp: Any) -> Compression:
-    """SPU with a ramp whose first layer keeps what meets the target."""
+    """Return SPU with a ramp whose first layer keeps what meets the target.
+
+    Args:
+        question: whose layers count.
+        target: share of the source tokens in the average layer.
+        ramp: fields of Ramp.
+    """
     shape = Ramp(**ramp)
     layers = question.layer_count
     assert shape.shape != "step"
@@ -44,7 +61,13 @@ def ramped(question: Question, target: float, **ramp: Any) -> Compression:
 
 
 def shot(question: Question, target: float, start: float) -> Compression:
-    """One pruning at a share of the depth; what it leaves goes before the last layer."""
+    """Prune once at a share of the depth; what it leaves goes before the last layer.
+
+    Args:
+        question: whose layers count.
+        target: share of the source tokens in the average layer.
+        start: share of the depth.
+    """
     layers = question.layer_count
     first = min(round(start * layers), int(target * layers))
     keep = (target * layers - first) / (layers - 1 - first)
@@ -53,7 +76,13 @@ def shot(question: Question, target: float, start: float) -> Compression:
 
 
 def merged(question: Question, target: float, **changes: Any) -> Compression:
-    """OIM alone."""
+    """Return OIM alone.
+
+    Args:
+        question: whose grid is merged.
+        target: share of the source tokens.
+        changes: other fields of OimSettings.
+    """
     grid = question.plain[0].pieces[0].grid
     rows, columns = smaller_grid(grid.rows, grid.columns, target)
     blocks = changes.pop("blocks", (0.5, 0.8))
@@ -69,14 +98,26 @@ def merged(question: Question, target: float, **changes: Any) -> Compression:
 
 
 def split(question: Question, target: float, oim_share: float) -> Compression:
-    """Both: OIM leaves that share of the tokens, SPU of those what meets the target."""
+    """Return both: OIM leaves a share of the tokens, SPU what of those meets the target.
+
+    Args:
+        question: whose layers count.
+        target: share of the source tokens in the average layer.
+        oim_share: share of the source tokens that OIM leaves.
+    """
     oim = merged(question, oim_share).oim if oim_share < 1 else OimSettings()
     left = target / (oim.keep_rows * oim.keep_columns)
     return Compression(oim=oim, spu=SpuSettings(matched_ramp(question.layer_count, left)))
 
 
 def of(name: str, settle: Callable[..., Compression], **changes: Any) -> Method:
-    """A variant; it travels to other processes, which a closure could not."""
+    """Build a variant. It travels to other processes, which a closure could not.
+
+    Args:
+        name: of the variant.
+        settle: makes the compression from a question and a target.
+        changes: passed on to it.
+    """
     return Matched(name, partial(settle, **changes))
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of both services as processes, over gRPC, and the demo."""

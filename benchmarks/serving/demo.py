@@ -1,7 +1,7 @@
-"""Both services on this machine, real questions about held-out pictures, and a report.
+"""Start both services on this machine, ask questions about held-out images, and report.
 
-`make demo`: two questions each about pictures of several kinds, clips and pairs of pictures. Exits
-0 only if every answer came and at least eight of nine are right.
+`make demo`: two questions each about several kinds of images, videos and pairs of images. Exits 0
+only if every answer came and at least eight of nine are right.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luvc import Answer, Client, LuvcError
+from luvc.local_stack.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 from luvc.local_stack.launcher import Stack, StartFailed
 
-from benchmarks.tasks.files import Asked, file_questions
+from benchmarks.tasks.question_files import Asked, file_questions
 
 KINDS = (
     "presence", "colour", "count", "relation", "chart", "document", "movement", "change", "more",
@@ -36,7 +37,8 @@ ROUNDS = 3
 class Answered:
     """A question, its true answer, and what the model said with compression on and off.
 
-    `first_text_ms` are medians over the rounds, by profile.
+    Attributes:
+        first_text_ms: medians over the rounds, by profile.
     """
 
     question: str
@@ -50,7 +52,7 @@ class Answered:
 
 
 def main() -> int:
-    """Run the demo; returns the exit status."""
+    """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--family", default="qwen2-vl", choices=MODELS, help="default: %(default)s")
     parser.add_argument("--profile", default="lossless", help="default: %(default)s")
@@ -129,4 +131,5 @@ def _report(asked: list[Answered], profile: str) -> None:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

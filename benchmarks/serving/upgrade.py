@@ -1,37 +1,35 @@
-"""The release before beside today's halves, under load: both ways round, and nothing may fail.
+"""Upgrade from the release before, half by half in both orders, under load; no request may fail.
 
 `make bench-upgrade`, or `python -m benchmarks.serving.upgrade`. Two encoders and a decoder of a
-release (a git tag, in a folder of its own) serve; then one half after the other is replaced by
+release (its commit, in a folder of its own) serve; then one half after the other is replaced by
 today's, as Kubernetes would: an encoder goes once its successor is ready, and a decoder once a
 Service leads elsewhere and the connections to it have grown old. Meanwhile clients ask without
 pause. Writes `results/upgrade.json`.
 """
 
 import argparse
-import asyncio
-import contextlib
 import io
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luvc import Client
+from luvc.local_stack.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
-from benchmarks.common.relay import Relay
-from benchmarks.common.running import HERE, Load, Service, Services, load
-from benchmarks.tasks.files import file_questions
+from benchmarks.common.service_processes import CHECKOUT, Service, Services
+from benchmarks.common.steady_load import Load, load
+from benchmarks.common.tcp_relay import Relay, relaying
+from benchmarks.tasks.question_files import file_questions
 
-GOLDEN = HERE / "tests" / "golden"
+GOLDEN = CHECKOUT / "tests" / "wire" / "golden"
 # Today's for both: other weights are another model, whose halves refuse each other.
-MODEL = HERE / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
+MODEL = CHECKOUT / "luvc_core" / "checkpoints" / "luvc-tiny-qwen2vl"
 PATHS = {"encoder first": ("encoder", "decoder"), "decoder first": ("decoder", "encoder")}
 CLIENTS = 4
 COMMON = (f"--model={MODEL}", "--device=cpu", "--dtype=float32", "--torch-threads=1", "--grace=120")
@@ -41,8 +39,12 @@ AGE = 5.0
 
 @dataclass(frozen=True)
 class Step:
-    """What was asked while a half was replaced, and after it. encoder, decoder: which release
-    serves at the end."""
+    """What was asked while a half was replaced, and after it.
+
+    Attributes:
+        encoder: which release serves at the end.
+        decoder: which release serves at the end.
+    """
 
     path: str
     step: str
@@ -53,28 +55,34 @@ class Step:
     seconds: float
 
 
-def newest_release() -> tuple[str, str]:
-    """Name and revision of the newest release: its tag or, in a clone without tags, the commit that
-    left its golden messages behind."""
-    if tags := _git("tag", "--list", "v*", "--sort=-v:refname").split():
-        return tags[0], tags[0]
+def newest_release() -> str:
+    """Return the name of the newest release that has left its messages behind."""
     folder = max(GOLDEN.iterdir(), key=lambda path: [int(n) for n in path.name.split(".")])
-    return f"v{folder.name}", _git("log", "-1", "--format=%H", "--", str(folder)).strip()
+    return f"v{folder.name}"
+
+
+def revision_of(release: str) -> str:
+    """Return the commit that a release wrote beside its messages, or a tag or commit as it is.
+
+    A clone need not have tags.
+    """
+    written = GOLDEN / release.removeprefix("v") / "COMMIT"
+    return written.read_text().strip() if written.is_file() else release
 
 
 def _git(*command: str) -> str:
     return subprocess.run(
-        ["git", *command], cwd=HERE, capture_output=True, text=True, check=True
+        ["git", *command], cwd=CHECKOUT, capture_output=True, text=True, check=True
     ).stdout
 
 
 def check_out(revision: str) -> Path:
-    """The files of a revision in a folder of their own, made once."""
+    """Put the files of a revision into a folder of their own, once; return the folder."""
     commit = _git("rev-parse", f"{revision}^{{commit}}").strip()
-    folder = HERE / "runs" / "releases" / commit
+    folder = CHECKOUT / "runs" / "releases" / commit
     if not folder.is_dir():
         archive = subprocess.run(
-            ["git", "archive", commit], cwd=HERE, capture_output=True, check=True
+            ["git", "archive", commit], cwd=CHECKOUT, capture_output=True, check=True
         ).stdout
         part = folder.with_suffix(".part")
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
@@ -83,30 +91,8 @@ def check_out(revision: str) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def relaying(relay: Relay) -> Iterator[str]:
-    """A relay on a thread of its own; its address."""
-    loop, over, address = asyncio.new_event_loop(), asyncio.Event(), list[str]()
-    ready = threading.Event()
-
-    async def run() -> None:
-        async with relay.listening() as here:
-            address.append(here)
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield address[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)
-
-
 class Upgrade:
-    """One way through. releases: by what they are called, their folders."""
+    """The services of one upgrade."""
 
     def __init__(self, services: Services, patience: float) -> None:
         self._services = services
@@ -117,7 +103,7 @@ class Upgrade:
         self._next = 0
 
     def decoder(self, root: Path) -> Service:
-        """A decoder that is ready."""
+        """Start a decoder and wait until it is ready."""
         decoder = self._services.start(
             "decoder", root, *COMMON, f"--http-port={free_port()}", "--ray-cpus=1"
         )
@@ -125,11 +111,13 @@ class Upgrade:
         return decoder
 
     def encoder(self, root: Path, decoder: str) -> Service:
-        """An encoder that is ready, at the next of the addresses."""
+        """Start an encoder at the next of the addresses and wait until it is ready."""
         port = self.ports[self._next % len(self.ports)]
         self._next += 1
         flags = [*COMMON, f"--decoder={decoder}"]
-        if "decoder_connection_age" in (root / "encoder_service" / "config.py").read_text():
+        # In whatever module a release keeps its flags.
+        modules = (root / "encoder_service").rglob("*.py")
+        if any("decoder_connection_age" in module.read_text() for module in modules):
             flags.append(f"--decoder-connection-age={AGE}")
         encoder = self._services.start("encoder", root, *flags, port=port)
         encoder.wait_ready(self._patience)
@@ -137,14 +125,23 @@ class Upgrade:
         return encoder
 
     def roll_encoders(self, root: Path, decoder: str) -> None:
-        """Each goes once its successor is ready."""
+        """Replace the encoders: each goes once its successor is ready."""
         for old in list(self._encoders):
             self.encoder(root, decoder)
             self._encoders.remove(old)
             old.stop()
 
     def switch_decoder(self, root: Path, relay: Relay, old: Service) -> Service:
-        """The old one goes once nothing leads to it any more, or its time is over."""
+        """Replace the decoder: the old one goes once nothing leads to it, or its time is over.
+
+        Args:
+            root: the checkout of the new one.
+            relay: leads to the decoder.
+            old: what goes.
+
+        Returns:
+            The new decoder.
+        """
         new = self.decoder(root)
         relay.target = new.endpoint
         end = time.monotonic() + 4 * AGE
@@ -155,7 +152,14 @@ class Upgrade:
 
 
 def go(path: str, names: dict[str, Path], patience: float, calm: float) -> list[Step]:
-    """Replace one half after the other. calm: seconds of load after each."""
+    """Replace one half after the other.
+
+    Args:
+        path: which half first.
+        names: folders of both releases by name, the old one first.
+        patience: seconds for a start.
+        calm: seconds of load after each step.
+    """
     old, new = names
     serving = {"encoder": old, "decoder": old}
     steps: list[Step] = []
@@ -198,7 +202,7 @@ def _step(
 
 
 def ask(client: Client, number: int) -> None:
-    """Pictures and documents, some of them seen before."""
+    """Ask about images and documents, some of them seen before."""
     question = _QUESTIONS[number % len(_QUESTIONS)]
     client.ask(question.question, *question.files, max_tokens=8, timeout=110)
 
@@ -207,15 +211,15 @@ _QUESTIONS = [q for kind in ("presence", "document") for q in file_questions(kin
 
 
 def main() -> int:
-    """Run both ways, print and write; returns the exit status."""
+    """Run both orders, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--release", default="", help="tag or commit; default: the newest release")
+    parser.add_argument("--release", default="", help="name, tag or commit; default: the newest")
     parser.add_argument("--calm", type=float, default=15.0, help="seconds of load after a step")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds for a start")
     parser.add_argument("--out", default="upgrade", help="name in results/ (default: %(default)s)")
     o = parser.parse_args()
-    release, revision = (o.release, o.release) if o.release else newest_release()
-    names = {release: check_out(revision), "today": HERE}
+    release = o.release or newest_release()
+    names = {release: check_out(revision_of(release)), "today": CHECKOUT}
     steps = [step for path in PATHS for step in go(path, names, o.patience, o.calm)]
     header = ("path", "step", "encoder", "decoder", "requests", "failed", "seconds")
     print(report.table(header, [tuple(asdict(step).values()) for step in steps]))
@@ -225,4 +229,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

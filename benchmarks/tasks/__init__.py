@@ -1,6 +1,6 @@
-"""Rendered tasks: pictures, clips and pairs with questions, answers and dense labels, from a seed.
+"""Rendered tasks: images, videos and pairs with questions, answers and dense labels, from a seed.
 
-A task renders one picture (`TASKS`, `make_sample`, `questions`) or several that belong together
+A task renders one image (`TASKS`, `make_sample`, `questions`) or several that belong together
 (`SERIES`, `make_series`, `series_questions`).
 """
 
@@ -62,9 +62,13 @@ SERIES_KINDS: dict[str, str] = {
 
 
 def make_sample(task: str, seed: int, size: Size = 448, *, draw: bool = True) -> Sample:
-    """The sample of `task` that belongs to `seed`; the same on every machine.
+    """Render the sample of `task` that belongs to `seed`; the same on every machine.
 
-    `draw=False` leaves `image` None and costs no painting; all else is unchanged.
+    Args:
+        task: one of TASKS.
+        seed: of everything in it.
+        size: pixels.
+        draw: False leaves `image` None and costs no painting; all else is unchanged.
     """
     pixels = as_size(size)
     canvas = Canvas(pixels, random.Random(f"{task}/{seed}/{pixels[0]}x{pixels[1]}"))
@@ -76,24 +80,45 @@ def make_sample(task: str, seed: int, size: Size = 448, *, draw: bool = True) ->
 def questions(
     kind: str, n: int, split: str = "test", size: Size = 448
 ) -> Iterator[tuple[Image.Image, str, str]]:
-    """`n` triples (picture, question, answer) of a kind, one from a picture, in seed order."""
+    """Yield `n` triples (image, question, answer) of a kind, one for each image, in seed order.
+
+    Args:
+        kind: one of KINDS.
+        n: how many.
+        split: which seeds.
+        size: pixels.
+    """
+    for seed, qa in _asked(make_sample, KINDS[kind], kind, n, split, size):
+        image = make_sample(KINDS[kind], seed, size).image
+        assert image is not None
+        yield image, qa.question, qa.answer
+
+
+def _asked(
+    make: Callable[..., Sample | Series], task: str, kind: str, n: int, split: str, size: Size
+) -> Iterator[tuple[int, QA]]:
+    """Yield the first `n` seeds whose sample or series asks a question of a kind, and that one."""
     found = 0
     for seed in SPLITS[split]:
         if found == n:
             return
-        sample = make_sample(KINDS[kind], seed, size, draw=False)
-        asked = next((qa for qa in sample.questions if qa.kind == kind), None)
-        if asked is not None:
-            image = make_sample(KINDS[kind], seed, size).image
-            assert image is not None
+        drawn = make(task, seed, size, draw=False)
+        qa = next((qa for qa in drawn.questions if qa.kind == kind), None)
+        if qa is not None:
             found += 1
-            yield image, asked.question, asked.answer
+            yield seed, qa
 
 
 def make_series(task: str, seed: int, size: Size = 224, *, draw: bool = True) -> Series:
-    """The series of `task` that belongs to `seed`, its pictures all of one size; as `make_sample`.
+    """Render the series of `task` that belongs to `seed`, all images of one size.
 
-    The frames of a clip share their flaws (blur, noise); the pictures of a pair do not.
+    The frames of a video share their flaws (blur, noise); the images of a pair do not.
+
+    Args:
+        task: one of SERIES.
+        seed: of everything in it.
+        size: pixels of each image.
+        draw: False leaves out the images and costs no painting; all else is unchanged.
     """
     pixels = as_size(size)
     rng = random.Random(f"{task}/{seed}/{pixels[0]}x{pixels[1]}")
@@ -111,14 +136,13 @@ def make_series(task: str, seed: int, size: Size = 224, *, draw: bool = True) ->
 def series_questions(
     kind: str, n: int, split: str = "test", size: Size = 224
 ) -> Iterator[tuple[tuple[Image.Image, ...], str, str]]:
-    """`n` triples (pictures, question, answer) of a kind, one from a series, in seed order."""
-    found = 0
-    for seed in SPLITS[split]:
-        if found == n:
-            return
-        series = make_series(SERIES_KINDS[kind], seed, size, draw=False)
-        asked = next((qa for qa in series.questions if qa.kind == kind), None)
-        if asked is not None:
-            found += 1
-            images = make_series(SERIES_KINDS[kind], seed, size).images
-            yield images, asked.question, asked.answer
+    """Yield `n` triples (images, question, answer) of a kind, one for each series, in seed order.
+
+    Args:
+        kind: one of SERIES_KINDS.
+        n: how many.
+        split: which seeds.
+        size: pixels.
+    """
+    for seed, qa in _asked(make_series, SERIES_KINDS[kind], kind, n, split, size):
+        yield make_series(SERIES_KINDS[kind], seed, size).images, qa.question, qa.answer

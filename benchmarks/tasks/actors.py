@@ -1,4 +1,4 @@
-"""Objects that move, come and go, and change over a series of pictures."""
+"""Objects that move, come and go, and change over a series of images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Point = tuple[float, float]
 
 @dataclass
 class Actor:
-    """One object in a series of `length` pictures.
+    """One object in a series of `length` images.
 
-    It goes straight from `start` to `end` (centres, in pixels), is there from picture `enters` to
-    the one before `leaves`, and is of colour and shape `becomes` from picture `changes` on.
+    It goes straight from `start` to `end` (centres, in pixels), is there from image `enters` to the
+    one before `leaves`, and is of colour and shape `becomes` from image `changes` on.
     """
 
     color: str
@@ -37,16 +37,17 @@ class Actor:
 
     @property
     def name(self) -> str:
-        """Before it changes."""
+        """Its colour and shape before it changes."""
         return f"{self.color} {self.shape}"
 
     def at(self, index: int) -> Point:
+        """Return where its centre is in an image, in pixels."""
         share = index / (self.length - 1)
         (x0, y0), (x1, y1) = self.start, self.end
         return x0 + share * (x1 - x0), y0 + share * (y1 - y0)
 
     def seen(self, index: int) -> Thing | None:
-        """What it looks like in a picture."""
+        """Return what it looks like in an image; None where it is not there."""
         if not self.enters <= index < self.leaves:
             return None
         color, shape = self.becomes if index >= self.changes else (self.color, self.shape)
@@ -54,20 +55,42 @@ class Actor:
 
 
 def cast(rng: random.Random, count: int, length: int, variety: int = 4) -> list[Actor]:
-    """Actors of different names, in at most `variety` colours and as many shapes."""
+    """Make actors of different names, in at most `variety` colours and as many shapes.
+
+    Args:
+        rng: decides.
+        count: of actors.
+        length: of the series.
+        variety: of colours, and of shapes.
+    """
     colors, shapes = rng.sample(list(COLORS), variety), rng.sample(SHAPES, variety)
     names = rng.sample([(color, shape) for color in colors for shape in shapes], count)
     return [Actor(color, shape, length) for color, shape in names]
 
 
 def distinct_cast(rng: random.Random, count: int, length: int) -> list[Actor]:
-    """Actors of which no two share a colour or a shape."""
+    """Make actors of which no two share a colour or a shape.
+
+    Args:
+        rng: decides.
+        count: of actors.
+        length: of the series.
+    """
     colors, shapes = rng.sample(list(COLORS), count), rng.sample(SHAPES, count)
     return [Actor(c, s, length) for c, s in zip(colors, shapes, strict=True)]
 
 
 def place(rng: random.Random, actors: Sequence[Actor], size: tuple[int, int]) -> list[Actor]:
-    """Give each a side and a way that crosses no other one's; those that find none are left out."""
+    """Give each actor a side and a way that crosses no other one's.
+
+    Args:
+        rng: decides.
+        actors: to be placed.
+        size: of the images, in pixels.
+
+    Returns:
+        The actors, without those that found no way.
+    """
     best: list[Actor] = []
     for _ in range(30):
         placed: list[Actor] = []
@@ -98,7 +121,10 @@ def _put(rng: random.Random, actor: Actor, size: tuple[int, int], others: Sequen
 
 
 def _way(rng: random.Random, margin: float, edge: int, travel: float) -> tuple[float, float]:
-    """From where to where, along one edge, of which `travel` is a share; negative goes back."""
+    """Choose from where to where along one edge an actor goes.
+
+    `travel` is a share of the edge; negative goes back.
+    """
     low, high = margin, edge - margin
     if not travel:
         start = centre(rng, low, high)
@@ -109,7 +135,13 @@ def _way(rng: random.Random, margin: float, edge: int, travel: float) -> tuple[f
 
 
 def draw(canvases: Sequence[Canvas], actors: Sequence[Actor], dark: bool) -> None:
-    """Paint and label every actor in every picture; each keeps its own look throughout."""
+    """Paint and label every actor in every image; each keeps its own look throughout.
+
+    Args:
+        canvases: one for each image.
+        actors: placed.
+        dark: whether the background is.
+    """
     rng = canvases[0].rng
     for actor in actors:
         edge: Color | None = rng.choice((None, None, (240, 240, 240) if dark else (25, 25, 25)))

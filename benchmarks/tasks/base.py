@@ -1,4 +1,4 @@
-"""What a rendered sample is: pictures, questions about them, and what is true in each cell."""
+"""Define a rendered sample: images, questions about them, and what is true in each cell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class QA(NamedTuple):
 
 
 class Label(NamedTuple):
-    """`atom` is true in the cell at (`row`, `col`).
+    """The statement that `atom` is true in the cell at (`row`, `col`).
 
     Atoms: a lower-case word; `0:7` or `1:7`, the character 7 at an even or odd place of its string;
     `#2`, some character of the cell stands at place 2.
@@ -36,7 +36,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """A rendered picture (RGB; None where drawing was skipped), questions, and dense labels."""
+    """A rendered image (RGB; None where drawing was skipped), questions, and dense labels."""
 
     image: Image.Image | None
     size: tuple[int, int]
@@ -51,7 +51,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Series:
-    """Pictures that are asked about together: the frames of a clip in order, or two to compare.
+    """Images that are asked about together: the frames of a video in order, or two to compare.
 
     Each one is a sample of its own, with its labels and no questions.
     """
@@ -61,12 +61,16 @@ class Series:
 
     @property
     def images(self) -> tuple[Image.Image, ...]:
-        """The pictures; none where drawing was skipped."""
+        """The images; none where drawing was skipped."""
         return tuple(frame.image for frame in self.frames if frame.image is not None)
 
 
 def as_size(size: Size) -> tuple[int, int]:
-    """Width and height in pixels; raises ValueError unless both are multiples of `CELL`."""
+    """Return width and height in pixels.
+
+    Raises:
+        ValueError: unless both are multiples of `CELL` and large enough.
+    """
     width, height = (size, size) if isinstance(size, int) else size
     if width % CELL or height % CELL or width < 8 * CELL or height < 4 * CELL:
         raise ValueError(f"size must be multiples of {CELL} and at least 224 x 112, got {size}")

@@ -37,7 +37,7 @@ _FONT_DIR = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 @lru_cache(maxsize=256)
 def load_font(name: str, pixels: int) -> ImageFont.FreeTypeFont:
-    """A font that matplotlib ships, so that every machine renders the same."""
+    """Load a font that matplotlib ships, so that every machine renders the same."""
     return ImageFont.truetype(
         str(_FONT_DIR / f"{name}.ttf"), pixels, layout_engine=ImageFont.Layout.BASIC
     )
@@ -53,7 +53,13 @@ class Canvas:
         self._paints: list[Paint] = []
 
     def label(self, x: float, y: float, *atoms: str) -> None:
-        """Say that `atoms` are true in the cell that holds the point."""
+        """Say that atoms are true in the cell that holds a point.
+
+        Args:
+            x: in pixels.
+            y: in pixels.
+            atoms: what is true.
+        """
         row, col = int(y // CELL), int(x // CELL)
         if 0 <= row < self.height // CELL and 0 <= col < self.width // CELL:
             self.labels.update(Label(row, col, atom) for atom in atoms)
@@ -70,15 +76,31 @@ class Canvas:
                     self.label((col + 0.5) * CELL, (row + 0.5) * CELL, *atoms)
 
     def draw(self, paint: Paint) -> None:
+        """Paint later."""
         self._paints.append(paint)
 
     def rectangle(
         self, box: Box, fill: Color | None = None, outline: Color | None = None, width: int = 1
     ) -> None:
+        """Draw a rectangle later.
+
+        Args:
+            box: in pixels.
+            fill: None for none.
+            outline: None for none.
+            width: of the outline, in pixels.
+        """
         rounded = tuple(round(v) for v in box)
         self.draw(lambda im: ImageDraw.Draw(im).rectangle(rounded, fill, outline, width))
 
     def line(self, box: Box, fill: Color, width: int = 1) -> None:
+        """Draw a line later, from one corner of the box to the other.
+
+        Args:
+            box: in pixels.
+            fill: its colour.
+            width: in pixels.
+        """
         self.draw(lambda im: ImageDraw.Draw(im).line(box, fill, width))
 
     def _print(
@@ -87,18 +109,27 @@ class Canvas:
         self.draw(lambda im: ImageDraw.Draw(im).text(at, text, fill, font))
 
     def column(self, x: float) -> float:
-        """The patch column nearest to x, give or take `JITTER` px."""
+        """Return the patch column nearest to x, give or take `JITTER` px."""
         return round(x / ADVANCE) * ADVANCE + self.rng.uniform(-JITTER, JITTER)
 
     def middle(self, y: float) -> float:
-        """The middle of the cell row that holds y, give or take `JITTER` px."""
+        """Return the middle of the cell row that holds y, give or take `JITTER` px."""
         return (y // CELL + 0.5) * CELL + self.rng.uniform(-JITTER, JITTER)
 
     def word(
         self, x: float, middle: float, text: str, font: ImageFont.FreeTypeFont, fill: Color,
         *atoms: str,
     ) -> float:  # fmt: skip
-        """Print a word from x on, its capitals centred on `middle`; returns where it ends."""
+        """Print a word from x on, its capitals centred on `middle`; return where it ends.
+
+        Args:
+            x: in pixels.
+            middle: in pixels.
+            text: the word.
+            font: its font.
+            fill: its colour.
+            atoms: true in the cells that it takes.
+        """
         _, top, _, bottom = font.getbbox("H")
         end = x + font.getlength(text)
         y = middle - (top + bottom) / 2
@@ -110,7 +141,16 @@ class Canvas:
         self, x: float, middle: float, text: str, font: ImageFont.FreeTypeFont, fill: Color,
         *atoms: str,
     ) -> None:  # fmt: skip
-        """Print a value with one character every `ADVANCE` px; label each with its place."""
+        """Print a value with one character every `ADVANCE` px; label each with its place.
+
+        Args:
+            x: in pixels.
+            middle: in pixels.
+            text: the value.
+            font: its font.
+            fill: its colour.
+            atoms: true besides in the cell of each character.
+        """
         _, top, _, bottom = font.getbbox("0")
         y = middle - (top + bottom) / 2
         for place, char in enumerate(text):
@@ -120,7 +160,7 @@ class Canvas:
             self.label(center, middle, f"{place % 2}:{char}", f"#{place}", *atoms)
 
     def paint(self, background: Paint, seed: int) -> Image.Image:
-        """Paint everything, then degrade the picture a little, as `seed` says."""
+        """Paint everything, then degrade the image a little, as `seed` says."""
         image = Image.new("RGB", (self.width, self.height))
         background(image)
         for paint in self._paints:
@@ -129,7 +169,15 @@ class Canvas:
 
 
 def random_background(rng: random.Random, dark_share: float) -> tuple[Paint, bool]:
-    """A nearly grey background (flat, gradient, stripes or speckle), and whether it is dark."""
+    """Choose a nearly grey background (flat, gradient, stripes or speckle).
+
+    Args:
+        rng: decides.
+        dark_share: how often it is dark.
+
+    Returns:
+        What paints it, and whether it is dark.
+    """
     dark = rng.random() < dark_share
     low, high = (20, 62) if dark else (205, 255)
     tint = [rng.randint(low, high)] * 3
@@ -157,7 +205,7 @@ def random_background(rng: random.Random, dark_share: float) -> tuple[Paint, boo
 
 
 def degrade(image: Image.Image, noise: np.random.Generator) -> Image.Image:
-    """Sometimes blur a little, add sensor noise, or pass through JPEG."""
+    """Blur a little, add sensor noise, or pass through JPEG, each of them sometimes."""
     if noise.random() < 0.2:
         image = image.filter(ImageFilter.GaussianBlur(float(noise.uniform(0.3, 0.8))))
     if noise.random() < 0.4:
@@ -172,6 +220,12 @@ def degrade(image: Image.Image, noise: np.random.Generator) -> Image.Image:
 
 
 def jitter(color: Color, rng: random.Random, spread: int = 12) -> Color:
-    """The colour, each channel moved by at most `spread`."""
+    """Move each channel of a colour at random.
+
+    Args:
+        color: red, green, blue.
+        rng: decides.
+        spread: the most that a channel moves.
+    """
     red, green, blue = (max(0, min(255, c + rng.randint(-spread, spread))) for c in color)
     return red, green, blue

@@ -42,7 +42,7 @@ class Style(NamedTuple):
 
 
 def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
-    """Draw 3-6 bars with axis, names and values; returns the background and the questions."""
+    """Draw 3-6 bars with axis, names and values; return the background and the questions."""
     rng = canvas.rng
     background, dark = random_background(rng, dark_share=0.15)
     upright = rng.random() < 0.55
@@ -66,7 +66,7 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
 
 
 def pick_bars(rng: random.Random, most: int) -> list[Bar]:
-    """Three to `most` bars; the extremes stand clear of the others by at least 8 %."""
+    """Choose three to `most` bars; the extremes stand clear of the others by at least 8 %."""
     count = rng.randint(3, most)
     names = rng.sample(rng.choice(CATEGORY_GROUPS), count)
     palette = rng.sample(list(COLORS), count)
@@ -144,7 +144,7 @@ def _grid(canvas: Canvas, box: Box, upright: bool) -> None:
 
 
 def questions(rng: random.Random, bars: list[Bar]) -> list[QA]:
-    """About nine questions: values, extremes, colours and the number of bars."""
+    """Ask about nine questions: values, extremes, colours and the number of bars."""
     asked: list[QA] = []
     for bar in rng.sample(bars, min(4, len(bars))):
         form = rng.choice(("What is the value of {}?", "What value does {} have?"))

@@ -30,8 +30,11 @@ from .words import (
 
 
 class Style(NamedTuple):
-    """What the rows of one document share; lengths in pixels. numbers: how many of the values that
-    could be numbers are, and not codes."""
+    """What the rows of one document share; lengths in pixels.
+
+    Attributes:
+        numbers: share of the values that could be numbers which are numbers, not codes.
+    """
 
     key_font: str
     key_pixels: int
@@ -45,12 +48,12 @@ class Style(NamedTuple):
 
 
 def codes(canvas: Canvas) -> tuple[Paint, list[QA]]:
-    """A document with many letters in codes, which are rare in others."""
+    """Lay out a document with many letters in codes, which are rare in others."""
     return layout(canvas, numbers=0.3)
 
 
 def layout(canvas: Canvas, numbers: float = 1.0) -> tuple[Paint, list[QA]]:
-    """Draw a title and 2-7 rows; returns the background and the questions. numbers: as in Style."""
+    """Draw a title and 2-7 rows; return the background and the questions. numbers: as in Style."""
     rng = canvas.rng
     background, dark = random_background(rng, dark_share=0.1)
     ink = (238, 238, 238) if dark else rng.choice(((15, 15, 15), (40, 30, 90), (70, 30, 20)))
@@ -99,7 +102,14 @@ def _rows(canvas: Canvas, style: Style, top: int) -> list[tuple[str, str]]:
 def _row(
     canvas: Canvas, style: Style, at: tuple[float, float, float], row: tuple[str, str]
 ) -> None:
-    """Print one row; `at` is (key's x, middle, value's x), the last negative for a right edge."""
+    """Print one row.
+
+    Args:
+        canvas: where.
+        style: of the document.
+        at: key's x, middle, value's x; the last is negative for a right edge.
+        row: key and value.
+    """
     (left, middle, value_x), (key, value) = at, row
     key_font = load_font(style.key_font, style.key_pixels)
     value_font = load_font(style.value_font, style.value_pixels)
@@ -120,8 +130,13 @@ def _row(
 
 
 def random_value(rng: random.Random, key: str, numbers: float) -> str:
-    """A name, a city, a code such as K7R2, or a number of 2-5 digits, as the key asks. numbers: as
-    in Style."""
+    """Choose a name, a city, a code such as K7R2, or a number of 2-5 digits, as the key asks.
+
+    Args:
+        rng: decides.
+        key: of the row.
+        numbers: as in Style.
+    """
     if key in NAME_KEYS:
         return rng.choice(NAMES)
     if key in CITY_KEYS:
@@ -135,7 +150,13 @@ def random_value(rng: random.Random, key: str, numbers: float) -> str:
 
 
 def questions(rng: random.Random, title: str, rows: list[tuple[str, str]]) -> list[QA]:
-    """One question a row, and what kind of document it is."""
+    """Ask one question for each row, and sometimes what kind of document it is.
+
+    Args:
+        rng: decides.
+        title: of the document.
+        rows: keys and values.
+    """
     asked = []
     for key, value in rows:
         form = rng.choice(("What is the {}?", "What is written next to {}?", "What does {} say?"))

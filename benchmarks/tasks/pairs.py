@@ -1,4 +1,4 @@
-"""Two pictures to compare: which has more of something, and what differs between them."""
+"""Two images to compare: which has more of something, and what differs between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHICH = ("first", "second")
 
 
 def layout(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
-    """Two scenes, or one twice with a difference; returns the backgrounds and the questions."""
+    """Lay out two scenes, or one twice with a difference; return backgrounds and questions."""
     script = canvases[0].rng.choice((counts, difference))
     backgrounds, asked = script(canvases)
     canvases[0].rng.shuffle(asked)
@@ -23,7 +23,7 @@ def layout(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
 
 
 def counts(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
-    """Two scenes in the same few colours and shapes."""
+    """Lay out two scenes in the same few colours and shapes, and ask which has more."""
     rng, size = canvases[0].rng, (canvases[0].width, canvases[0].height)
     colors, shapes = rng.sample(list(COLORS), 3), rng.sample(SHAPES, 3)
     backgrounds: list[Paint] = []
@@ -55,7 +55,7 @@ def counts(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
 
 
 def _in_which(rng: random.Random, scenes: Sequence[Sequence[Actor]]) -> list[QA]:
-    """About what is in one picture only, and about what is in both."""
+    """Ask about what is in one image only, and about what is in both."""
     asked = []
     for attribute, form in (("name", "{}"), ("shape", "{}"), ("color", "{} object")):
         one, two = ({getattr(actor, attribute) for actor in scene} for scene in scenes)
@@ -76,7 +76,7 @@ def _article(what: str) -> str:
 
 
 def difference(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
-    """The same scene twice; in the second one an object is another, gone or new."""
+    """Lay out the same scene twice; in the second one an object is another, gone or new."""
     rng, size = canvases[0].rng, (canvases[0].width, canvases[0].height)
     background, dark = random_background(rng, dark_share=0.35)
     actors = place(rng, distinct_cast(rng, rng.randint(2, 4), IMAGES), size)

@@ -30,7 +30,7 @@ class Thing(NamedTuple):
 
 
 def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
-    """Place 2-5 objects; returns the background and the questions."""
+    """Place 2-5 objects; return the background and the questions."""
     rng = canvas.rng
     background, dark = random_background(rng, dark_share=0.35)
     things = place(canvas)
@@ -43,7 +43,7 @@ def layout(canvas: Canvas) -> tuple[Paint, list[QA]]:
 
 
 def place(canvas: Canvas) -> list[Thing]:
-    """Objects in few colours and shapes, so that questions need both; few overlap."""
+    """Place objects in few colours and shapes, so that questions need both; few overlap."""
     rng, width, height = canvas.rng, canvas.width, canvas.height
     most = max(2, min(5, round(5 * width * height / 448**2)))
     colors = rng.sample(list(COLORS), rng.randint(2, 5))
@@ -64,13 +64,19 @@ def place(canvas: Canvas) -> list[Thing]:
 
 
 def centre(rng: random.Random, low: float, high: float) -> float:
-    """Off the cells' borders, where nobody can say which cell an object belongs to."""
+    """Choose a point off the cells' borders, so that it is clear which cell an object is in.
+
+    Args:
+        rng: decides.
+        low: the least, in pixels.
+        high: the most, in pixels.
+    """
     cell = rng.randint(math.ceil(low / CELL - 0.2), math.floor(high / CELL - 0.8))
     return min(max((cell + rng.uniform(0.2, 0.8)) * CELL, low), high)
 
 
 def label(canvas: Canvas, thing: Thing) -> None:
-    """Say what the object is in the cells it fills, and that it is one in that of its centre."""
+    """Say what the object is in the cells it fills, and mark the cell of its centre."""
     reach = 0.46 * thing.side
     for row in range(int((thing.y - reach) // CELL), int((thing.y + reach) // CELL) + 1):
         for col in range(int((thing.x - reach) // CELL), int((thing.x + reach) // CELL) + 1):
@@ -86,7 +92,7 @@ def label(canvas: Canvas, thing: Thing) -> None:
 
 
 def _outline(shape: str) -> list[tuple[float, float]]:
-    """The shape's polygon in the square from -1 to 1."""
+    """Return the shape's polygon in the square from -1 to 1."""
     if shape == "square":
         return [(-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)]
     if shape == "triangle":
@@ -113,7 +119,14 @@ def _outline(shape: str) -> list[tuple[float, float]]:
 
 
 def painter(thing: Thing, fill: Color, edge: Color | None, degrees: float) -> Paint:
-    """Paints the object, turned clockwise by `degrees`."""
+    """Return what paints the object.
+
+    Args:
+        thing: the object.
+        fill: its colour.
+        edge: its outline's colour; None for none.
+        degrees: that it is turned clockwise.
+    """
 
     def paint(image: Image.Image) -> None:
         scale, turn = 3, math.radians(degrees)
@@ -138,7 +151,7 @@ def painter(thing: Thing, fill: Color, edge: Color | None, degrees: float) -> Pa
 
 
 def questions(rng: random.Random, things: list[Thing]) -> list[QA]:
-    """About a dozen questions over all kinds; empty kinds where the scene allows none."""
+    """Ask about a dozen questions over all kinds; none of a kind where the scene allows none."""
     asked = [_presence(rng, things, i % 2 == 0) for i in range(4)]
     asked += [_count(rng, things) for _ in range(3)]
     for kind, own, other in (("color", 0, 1), ("shape", 1, 0)):

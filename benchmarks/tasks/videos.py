@@ -1,4 +1,4 @@
-"""Clips of coloured shapes: what moves where, what comes or goes first, what changes.
+"""Videos of coloured shapes: what moves where, what comes or goes first, what changes.
 
 No single frame answers. What happens at once happens between the pairs of frames that Qwen2-VL
 looks at as one.
@@ -20,7 +20,7 @@ MOMENTS = (2, 4, 6)
 
 
 def layout(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
-    """Play one of three scripts; returns each frame's background and the questions."""
+    """Play one of three scripts; return each frame's background and the questions."""
     rng = canvases[0].rng
     background, dark = random_background(rng, dark_share=0.35)
     script = rng.choice((movement, order, change))
@@ -31,7 +31,7 @@ def layout(canvases: Sequence[Canvas]) -> tuple[list[Paint], list[QA]]:
 
 
 def movement(rng: random.Random, size: tuple[int, int]) -> tuple[list[Actor], list[QA]]:
-    """Some objects move, each its own way; the others stand still."""
+    """Move some objects, each its own way; the others stand still."""
     actors = cast(rng, rng.randint(2, 4), FRAMES)
     ways = rng.sample(list(DIRECTIONS), rng.randint(1, min(3, len(actors))))
     for actor, way in zip(actors, ways, strict=False):
@@ -59,7 +59,7 @@ def movement(rng: random.Random, size: tuple[int, int]) -> tuple[list[Actor], li
 
 
 def order(rng: random.Random, size: tuple[int, int]) -> tuple[list[Actor], list[QA]]:
-    """All objects appear, or go, one after the other."""
+    """Let all objects appear, or go, one after the other."""
     coming = rng.random() < 0.5
     count = rng.randint(2, 4)
     actors = place(rng, distinct_cast(rng, count, FRAMES), size)
@@ -91,7 +91,7 @@ def order(rng: random.Random, size: tuple[int, int]) -> tuple[list[Actor], list[
 
 
 def change(rng: random.Random, size: tuple[int, int]) -> tuple[list[Actor], list[QA]]:
-    """One object changes its colour or its shape; others may move."""
+    """Change the colour or the shape of one object; others may move."""
     actors = distinct_cast(rng, rng.randint(2, 3), FRAMES)
     for actor in actors:
         if rng.random() < 0.25:

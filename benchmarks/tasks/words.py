@@ -70,7 +70,7 @@ SPARE_WORDS = (
 
 
 def all_words() -> list[str]:
-    """Every word in the forms it is printed or asked in, without duplicates, in a fixed order."""
+    """Return every word in the forms it is printed or asked in, once, in a fixed order."""
     printed = [
         *COLORS, *SHAPES, *PLURALS.values(), *CATEGORIES, *CHART_TITLES, *KEYS, *NAMES, *CITIES,
         *DOCUMENT_TITLES,

@@ -1,1 +1,1 @@
-"""How the `luvc-tiny` checkpoints came to be: three families, from nothing, on two cores."""
+"""Train the `luvc-tiny` checkpoints: three families, from nothing, on two cores."""

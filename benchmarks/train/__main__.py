@@ -1,4 +1,7 @@
-"""`python -m benchmarks.train STAGE`: one stage of the recipe; each goes on from the one before."""
+"""Run one stage of the recipe: `python -m benchmarks.train STAGE`.
+
+Each stage goes on from the one before: tower, tune, labels, deepen, swap, read, finish.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from .images import READING, train_images
-from .labels import train_labels
+from .diets import READING
+from .llm_on_images import train_images
+from .llm_on_labels import train_labels
 from .model import FAMILIES, LLM_LAYERS
 from .tower_stages import train_tower, tune_tower
 
@@ -25,6 +29,7 @@ OF_ALL = ("labels", "deepen")
 
 
 def main() -> None:
+    """Run the stage that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=tuple(STAGES))
     parser.add_argument(

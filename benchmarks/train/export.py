@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from .atoms import build_table, newline_vector
+from .label_vectors import build_table, newline_vector
 from .model import HIDDEN, LLM_LAYERS, SIDE, Family, build_config, fresh_model
+from .sample_views import STEPS
 from .tokenizer import build_tokenizer
-from .views import STEPS
-from .vision import TOWERS
+from .towers import TOWERS
 
 NORMALIZED: Mapping[str, object] = {
     "do_convert_rgb": True,
@@ -91,9 +91,13 @@ FILES: dict[str, dict[str, dict[str, object]]] = {
 
 
 def export(family: Family, llm: Any, tower: Any, folder: Path) -> None:
-    """Save bfloat16 weights, configs, tokenizer and processor files; keeps a README if there.
+    """Save bfloat16 weights, configs, tokenizer and processor files; keep a README if there.
 
-    llm: Qwen2-VL's text model of LLM_LAYERS layers, whatever the family; tower: as of TOWERS.
+    Args:
+        family: of the checkpoint.
+        llm: Qwen2-VL's text model of LLM_LAYERS layers, whatever the family.
+        tower: as of TOWERS.
+        folder: where it goes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(family.marks)

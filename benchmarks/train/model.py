@@ -31,8 +31,9 @@ SIDE = 448
 class Family:
     """One embedded checkpoint.
 
-    marks: the special tokens before, after and in the place of visual tokens, and of a clip's.
-    frame: pixels on a side of a clip's frames and of a pair's pictures.
+    Attributes:
+        marks: the special tokens before, after and in the place of visual tokens, and of a video's.
+        frame: pixels on a side of a video's frames and of a pair's images.
     """
 
     name: str
@@ -48,7 +49,13 @@ class Family:
 def build_config(
     family: Family, tokenizer: Qwen2Tokenizer, layers: int = LLM_LAYERS
 ) -> PreTrainedConfig:
-    """About six million parameters; heads of 64 in both halves."""
+    """Return a config of about six million parameters; heads of 64 in both halves.
+
+    Args:
+        family: of the model.
+        tokenizer: gives the vocabulary and the special tokens.
+        layers: of the language model.
+    """
     end, pad = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>"))
     text = {
         "vocab_size": (len(tokenizer) + 31) // 32 * 32,
@@ -155,7 +162,13 @@ FAMILIES = {
 
 
 def fresh_model(config: PreTrainedConfig, family: Family, embedding: torch.Tensor) -> Any:
-    """A float32 model with the given word embeddings ([vocabulary, hidden]) and random layers."""
+    """Build a float32 model with the given word embeddings and random layers.
+
+    Args:
+        config: of the model.
+        family: of the model.
+        embedding: [vocabulary, hidden].
+    """
     torch.manual_seed(0)
     model = family.stock(config).float()
     with torch.no_grad():

@@ -11,7 +11,7 @@ MUON_RATE, ADAM_RATE, PATCH_RATE = 0.02, 2e-3, 3e-4
 
 
 def orthogonalize(x: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """Nearly the closest orthogonal matrix, by Newton-Schulz. x: [batch, rows, columns]."""
+    """Return nearly the closest orthogonal matrix, by Newton-Schulz. x: [batch, rows, columns]."""
     flip = x.shape[1] > x.shape[2]
     x = x.mT if flip else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -32,6 +32,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
+        """Update the parameters."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = {}
             for param in group["params"]:
@@ -53,8 +54,10 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizers:
-    """Both optimizers of a set of named parameters; `scale` multiplies all rates, `patch_scale`
-    that of a patch embedding besides."""
+    """Both optimizers of a set of named parameters.
+
+    `scale` multiplies all rates, `patch_scale` that of a patch embedding besides.
+    """
 
     def __init__(
         self,
@@ -75,12 +78,17 @@ class Optimizers:
                                       weight_decay=0)  # fmt: skip
         self.scale = scale
 
-    def step(self, progress: float, video: float = 1.0) -> float:
-        """One update; the rate falls linearly with `progress` (0-1). Returns the gradient norm."""
+    def step(self, progress: float, clip: float = 1.0) -> float:
+        """Update once; return the gradient norm.
+
+        Args:
+            progress: 0 to 1; the rate falls linearly with it.
+            clip: the largest norm of the gradient.
+        """
         fall = self.scale * max(0.03, 1 - progress)
         for group in (*self.muon.param_groups, *self.adam.param_groups):
             group["lr"] = group.get("base", MUON_RATE) * fall
-        norm = nn.utils.clip_grad_norm_(self.params, video)
+        norm = nn.utils.clip_grad_norm_(self.params, clip)
         self.muon.step()
         self.adam.step()
         self.muon.zero_grad()
@@ -88,8 +96,10 @@ class Optimizers:
         return float(norm)
 
     def state_dict(self) -> dict[str, object]:
+        """Return the state of both."""
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+        """Load the state of both."""
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])

@@ -15,9 +15,9 @@ import torch
 from transformers import Qwen2Tokenizer
 
 from ..tasks import QA
-from .aims import Aims
-from .atoms import AtomTable
-from .views import PADDING, Prefix, View
+from .attention_targets import Aims
+from .label_vectors import AtomTable
+from .sample_views import PADDING, Prefix, View
 
 
 class Turn(NamedTuple):
@@ -29,14 +29,20 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Pack:
-    """`ids`, `cells`, `blocks`, `targets`: [samples, length]; `positions`: [3, samples, length].
+    """Questions about several samples.
 
-    `cells` is a visual token's cell as in Prefix; `blocks` is 0 for the shared prefix, the
-    question's number from 1, PADDING behind the end; `targets` is the next token where it belongs
-    to an answer, else PADDING; `queries` [targets, hidden] holds for each of those, row by row,
-    what to look for and `aims` [targets, 2, frames * cells] where it is (see Aims); `counted`
-    [targets] marks those that tell how many aims there are, `late` [targets] those whose aims show
-    only further up (see Aims.by_event); `kinds` names each sample's questions in order.
+    Attributes:
+        ids: [samples, length].
+        cells: [samples, length], a visual token's cell as in Prefix.
+        blocks: [samples, length], 0 for the shared prefix, the question's number from 1, PADDING
+            behind the end.
+        targets: [samples, length], the next token where it belongs to an answer, else PADDING.
+        positions: [3, samples, length].
+        queries: [targets, hidden], for each target, row by row, what to look for (see Aims).
+        aims: [targets, 2, frames * cells], where it is.
+        counted: [targets], marks targets that tell how many aims there are.
+        late: [targets], marks targets whose aims show only further up (see Aims.by_event).
+        kinds: each sample's questions in order.
     """
 
     ids: torch.Tensor
@@ -51,7 +57,7 @@ class Pack:
     kinds: tuple[tuple[str, ...], ...]
 
     def mask(self) -> torch.Tensor:
-        """True where a token may look: [samples, 1, length, length]."""
+        """Return where a token may look: [samples, 1, length, length], bool."""
         own, other = self.blocks[:, :, None], self.blocks[:, None, :]
         length = self.ids.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
@@ -68,11 +74,13 @@ class Packer:
         self.end_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
 
     def encode(self, text: str) -> list[int]:
+        """Tokenize a text, once."""
         if text not in self._ids:
             self._ids[text] = self._tokenizer(text).input_ids
         return self._ids[text]
 
     def turn(self, qa: QA, follows: bool) -> Turn:
+        """Tokenize a question and its answer; `follows` says that it goes on after another turn."""
         opening = self.encode("\n<|im_start|>user\n") if follows else []
         closing = self.encode("<|im_end|>\n<|im_start|>assistant\n")
         return Turn(
@@ -87,7 +95,14 @@ class Packer:
         rng: random.Random,
         second_turns: float = 0.2,
     ) -> Pack:
-        """Each sample's questions become a row behind what is shown of it."""
+        """Put each sample's questions into a row behind what is shown of it.
+
+        Args:
+            views: of one task and family.
+            prefixes: what is shown of each.
+            rng: decides.
+            second_turns: share of questions that go on after another one.
+        """
         rows = [_Row(prefix) for prefix in prefixes]
         for row, view in zip(rows, views, strict=True):
             for qa in view.asked:
@@ -142,7 +157,7 @@ class _Row:
         self.late: list[bool] = []
 
     def ask(self, turn: Turn, follows: bool) -> None:
-        """A turn that follows the last one goes on in its block; another restarts."""
+        """Append a turn. One that follows the last one goes on in its block; another restarts."""
         if not follows:
             self.block += 1
         start = self.places[-1] + 1 if follows else self.prefix.end

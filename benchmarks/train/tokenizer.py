@@ -17,9 +17,13 @@ QWEN2_VL_MARKS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|vide
 
 
 def build_tokenizer(marks: tuple[str, ...] = QWEN2_VL_MARKS) -> Qwen2Tokenizer:
-    """Merges run until no pair is left, so each word ends as one token, spaced or not.
+    """Build a tokenizer whose merges run until no pair is left.
 
-    marks: special tokens for visual tokens; their ids come last and are the same for all families.
+    So each word ends as one token, with a space before it or not.
+
+    Args:
+        marks: special tokens for visual tokens; their ids come last and are the same for all
+            families.
     """
     specials = (*CHAT, *marks)
     trainee = Tokenizer(BPE())

@@ -1,4 +1,4 @@
-"""The first stages: a tower learns from nothing, and is then tuned on whole pictures."""
+"""The first stages: a tower learns from nothing, and is then tuned on whole images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from .tower import TowerRun
-from .vision import start_from_qwen2_vl, whiten_patch_embedding
+from .tower_init import start_from_qwen2_vl, whiten_patch_embedding
+from .tower_training import TowerRun
 
 SIZES = (
     (0.0, ((224, 224),)),
@@ -38,6 +38,13 @@ def train_tower(run: Path, name: str, minutes: float, threads: int, scale: float
 
     Where Qwen2-VL's tower has been trained before, InternVL's starts from it and, for seven tenths
     of the time, is shown where it looks: without, tables of places learn to read words very slowly.
+
+    Args:
+        run: folder of all families.
+        name: of the family.
+        minutes: of wall clock.
+        threads: of torch.
+        scale: of all rates.
     """
     torch.set_num_threads(threads)
     trainee, save = TowerRun(name, scale), run / name / "tower.pt"
@@ -77,7 +84,15 @@ def train_tower(run: Path, name: str, minutes: float, threads: int, scale: float
 
 
 def tune_tower(run: Path, name: str, minutes: float, threads: int, scale: float = 0.4) -> None:
-    """Go on for `minutes` from `run`/NAME/tower.pt, on large pictures of TUNED_SHARES."""
+    """Go on for `minutes` from `run`/NAME/tower.pt, on large images of TUNED_SHARES.
+
+    Args:
+        run: folder of all families.
+        name: of the family.
+        minutes: of wall clock.
+        threads: of torch.
+        scale: of all rates.
+    """
     torch.set_num_threads(threads)
     trainee = TowerRun(name, scale, TUNED_SHARES, TUNED_PATCH_SCALE)
     save = run / name / "tower.pt"
@@ -117,6 +132,6 @@ class _Log:
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    """Whoever reads it finds the old file or the new one, never half of one."""
+    """Write a file so that whoever reads it finds the old one or the new one, never half of one."""
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)

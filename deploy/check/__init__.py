@@ -1,1 +1,1 @@
-"""Checks of everything in deploy/, without a network, a cluster or Docker: `make deploy-check`."""
+"""Check everything in deploy/, without a network, a cluster or Docker: `make deploy-check`."""

@@ -1,4 +1,4 @@
-"""`python -m deploy.check`: checks everything in deploy/ and says what it checked."""
+"""Check everything in deploy/ and say what was checked: `python -m deploy.check`."""
 
 import sys
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from deploy.check.together import together_problems
 
 
 def set_problems(manifests: list[Manifest]) -> list[str]:
-    """What is wrong with a set of manifests: first each by itself, then between them."""
+    """Find problems of a set of manifests: first in each by itself, then between them."""
     found = [problem for manifest in manifests for problem in manifest_problems(manifest)]
     if found:
         return found
@@ -30,7 +30,7 @@ def set_problems(manifests: list[Manifest]) -> list[str]:
 
 
 def main() -> int:
-    """Check; returns the exit status."""
+    """Check; return the exit status."""
     found: list[str] = []
 
     def checked(what: str, problems: Iterable[str]) -> None:

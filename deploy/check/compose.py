@@ -1,4 +1,4 @@
-"""The compose file: its schema, its services' own settings, and what it says of other files."""
+"""Check the compose file: its schema, its services' settings, and what it says of other files."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _VARIABLES = {
 
 
 def problems(document: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a compose file that stands in deploy/."""
+    """Find problems of a compose file that stands in deploy/."""
     if found := list(compose_problems(document)):
         yield from found
         return

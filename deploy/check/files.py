@@ -1,4 +1,4 @@
-"""What is where in deploy/, and reading it."""
+"""Find and read the files in deploy/."""
 
 import json
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
-    """All documents of a YAML file. Raises Invalid."""
+    """Return all documents of a YAML file. Raises Invalid."""
     return parse(path.read_text(), str(path.relative_to(DEPLOY)))
 
 
 def parse(text: str, name: str) -> list[dict[str, Any]]:
-    """All documents of a text. name: for errors. Raises Invalid."""
+    """Return all documents of a text. Raises Invalid, which names `name`."""
     try:
         found = [document for document in yaml.load_all(text, _Loader) if document is not None]
     except (yaml.YAMLError, Invalid) as error:
@@ -46,13 +46,13 @@ def parse(text: str, name: str) -> list[dict[str, Any]]:
 
 
 def dashboards() -> dict[str, dict[str, Any]]:
-    """Grafana's dashboards by file name."""
+    """Return Grafana's dashboards by file name."""
     folder = DEPLOY / "grafana" / "dashboards"
     return {path.name: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """A node and all below it, each with its path."""
+    """Yield a node and all below it, each with its path."""
     yield path, node
     items: Any = ()
     if isinstance(node, dict):

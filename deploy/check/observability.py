@@ -1,4 +1,4 @@
-"""Prometheus's files and Grafana's: shapes that are known here, and queries that can be answered.
+"""Check the files of Prometheus and Grafana: known shapes, and queries that can be answered.
 
 There is no published schema for these files. What deploy/ uses of them is listed below, and any
 other key is refused.
@@ -93,7 +93,7 @@ FILES = {
 
 
 def problems(name: str, document: Any) -> Iterator[str]:
-    """What is wrong with one of FILES, or with a dashboard, by its name."""
+    """Find problems of one of FILES, or of a dashboard, by its name."""
     shape = FILES.get(name, DASHBOARD)
     if found := list(_misshapen(shape, document, name)):
         yield from found
@@ -114,7 +114,7 @@ def problems(name: str, document: Any) -> Iterator[str]:
 
 
 def everything() -> dict[str, Any]:
-    """All documents that `problems` is for, by name."""
+    """Return all documents that `problems` is for, by name."""
     files: dict[str, Any] = {name: documents(DEPLOY / name)[0] for name in FILES}
     return files | dashboards()
 

@@ -1,4 +1,4 @@
-"""The pods of a set of manifests, wherever they are written, and checks within each."""
+"""Find the pods of a set of manifests, wherever they are written, and check within each."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,12 @@ _RAY_FLAGS = {option.removeprefix("--") for param in start.params for option in 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod template. owner: the manifest that it is in. ray_params: of `ray start`, if any."""
+    """A pod template.
+
+    Attributes:
+        owner: the manifest that it is in.
+        ray_params: of `ray start`, if any.
+    """
 
     owner: str
     template: Manifest
@@ -50,7 +55,7 @@ class Pod:
 
 
 def pods_of(manifests: list[Manifest]) -> Iterator[Pod]:
-    """All pods that a set of manifests will make."""
+    """Yield all pods that a set of manifests will make."""
     for manifest in manifests:
         owner = f"{manifest['kind']} {manifest['metadata']['name']}"
         spec = manifest.get("spec", {})
@@ -63,7 +68,10 @@ def pods_of(manifests: list[Manifest]) -> Iterator[Pod]:
 
 
 def resource_problems(manifest: Manifest) -> Iterator[str]:
-    """Resources by names that nothing offers, and amounts that are none. Any name has a schema."""
+    """Find resources with names that nothing offers, and amounts that are none.
+
+    Any name passes the schema.
+    """
     for path, node in walk(manifest):
         if path.endswith(("/resources/requests", "/resources/limits")):
             for key, value in node.items():
@@ -72,7 +80,7 @@ def resource_problems(manifest: Manifest) -> Iterator[str]:
 
 
 def pod_problems(pod: Pod) -> Iterator[str]:
-    """What is wrong within a pod although its schema holds."""
+    """Find problems within a pod although its schema holds."""
     spec, name = pod.spec, pod.owner
     if spec.get("enableServiceLinks") is not False:
         yield f"{name}: service links are on, whose variables the services refuse"

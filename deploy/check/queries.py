@@ -1,4 +1,4 @@
-"""PromQL: parsed by a real parser, and every metric and label in it one that is exported."""
+"""Check PromQL: parsed by a real parser, and every metric and label in it is exported."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _PARTS = ("expr", "lhs", "rhs", "args", "vector_selector", "param")
 
 @cache
 def exported() -> Mapping[str, set[str]]:
-    """The labels of every series that the services export, by its name."""
+    """Return the labels of every series that the services export, by its name."""
     series: dict[str, set[str]] = {"up": set(_TARGET)}
     collectors = encoder_service.metrics.Metrics().registry
     for family in collectors.collect():
@@ -50,12 +50,12 @@ def _add(series: dict[str, set[str]], name: str, kind: str, labels: set[str]) ->
 
 
 def plain(query: str) -> str:
-    """A query as Grafana sends it."""
+    """Return a query as Grafana sends it."""
     return query.replace("$__rate_interval", "1m")
 
 
 def problems(query: str, name: str) -> Iterator[str]:
-    """What is wrong with a query, Grafana's $__rate_interval included."""
+    """Find problems of a query, Grafana's $__rate_interval included."""
     try:
         tree = promql_parser.parse(plain(query))
     except ValueError as error:
@@ -79,13 +79,13 @@ def problems(query: str, name: str) -> Iterator[str]:
 
 
 def names_in(query: str) -> set[str]:
-    """The metrics that a query asks for."""
+    """Return the metrics that a query asks for."""
     tree = promql_parser.parse(plain(query))
     return {n.name for n in _nodes(tree) if isinstance(n, promql_parser.VectorSelector)}
 
 
 def placeholders(legend: str) -> set[str]:
-    """The labels that a legend shows."""
+    """Return the labels that a legend shows."""
     return set(re.findall(r"\{\{\s*(\w+)\s*\}\}", legend))
 
 

@@ -1,4 +1,4 @@
-"""What manifests say of each other: selectors, ports, secrets, labels."""
+"""Check what manifests say of each other: selectors, ports, secrets, labels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 def reference_problems(manifests: list[Manifest]) -> Iterator[str]:
-    """What points at nothing."""
+    """Find references that point at nothing."""
     pods = list(pods_of(manifests))
     for manifest in manifests:
         name = f"{manifest['kind']} {manifest['metadata']['name']}"
@@ -34,7 +34,7 @@ def reference_problems(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def selected(labels: Any, pods: list[Pod]) -> list[Pod]:
-    """The pods that have all of the labels."""
+    """Return the pods that have all of the labels."""
     return [pod for pod in pods if dict(labels).items() <= pod.labels.items()]
 
 

@@ -1,4 +1,4 @@
-"""The part of kustomize that deploy/k8s uses: resources, namespace, images, JSON patches.
+"""Render the part of kustomize that deploy/k8s uses: resources, namespace, images, JSON patches.
 
 What it does not know it refuses, so that nothing is left out silently. A test compares it with
 `kubectl kustomize`, where there is one.
@@ -16,7 +16,7 @@ _NO_NAMESPACE = {"Namespace"}
 
 
 def render(folder: Path) -> list[Manifest]:
-    """The manifests of a folder with a kustomization.yaml. Raises Invalid."""
+    """Return the manifests of a folder with a kustomization.yaml. Raises Invalid."""
     (kustomization,) = documents(folder / "kustomization.yaml")
     _only(kustomization, _KNOWN, folder.name)
     manifests: list[Manifest] = []
@@ -53,7 +53,10 @@ def _patch(manifests: list[Manifest], patch: Manifest, folder: Path) -> None:
 
 
 def _apply(manifest: Manifest, operation: Manifest, where: str) -> None:
-    """RFC 6902, add and replace: what is replaced must be there, and so must the place around."""
+    """Apply add or replace of RFC 6902.
+
+    What is replaced must be there, and so must the place around it.
+    """
     *parents, last = [
         part.replace("~1", "/").replace("~0", "~") for part in operation["path"][1:].split("/")
     ]

@@ -1,4 +1,4 @@
-"""Validation against the schemas in schemas/, unknown keys refused."""
+"""Validate against the schemas in schemas/, and refuse unknown keys."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _KINDS = {
 
 
 def manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with one Kubernetes manifest by itself."""
+    """Find problems of one Kubernetes manifest by itself."""
     kind = (str(manifest.get("apiVersion")), str(manifest.get("kind")))
     if kind == ("ray.io/v1", "RayService"):
         place = "kuberay.json#/$defs/RayService"
@@ -41,7 +41,7 @@ def manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def compose_problems(document: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a compose file by itself."""
+    """Find problems of a compose file by itself."""
     yield from _problems("compose.json", document, "compose.yaml")
 
 

@@ -1,4 +1,4 @@
-"""A Serve config against Ray's own models, which by themselves ignore what they do not know."""
+"""Check a Serve config against Ray's own models, which by themselves ignore unknown keys."""
 
 import typing
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ IMPORT_PATH = f"{build.__module__}:{build.__name__}"
 
 
 def problems(config: dict[str, Any], name: str) -> Iterator[str]:
-    """What is wrong with the config of one application of ours."""
+    """Find problems of the config of one application of ours."""
     for path in _unknown(ServeDeploySchema, config):
         yield f"{name}: {path}: Ray knows no such key"
     try:
@@ -53,12 +53,12 @@ def problems(config: dict[str, Any], name: str) -> Iterator[str]:
 
 
 def settings_of(config: dict[str, Any]) -> DecoderConfig:
-    """Of a config without problems."""
+    """Return the decoder's settings of a config without problems."""
     return from_mapping(DecoderConfig, config["applications"][0]["args"])
 
 
 def _unknown(model: type[BaseModel], data: Any, path: str = "") -> Iterator[str]:
-    """Paths of keys that no field of the model, or of the models within it, takes."""
+    """Yield the paths of keys that no field of the model, or of the models within it, takes."""
     if not isinstance(data, dict):
         return
     fields = {f.alias or name: f for name, f in model.model_fields.items()}
@@ -73,7 +73,7 @@ def _unknown(model: type[BaseModel], data: Any, path: str = "") -> Iterator[str]
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models that an annotation mentions."""
+    """Return the pydantic models that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in typing.get_args(annotation) for model in _models(part)]

@@ -1,4 +1,4 @@
-"""What must fit between the halves, their stores and their deadlines, in one set of manifests."""
+"""Check what must fit between the halves, their stores and their deadlines."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ _STAND_INS = {"$(POD_IP)": "10.0.0.1", "$(CACHE_PASSWORD)": "password"}
 
 
 def together_problems(manifests: list[Manifest]) -> Iterator[str]:
-    """What does not fit. Each manifest must be valid by itself."""
+    """Find what does not fit. Each manifest must be valid by itself."""
     by_name = {(m["kind"], m["metadata"]["name"]): m for m in manifests}
     encoder, service = by_name["Deployment", "luvc-encoder"], by_name["RayService", "luvc-decoder"]
     (pod,) = pods_of([encoder])
@@ -40,7 +40,11 @@ def together_problems(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def encoder_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> EncoderConfig:
-    """As the encoder will read them. Raises ValueError with what it would say."""
+    """Read flags and variables as the encoder will.
+
+    Raises:
+        ValueError: with what the encoder would say.
+    """
     for stand_in, value in _STAND_INS.items():
         arguments = [a.replace(stand_in, value) for a in arguments]
         environ = {k: v.replace(stand_in, value) for k, v in environ.items()}

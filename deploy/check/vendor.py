@@ -1,4 +1,4 @@
-"""`python -m deploy.check.vendor FOLDER` renews schemas/kubernetes.json. Not part of any check.
+"""Renew schemas/kubernetes.json: `python -m deploy.check.vendor FOLDER`. Not part of any check.
 
 FOLDER: a strict folder of the package kubernetes-validate, unpacked, such as
 kubernetes_validate/kubernetes-json-schema/v1.34.0-local-strict. Kept are the kinds that deploy/
@@ -30,7 +30,7 @@ TARGET = Path(__file__).parent / "schemas" / "kubernetes.json"
 
 
 def main() -> int:
-    """Write the reduced schema; returns the exit status."""
+    """Write the reduced schema; return the exit status."""
     source = json.loads((Path(sys.argv[1]) / "_definitions.json").read_text())["$defs"]
     kept: dict[str, Any] = {}
     wanted = [f"io.k8s.api.{kind}" for kind in KINDS]
@@ -45,7 +45,13 @@ def main() -> int:
 
 
 def _reduced(node: Any, wanted: list[str], names: bool = False) -> Any:
-    """names: the keys are names of properties, one of which may well be `description`."""
+    """Return a node without descriptions, and note what it refers to.
+
+    Args:
+        node: of a schema.
+        wanted: gets the definitions that the node refers to.
+        names: whether the keys are names of properties, one of which may well be `description`.
+    """
     if isinstance(node, list):
         return [_reduced(item, wanted) for item in node]
     if not isinstance(node, dict):

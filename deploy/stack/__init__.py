@@ -1,1 +1,1 @@
-"""The processes of compose.yaml on this machine, without Docker: `make stack`."""
+"""Run the processes of compose.yaml on this machine, without Docker: `make stack`."""

@@ -1,22 +1,21 @@
-"""`python -m deploy.stack`: what compose.yaml starts, as processes of this machine, until Ctrl-C.
+"""Run what compose.yaml starts as processes of this machine: `python -m deploy.stack`.
 
-With --check it asks questions, has Prometheus answer every query of the dashboards and of the
-alerts, prints a table, and ends: 0 where all are answered.
+Until Ctrl-C. With --check it asks questions, has Prometheus answer every query of the dashboards
+and of the alerts, prints a table, and ends: 0 where all are answered.
 """
 
 import argparse
 import http.client
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
+from luvc.local_stack.ending import end_in_order
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
 from deploy.stack.answers import Answer, ask_all
@@ -24,17 +23,18 @@ from deploy.stack.plan import CannotStart, Plan
 from deploy.stack.processes import Processes
 from deploy.stack.traffic import traffic
 
+# For all parts: an encoder and a Ray drain what they have accepted.
+_STOP_SECONDS = 180.0
+
 
 def main() -> int:
-    """Run; returns the exit status."""
+    """Run; return the exit status."""
     parser = argparse.ArgumentParser("deploy.stack", description=__doc__)
     parser.add_argument("--check", action="store_true", help="ask, print a table, and end")
     parser.add_argument("--start-timeout", type=float, default=600.0, help="seconds for each part")
     parser.add_argument("--check-timeout", type=float, default=300.0, help="seconds to be answered")
     options = parser.parse_args()
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    end_in_order(KeyboardInterrupt, _STOP_SECONDS)
     with tempfile.TemporaryDirectory(prefix="luvc-") as folder:
         plan, processes = Plan(Path(folder)), Processes(Path(folder))
         try:
@@ -42,16 +42,27 @@ def main() -> int:
                 start(plan, processes, options.start_timeout)
                 if options.check:
                     return check(plan, processes, options.check_timeout)
-                while not over.wait(1):
+                while True:
+                    time.sleep(1)
                     processes.check_alive()
         except CannotStart as error:
             print(f"stack: {error}", file=sys.stderr)
             return 1
-    return 0
+        except KeyboardInterrupt:
+            return 130 if options.check else 0
 
 
 def start(plan: Plan, processes: Processes, seconds: float) -> None:
-    """In the order of compose.yaml, each once those are ready that it depends on."""
+    """Start everything in the order of compose.yaml, each part once what it depends on is ready.
+
+    Args:
+        plan: the commands.
+        processes: run them.
+        seconds: for each part to be ready.
+
+    Raises:
+        CannotStart: where a part ends or takes too long.
+    """
     dashboard = plan.at("ray-head", 8265)
     prometheus = plan.at("prometheus", 9090)
     processes.start("prometheus", plan.prometheus)
@@ -76,7 +87,16 @@ def start(plan: Plan, processes: Processes, seconds: float) -> None:
 
 
 def check(plan: Plan, processes: Processes, seconds: float) -> int:
-    """Ask questions until every query is answered; the store fails meanwhile."""
+    """Ask questions until every query is answered; the store fails meanwhile.
+
+    Args:
+        plan: says where everything listens.
+        processes: run it.
+        seconds: until all queries must be answered.
+
+    Returns:
+        The exit status.
+    """
     end = time.monotonic() + seconds
     with traffic(plan.at("encoder", 50051)) as failures:
         answers = ask_all(plan.at("prometheus", 9090))
@@ -97,7 +117,7 @@ def check(plan: Plan, processes: Processes, seconds: float) -> int:
 
 
 def show(answers: Sequence[Answer]) -> None:
-    """A line for each query."""
+    """Print a line for each query."""
     for answer in answers:
         value = "nothing" if answer.example is None else f"{answer.example:.4g}"
         print(f"{'ok' if answer.series else 'FAIL':4}  {answer.series:3} series, one is "

@@ -1,4 +1,4 @@
-"""Whether Prometheus answers what the dashboards and the alerts ask."""
+"""Ask Prometheus what the dashboards and the alerts ask."""
 
 import json
 import math
@@ -14,7 +14,13 @@ from deploy.check.queries import names_in, plain
 
 @dataclass(frozen=True)
 class Answer:
-    """where: panel or alert. series: how many came back with a number; example: one of those."""
+    """The answer to one query.
+
+    Attributes:
+        where: panel or alert.
+        series: how many came back with a number.
+        example: one of the numbers.
+    """
 
     where: str
     query: str
@@ -23,8 +29,11 @@ class Answer:
 
 
 def questions() -> Iterator[tuple[str, str]]:
-    """Where a query stands, and what to ask: each query of a panel; of an alert, whose expression
-    is meant to be empty, each metric that it looks at."""
+    """Yield where a query stands, and what to ask.
+
+    Of a panel this is each query; of an alert, whose expression is meant to be empty, each metric
+    that it looks at.
+    """
     for name, dashboard in dashboards().items():
         for panel in dashboard["panels"]:
             for target in panel["targets"]:
@@ -36,7 +45,16 @@ def questions() -> Iterator[tuple[str, str]]:
 
 
 def ask(prometheus: str, where: str, query: str) -> Answer:
-    """prometheus: HOST:PORT. Raises OSError where it does not answer, or refuses the query."""
+    """Ask one query.
+
+    Args:
+        prometheus: HOST:PORT.
+        where: panel or alert.
+        query: in PromQL.
+
+    Raises:
+        OSError: where Prometheus does not answer, or refuses the query.
+    """
     text = urllib.parse.urlencode({"query": query})
     url = f"http://{prometheus}/api/v1/query?{text}"
     with urllib.request.urlopen(url, timeout=10) as response:
@@ -46,5 +64,5 @@ def ask(prometheus: str, where: str, query: str) -> Answer:
 
 
 def ask_all(prometheus: str) -> list[Answer]:
-    """In the order of the files."""
+    """Ask all queries, in the order of the files."""
     return [ask(prometheus, where, query) for where, query in questions()]

@@ -1,4 +1,4 @@
-"""What compose.yaml starts, as commands for this machine: its own words, other addresses.
+"""Turn what compose.yaml starts into commands for this machine: its own words, other addresses.
 
 All containers become processes of one host, so that each port of theirs gets a free one here, and
 names become 127.0.0.1. Files that name ports, serve.yaml and prometheus.yml, are written anew.
@@ -30,7 +30,11 @@ class CannotStart(Exception):
 
 @dataclass
 class Plan:
-    """Commands by the names of their services. folder: what they write goes there."""
+    """Commands by the names of their services.
+
+    Attributes:
+        folder: what they write goes there.
+    """
 
     folder: Path
     _ports: dict[str, int] = field(default_factory=dict)
@@ -40,19 +44,21 @@ class Plan:
         (self._serve,) = documents(DEPLOY / "serve.yaml")
 
     def at(self, name: str, port: int) -> str:
-        """HOST:PORT here of a service's port there."""
+        """Return HOST:PORT here of a service's port there."""
         return f"127.0.0.1:{self._port(name, port)}"
 
     def environ(self, name: str) -> dict[str, str]:
-        """The variables of a service, its image's too. What compose would take from outside is
-        there already."""
+        """Return the variables of a service, its image's too.
+
+        What compose would take from outside is there already.
+        """
         found = self._stack["services"][name].get("environment", {})
         given = {name: value for name, value in found.items() if not value.startswith("$")}
         return given | {"RAY_USAGE_STATS_ENABLED": "0"}
 
     @property
     def encoder(self) -> list[str]:
-        """The front door, scraped at encoder:9464."""
+        """The encoder, scraped at encoder:9464."""
         flags = self._flags("encoder") | {"--host": "127.0.0.1"}
         flags["--port"] = str(self._port("encoder", 50051))
         flags["--metrics-port"] = str(self._port("encoder", int(flags["--metrics-port"])))
@@ -118,7 +124,10 @@ class Plan:
         return [found, *_joined(flags)]
 
     def _flags(self, name: str) -> dict[str, str]:
-        """As compose.yaml gives them, with this machine's addresses; those without values apart."""
+        """Return flags as compose.yaml gives them, with this machine's addresses.
+
+        Flags without values are left out.
+        """
         found = {}
         for word in self._stack["services"][name]["command"]:
             if match := _FLAG.fullmatch(word):
@@ -136,7 +145,7 @@ class Plan:
         return [str(_BIN / "ray"), "start", *bare, *_joined(flags)]
 
     def _moved(self, text: str) -> str:
-        """Text in which each service's HOST:PORT has become one of this machine."""
+        """Replace each service's HOST:PORT in a text by one of this machine."""
         names = "|".join(self._stack["services"])
         return re.sub(rf"\b({names}):(\d+)", lambda m: self.at(m[1], int(m[2])), text)
 

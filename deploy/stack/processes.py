@@ -1,4 +1,4 @@
-"""Processes that start in order, are waited for, and never stay behind."""
+"""Start processes in order, wait for them, and never leave one behind."""
 
 import contextlib
 import os
@@ -17,18 +17,33 @@ _STOP_SECONDS = 45.0
 
 @dataclass
 class Processes:
-    """Each writes to a log of its own in `logs`."""
+    """Running processes, each of which writes to a log of its own in `logs`."""
 
     logs: Path
     _running: dict[str, Child] = field(default_factory=dict)
 
     def start(self, name: str, command: Sequence[str], **environ: str) -> None:
-        """Start one, in the background."""
+        """Start one, in the background.
+
+        Args:
+            name: of its log.
+            command: what runs.
+            environ: variables besides those of this process.
+        """
         log = self.logs / f"{name}.log"
         self._running[name] = Child(command, log, {**os.environ, **environ})
 
     def wait_for(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
-        """Raises CannotStart when the time is over, or once a process has ended."""
+        """Wait until something is ready.
+
+        Args:
+            what: for the error.
+            ready: asked until it says yes.
+            seconds: to wait.
+
+        Raises:
+            CannotStart: when the time is over, or once a process has ended.
+        """
         end = time.monotonic() + seconds
         while not ready():
             self.check_alive()
@@ -37,7 +52,11 @@ class Processes:
             time.sleep(0.5)
 
     def check_alive(self) -> None:
-        """Raises CannotStart naming a process that has ended."""
+        """Check that all run.
+
+        Raises:
+            CannotStart: names a process that has ended.
+        """
         for name, child in self._running.items():
             if child.status is not None:
                 raise CannotStart(f"{name} ended with {child.status}:\n{child.said[-2000:]}")
@@ -48,7 +67,7 @@ class Processes:
 
     @contextlib.contextmanager
     def all_ended(self) -> Iterator["Processes"]:
-        """At the end of the block all of them are stopped, the last one first."""
+        """Stop all of them at the end of the block, the last one first."""
         try:
             yield self
         finally:

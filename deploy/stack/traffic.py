@@ -1,4 +1,4 @@
-"""Questions that leave a trace in every metric: pictures new and old, refusals, a failing store."""
+"""Ask questions that leave a trace in every metric: new images, refusals, store failures."""
 
 import io
 import itertools
@@ -16,7 +16,7 @@ _TOKENS, _TEMPERATURE = 12, 2.0
 
 @contextmanager
 def traffic(endpoint: str) -> Iterator[list[str]]:
-    """Asks without pause for the time of the block. Gives what failed that should not have."""
+    """Ask without pause for the time of the block; yield what failed that should not have."""
     over, failures = threading.Event(), list[str]()
     thread = threading.Thread(target=_ask, args=(endpoint, over, failures), name="traffic")
     thread.start()
@@ -51,7 +51,7 @@ def _ask(endpoint: str, over: threading.Event, failures: list[str]) -> None:
 
 
 def image(seed: int) -> bytes:
-    """A PNG of 448x448, another one for each seed."""
+    """Make a PNG of 448x448, another one for each seed."""
     image = Image.new("RGB", (448, 448), "white")
     draw = random.Random(seed)
     for _ in range(4):

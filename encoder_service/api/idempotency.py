@@ -1,4 +1,4 @@
-"""One attempt at a request at a time: a client that tries again must not double the work."""
+"""One attempt at a request at a time: a client that tries again does not double the work."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,15 +8,19 @@ from luvc_core.errors import Superseded
 
 
 class InFlightByKey:
-    """For one event loop. Keys are forgotten with the attempt that they name."""
+    """Runs attempts at requests by idempotency key; a later one ends the earlier.
+
+    A key is forgotten when its attempt has ended. For one event loop.
+    """
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def run(self, key: tuple[str, str], work: Coroutine[Any, Any, None]) -> None:
-        """Do the work, after ending what another attempt of this tenant and key still does.
+        """Do the work of an attempt, after ending an earlier attempt with the same key.
 
-        Raises Superseded once a later attempt comes. An empty name is no key.
+        key: tenant and idempotency key; an empty idempotency key is none. Raises Superseded once a
+        later attempt comes.
         """
         task = asyncio.create_task(work)
         if key[1]:
@@ -26,8 +30,8 @@ class InFlightByKey:
         try:
             await task
         except asyncio.CancelledError:
-            own = asyncio.current_task()
-            if own and own.cancelling():
+            waiter = asyncio.current_task()
+            if waiter and waiter.cancelling():
                 raise
             raise Superseded("a later attempt at this request took over") from None
         finally:

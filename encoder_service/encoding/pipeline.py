@@ -1,4 +1,4 @@
-"""Media to visual tokens by way of the store: encoded once, asked about often."""
+"""Visual tokens of the images and videos of a request, by way of the store."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from encoder_service.config import EncoderConfig
 from encoder_service.encoding.executor import EncodingExecutor, EncodingTimes
 from luvc_core.compression.settings import OimSettings
 from luvc_core.errors import InvalidMedia, TokensExpired
-from luvc_core.media.decode_video import Kind, kind_of
+from luvc_core.media.decode_video import MediaKind, media_kind_of
 from luvc_core.media.media_file import MediaFile
 from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
@@ -20,24 +20,29 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 @dataclass(frozen=True)
 class Encoded:
-    """What became of the media of a conversation, in order. spans: of the one that was ready last,
-    None where nothing was encoded."""
+    """The visual tokens of a conversation.
+
+    Attributes:
+        entries: one for each image and video, in reading order.
+        times: stages of the one that was ready last; None where nothing was encoded.
+    """
 
     entries: Sequence[Entry]
-    spans: EncodingTimes | None
+    times: EncodingTimes | None
 
     @property
     def tokens(self) -> Sequence[VisionTokens]:
+        """The visual tokens of each image and video."""
         return [entry.tokens for entry in self.entries]
 
     @property
     def reused_count(self) -> int:
-        """How many were not encoded for this request."""
+        """How many images and videos were not encoded for this request."""
         return sum(entry.origin != "encoded" for entry in self.entries)
 
     @property
     def trouble(self) -> str:
-        """Why the store was passed by, empty where it was not."""
+        """Why the store was passed by; empty where it was not."""
         return next((entry.trouble for entry in self.entries if entry.trouble), "")
 
     @property
@@ -47,8 +52,8 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class _Ask:
-    """For whom, and how, media are encoded."""
+class _EncodingOptions:
+    """How the media of one request are encoded, and for which tenant."""
 
     oim: OimSettings
     tenant: str
@@ -56,26 +61,30 @@ class _Ask:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A medium at first sight. kind: None where only a digest came and it is no clip we keep."""
+class _IdentifiedMedia:
+    """An image or video whose digest is known.
+
+    kind: None where only a digest came, and the store has no video under it. entry: its tokens,
+    where identifying it found them already.
+    """
 
     file: MediaFile
     sha256: str
-    kind: Kind | None
+    kind: MediaKind | None
     entry: Entry | None = None
 
 
 class EncodingPipeline:
-    """Visual tokens of media: from the store, from another request's work, or from the tower."""
+    """Finds visual tokens in the store or in another request's work, or has the tower make them."""
 
     def __init__(
-        self, vision: EncodingExecutor, store: Store | None, config: EncoderConfig
+        self, executor: EncodingExecutor, store: Store | None, config: EncoderConfig
     ) -> None:
-        self._vision = vision
-        self._encoder = vision.encoder
+        self._executor = executor
+        self._encoder = executor.encoder
         self._work_seconds = config.timeout
         self._cache = TokenCache(
-            store, self._encoder.identity, self._encoder.vision.dtype, vision.aside
+            store, self._encoder.identity, self._encoder.vision.dtype, executor.offload
         )
 
     @property
@@ -83,7 +92,7 @@ class EncodingPipeline:
         """What the cache did so far."""
         return self._cache.counts
 
-    async def encode(
+    async def tokens_for(
         self,
         media: Sequence[MediaFile],
         oim: OimSettings,
@@ -92,69 +101,93 @@ class EncodingPipeline:
         *,
         strict: bool = False,
     ) -> Encoded:
-        """All media of one conversation. strict: a store that fails is Unavailable.
+        """Get the visual tokens of all images and videos of one conversation.
 
-        Raises InvalidMedia naming one that cannot be used, TokensExpired for a digest of media that
-        would have to be sent again.
+        Args:
+            media: files, or digests of files that were sent before, in reading order.
+            oim: how tokens are merged.
+            deadline: when the work has to be done.
+            tenant: whose tokens may be reused.
+            strict: whether a store that fails is an error; otherwise it is passed by.
+
+        Returns:
+            The tokens, in the same order.
+
+        Raises:
+            InvalidMedia: naming a file that cannot be used.
+            TokensExpired: for a digest of media that would have to be sent again.
+            Unavailable: where `strict`, for a store that fails.
         """
         if not media:
             return Encoded((), None)
-        ask = _Ask(oim, tenant, strict)
-        seen = await deadline.wait_for(gather_or_cancel(self._see(file, ask) for file in media))
-        video_count = sum(s.kind == "video" for s in seen)
+        options = _EncodingOptions(oim, tenant, strict)
+        identified = await deadline.wait_for(
+            gather_or_cancel(self._identify(file, options) for file in media)
+        )
+        video_count = sum(one.kind == "video" for one in identified)
         self._encoder.limits.check_count(len(media), video_count)
         alone = len(media) - video_count == 1
-        spans: list[EncodingTimes] = []
+        times: list[EncodingTimes] = []
         entries = await deadline.wait_for(
-            gather_or_cancel(self._entry(s, alone, ask, spans) for s in seen)
+            gather_or_cancel(self._entry(one, alone, options, times) for one in identified)
         )
-        return Encoded(entries, max(spans, key=lambda s: s.total, default=None))
+        return Encoded(entries, max(times, key=lambda one: one.total, default=None))
 
-    async def _see(self, file: MediaFile, ask: "_Ask") -> _Seen:
+    async def _identify(self, file: MediaFile, options: _EncodingOptions) -> _IdentifiedMedia:
         if file.data or not file.digest:
-            sha256, kind = await self._vision.aside(_look_at, file)
-            return _Seen(file, sha256, kind)
+            sha256, kind = await self._executor.offload(_digest_and_kind, file)
+            return _IdentifiedMedia(file, sha256, kind)
         sha256 = file.digest.hex()
-        key = video_key(self._encoder.recipe, sha256, ask.oim.sha256, ask.tenant)
-        entry = await self._cache.find(key, ask.strict)
-        return _Seen(file, sha256, "video" if entry else None, entry)
+        key = video_key(self._encoder.recipe, sha256, options.oim.sha256, options.tenant)
+        entry = await self._cache.find(key, options.strict)
+        return _IdentifiedMedia(file, sha256, "video" if entry else None, entry)
 
     async def _entry(
-        self, seen: _Seen, alone: bool, ask: "_Ask", spans: list[EncodingTimes]
+        self,
+        media: _IdentifiedMedia,
+        alone: bool,
+        options: _EncodingOptions,
+        times: list[EncodingTimes],
     ) -> Entry:
-        if seen.entry:
-            return seen.entry
-        recipe, file, merge = self._encoder.recipe, seen.file, ask.oim.sha256
-        if seen.kind == "video":
-            key = video_key(recipe, seen.sha256, merge, ask.tenant)
-        else:
-            larger = alone and self._encoder.vision.shows_alone_larger
-            key = image_key(recipe, seen.sha256, merge, ask.tenant, larger)
-        if seen.kind is None:
-            if entry := await self._cache.find(key, ask.strict):
+        """Get the tokens of one image or video; what was encoded for them is added to `times`."""
+        if media.entry:
+            return media.entry
+        file, kind = media.file, media.kind
+        key = self._key(media, alone, options)
+        if kind is None:
+            if entry := await self._cache.find(key, options.strict):
                 return entry
             raise TokensExpired(
-                f"{file.field}: the tokens of media {seen.sha256} are not kept; send its data"
+                f"{file.field}: the tokens of media {media.sha256} are not kept; send its data"
             )
-        kind = seen.kind
 
         async def make() -> VisionTokens:
-            tokens, took = await self._vision.encode(file, kind, alone, ask.oim, work_deadline)
-            spans.append(took)
+            tokens, took = await self._executor.run(file, kind, alone, options.oim, work_deadline)
+            times.append(took)
             return tokens
 
-        # Others may join, so that the work must not end with this request's own deadline.
+        # Other requests may join this work, so that it must not end with this request's deadline.
         work_deadline = Deadline.after(self._work_seconds)
         try:
-            return await self._cache.get(key, make, work_deadline, ask.strict)
+            return await self._cache.get(key, make, work_deadline, options.strict)
         except InvalidMedia as error:
-            # Another request's field, perhaps.
+            # The error may come from another request's work, and name a field of that request.
             raise InvalidMedia(file.field, error.problem, error.allowed) from None
 
+    def _key(self, media: _IdentifiedMedia, alone: bool, options: _EncodingOptions) -> str:
+        recipe, merge_sha256 = self._encoder.recipe, options.oim.sha256
+        if media.kind == "video":
+            return video_key(recipe, media.sha256, merge_sha256, options.tenant)
+        shown_larger = alone and self._encoder.vision.shows_alone_larger
+        return image_key(recipe, media.sha256, merge_sha256, options.tenant, shown_larger)
 
-def _look_at(file: MediaFile) -> tuple[str, Kind]:
-    """Digest and kind. Raises InvalidMedia where the caller said another digest."""
+
+def _digest_and_kind(file: MediaFile) -> tuple[str, MediaKind]:
+    """Return SHA-256 and kind of a file.
+
+    Raises InvalidMedia where the caller gave another digest.
+    """
     digest = hashlib.sha256(file.data)
     if file.digest and digest.digest() != file.digest:
         raise InvalidMedia(f"{file.field}.digest_sha256", "does not fit the data")
-    return digest.hexdigest(), kind_of(file.data)
+    return digest.hexdigest(), media_kind_of(file.data)

@@ -1,4 +1,4 @@
-"""Tokens promised to a decoder: kept until it has them or the request is over."""
+"""Blobs of visual tokens held for a decoder until it has fetched them."""
 
 import secrets
 from collections.abc import Iterator
@@ -6,8 +6,14 @@ from contextlib import contextmanager
 
 
 class HeldBlobs:
-    """Blobs by a random handle, bounded in bytes. A handle is 256 bits that only the decoder is
-    told, and good while its request lasts."""
+    """Blobs by a random handle, bounded in bytes.
+
+    A handle is 256 random bits that only the decoder is told. It is good until the decoder has
+    the tokens, or the request is over.
+
+    Attributes:
+        byte_count: bytes of all blobs that are held now.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._blobs: dict[str, bytes] = {}
@@ -15,16 +21,16 @@ class HeldBlobs:
         self.byte_count = 0
 
     def fits(self, byte_count: int) -> bool:
-        """Whether another blob may be promised now."""
+        """Return whether another blob of that size may be held now."""
         return self.byte_count + byte_count <= self._max_bytes
 
     def get(self, handle: str) -> bytes | None:
-        """The blob, None once the promise is over."""
+        """Return the blob under a handle; None where it is not, or no longer, held."""
         return self._blobs.get(handle)
 
     @contextmanager
     def hold(self, blob: bytes) -> Iterator[str]:
-        """Keep a blob that fits for the time of the block, under the handle that it yields."""
+        """Hold a blob that fits for the time of the block, under the handle that it yields."""
         handle = secrets.token_hex(32)
         self._blobs[handle] = blob
         self.byte_count += len(blob)

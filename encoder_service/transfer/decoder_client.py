@@ -1,4 +1,4 @@
-"""The way to the decoder: a connection, a checked identity, a deadline on every call."""
+"""Calls of the decoder: one endpoint, a checked identity, a deadline on every call."""
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
@@ -17,7 +17,7 @@ from luvc_core.wire.identity import read_identity
 
 log = logging.getLogger(__name__)
 
-# After an outage the default backoff would keep refusing for up to two minutes.
+# With gRPC's default backoff, calls would fail for up to two minutes after an outage.
 _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -26,17 +26,21 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_send_message_length", -1),
 )
-# Our own deadline should end a call first, with its typed error.
+# Added to the channel's deadline, so that our own ends a call first, with its typed error.
 _GRACE_SECONDS = 1.0
 
 
 class DecoderClient:
     """Calls one decoder endpoint. Make it on the event loop that uses it.
 
-    Raises Unavailable when the decoder cannot be reached within `connect_timeout` seconds,
-    IdentityMismatch when it serves another model than `identity`, Refused with an answer of its
-    own. sources, codecs: TokenSource and TokenCodec values that it takes, once checked.
-    takes_sparse: whether it takes them without what the LLM does not need.
+    Its methods raise Unavailable when the decoder cannot be reached within `connect_timeout`
+    seconds, IdentityMismatch when it serves another model than `identity`, and Refused with a
+    status of the decoder's own.
+
+    Attributes:
+        sources: TokenSource values that the decoder fetches from, once checked.
+        codecs: TokenCodec values that it takes, once checked.
+        takes_sparse: whether it takes tokens without what the LLM does not need, once checked.
     """
 
     def __init__(
@@ -45,40 +49,48 @@ class DecoderClient:
         self._endpoint = endpoint
         self._identity = identity
         self._connect_timeout = connect_timeout
-        self._connections = RotatingChannel(endpoint, _CHANNEL_OPTIONS, connection_age)
-        # Of the connection on which both halves last agreed; 0 where they did not.
-        self._agreed = 0
+        self._channel = RotatingChannel(endpoint, _CHANNEL_OPTIONS, connection_age)
+        # Generation of the channel on which both halves last agreed; 0 where they did not.
+        self._agreed_generation = 0
         self.sources: Sequence[int] = ()
         self.codecs: Sequence[int] = ()
         self.takes_sparse = False
 
     async def check(self, deadline: Deadline) -> None:
-        """Make sure that both halves belong together. Asks once a connection, and again after a
-        failure."""
-        if self._agreed == self._connections.generation:
+        """Make sure that both halves belong together.
+
+        Asks the decoder once for each connection, and again after a failure.
+        """
+        if self._agreed_generation == self._channel.generation:
             return
-        patience = min(self._connect_timeout, deadline.left * 0.9)
+        timeout = min(self._connect_timeout, deadline.left * 0.9)
         try:
-            async with self._connections.use() as channel:
+            async with self._channel.use() as channel:
                 stub = decoder_pb2_grpc.DecoderServiceStub(channel)
-                asked = self._connections.generation
-                info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=patience)
+                asked_generation = self._channel.generation
+                info = await stub.GetModelInfo(decoder_pb2.GetModelInfoRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise self._unreachable(f"no answer within {patience:.3g} s") from None
+                raise self._unreachable(f"no answer within {timeout:.3g} s") from None
             raise self._translate(error, deadline) from None
         check_identity(self._identity, read_identity(info.identity))
         self.sources = tuple(info.token_sources)
         self.codecs = tuple(info.token_codecs)
         self.takes_sparse = info.takes_sparse_tokens
-        self._agreed = asked
+        self._agreed_generation = asked_generation
 
     async def generate(
-        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline, above: Span
+        self, request: decoder_pb2.DecoderServiceGenerateRequest, deadline: Deadline, parent: Span
     ) -> AsyncGenerator[decoder_pb2.DecoderServiceGenerateResponse]:
-        """The decoder's answer, piece by piece. Leaving early cancels it."""
-        span, code = above.child("luvc.v1.DecoderService/Generate", "client"), "CANCELLED"
-        async with self._connections.use() as channel:
+        """Stream the decoder's answer. Closing the stream early cancels the call.
+
+        Args:
+            request: what to send, visual tokens included.
+            deadline: when the answer has to be complete.
+            parent: the span that the call belongs to.
+        """
+        span, code = parent.child("luvc.v1.DecoderService/Generate", "client"), "CANCELLED"
+        async with self._channel.use() as channel:
             call = decoder_pb2_grpc.DecoderServiceStub(channel).Generate(
                 request, timeout=deadline.left + _GRACE_SECONDS, metadata=span.metadata
             )
@@ -87,22 +99,22 @@ class DecoderClient:
                     yield response
                 code = "OK"
             except grpc.aio.AioRpcError as error:
-                self._agreed, code = 0, error.code().name
+                self._agreed_generation, code = 0, error.code().name
                 raise self._translate(error, deadline) from None
             finally:
                 call.cancel()
                 span.end_call(code)
 
     async def close(self) -> None:
-        """Give up the calls that are left."""
-        await self._connections.close()
+        """Close the connection, and end the calls that are left."""
+        await self._channel.close()
 
     def _translate(self, error: grpc.aio.AioRpcError, deadline: Deadline) -> Exception:
         code, text = error.code(), error.details() or ""
         details = from_metadata(error.trailing_metadata())
         if details is not None:
             return Refused(Status(code, text, details))
-        # Not the decoder's own words but those of Ray or gRPC, which may hold anything.
+        # The text is Ray's or gRPC's, which may hold anything, so that no caller is told it.
         log.warning("the decoder at %s failed: %s: %s", self._endpoint, code.name, text)
         by_code: dict[grpc.StatusCode, ServiceError] = {
             grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded(

@@ -1,7 +1,8 @@
-"""Channels to one endpoint that are renewed, so that it may be another server's tomorrow.
+"""A channel to one endpoint that is renewed, because another server may stand there tomorrow.
 
-A channel keeps its connection for as long as both ends live. Behind one address of a Kubernetes
-Service it would thus stay with a cluster that is about to be replaced, and never see the new one.
+A gRPC channel keeps its connection for as long as both ends live. Behind the address of a
+Kubernetes Service it would stay with a cluster that is about to be replaced, and never see the new
+one.
 """
 
 import time
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 import grpc
 
-# Without it, channels to one address share one connection, the renewed ones included.
-_OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
+# Without it, all channels to one address share one connection, so that renewing would not help.
+_UNSHARED_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
 @dataclass
@@ -23,24 +24,25 @@ class _Connection:
 
 
 class RotatingChannel:
-    """Make it on the event loop that uses it. age: seconds after which new calls get a new one.
+    """Gives calls a channel that is never older than some seconds. For one event loop.
 
-    generation: counts the channels so far; another one may lead to another server.
+    Attributes:
+        generation: counts the channels so far; another one may lead to another server.
     """
 
     def __init__(self, endpoint: str, options: Sequence[tuple[str, str | int]], age: float) -> None:
         self._endpoint = endpoint
-        self._options = (*options, _OWN_CONNECTION)
+        self._options = (*options, _UNSHARED_CONNECTION)
         self._age = age
         self.generation = 0
         self._newest = self._open()
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel for one call. Those that are not the newest close after the last of theirs."""
+        """Lend a channel to one call. An older channel closes when its last call has ended."""
         if time.monotonic() - self._newest.opened_at > self._age:
-            old, self._newest = self._newest, self._open()
-            await self._close_unused(old)
+            previous, self._newest = self._newest, self._open()
+            await self._close_unused(previous)
         connection = self._newest
         connection.calls += 1
         try:
@@ -50,7 +52,7 @@ class RotatingChannel:
             await self._close_unused(connection)
 
     async def close(self) -> None:
-        """Give up all calls on the newest one."""
+        """Close the newest channel, and end the calls on it."""
         await self._newest.channel.close()
 
     def _open(self) -> _Connection:

@@ -1,4 +1,4 @@
-"""How visual tokens travel to the decoder: inline when small, by reference when large."""
+"""Visual tokens as messages to the decoder: inline when small, by reference when large."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from luvc_core.wire.selection import write_selection
 from luvc_core.wire.vision_tokens import write_vision_tokens
 
-# Handed out and fetched in pieces that neither side's event loop notices.
+# Small enough that neither side's event loop is held up by handing out or fetching one.
 CHUNK_BYTES = 1 << 20
 # A float32 for each token.
 SCALE_BYTES = 4
@@ -29,9 +29,11 @@ SCALE_BYTES = 4
 
 @dataclass(frozen=True)
 class TokenPayload:
-    """The tokens of one request on their way, one message a picture or clip.
+    """The visual tokens of one request as messages.
 
-    byte_count: of all embeddings as they travel, with their scales.
+    Attributes:
+        messages: one for each image and video, with the tokens or a reference to them.
+        byte_count: of all embeddings as they travel, with their scales.
     """
 
     messages: Sequence[tokens_pb2.VisionTokens]
@@ -39,15 +41,21 @@ class TokenPayload:
 
     @property
     def reference_count(self) -> int:
-        """How many the decoder fetches by itself."""
+        """How many of them the decoder fetches by itself."""
         return sum(message.HasField("reference") for message in self.messages)
 
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """What the decoder can do, and the request wants. sources: TokenSource values that it fetches
-    from. in_int8: eight bits a number. sparse: without what the LLM does not need, such as the
-    tokens that `spu` drops before its first layer."""
+    """How tokens may travel: what the request wants, as far as the decoder can take it.
+
+    Attributes:
+        sources: TokenSource values that the decoder fetches from.
+        in_int8: whether embeddings travel in eight bits a number.
+        sparse: whether what the LLM does not need is left out, such as the tokens that `spu`
+            drops before its first layer.
+        spu: pruning in the LLM.
+    """
 
     sources: Sequence[int] = ()
     in_int8: bool = False
@@ -56,95 +64,127 @@ class TransferOptions:
 
 
 class TokenSender:
-    """Chooses the way of each picture or clip, by its size and by what the decoder can fetch."""
+    """Sends each image's or video's tokens inline or by reference, by size and TransferOptions.
 
-    # Where decoders reach this encoder; nothing is promised to them before it is known.
+    Attributes:
+        endpoint: where decoders reach this encoder. Nothing is held for them while it is empty.
+        held_blobs: blobs that decoders may fetch from here.
+    """
+
     endpoint: str = ""
 
-    def __init__(self, vision: EncodingExecutor, config: EncoderConfig) -> None:
-        self.promises = HeldBlobs(config.promise_bytes)
-        self._vision = vision
+    def __init__(self, executor: EncodingExecutor, config: EncoderConfig) -> None:
+        self.held_blobs = HeldBlobs(config.promise_bytes)
+        self._executor = executor
         self._inline_bytes = config.inline_bytes
-        self._shared = is_shared(config.store)
+        self._has_shared_store = is_shared(config.store)
 
-    async def inline(
-        self, entries: Sequence[Entry], deadline: Deadline, way: TransferOptions = TransferOptions()
+    async def inline_payload(
+        self,
+        entries: Sequence[Entry],
+        deadline: Deadline,
+        options: TransferOptions = TransferOptions(),
     ) -> TokenPayload:
-        """All within the request itself."""
-        tokens = await gather_or_cancel(self._thinned(entry, way, deadline) for entry in entries)
-        messages = await gather_or_cancel(self._inline(own, way, deadline) for own in tokens)
-        return TokenPayload(messages, sum(_byte_count(own, way.in_int8) for own in tokens))
+        """Build messages that hold all tokens themselves.
 
-    async def load(
-        self, entries: Sequence[Entry], way: TransferOptions, deadline: Deadline, held: ExitStack
+        Args:
+            entries: the tokens, in reading order.
+            deadline: when the messages have to be built.
+            options: their form; `sources` are not used.
+        """
+        pruned = await gather_or_cancel(self._pruned(entry, options, deadline) for entry in entries)
+        messages = await gather_or_cancel(self._inline(one, options, deadline) for one in pruned)
+        return TokenPayload(messages, sum(_byte_count(one, options.in_int8) for one in pruned))
+
+    async def prepare_payload(
+        self,
+        entries: Sequence[Entry],
+        options: TransferOptions,
+        deadline: Deadline,
+        holds: ExitStack,
     ) -> TokenPayload:
-        """The shortest way for each. What the decoder is promised is kept until `held` closes."""
+        """Build messages that hold small tokens, and refer to large ones.
 
-        async def send(entry: Entry) -> tuple[tokens_pb2.VisionTokens, int]:
-            tokens, message = await self._thinned(entry, way, deadline), None
-            size = _byte_count(tokens, way.in_int8)
-            if size > self._inline_bytes:
-                message = await self._reference(entry, tokens, way, deadline, held)
+        Args:
+            entries: the tokens, in reading order.
+            options: the form of the tokens, and where the decoder can fetch from.
+            deadline: when the messages have to be built.
+            holds: keeps what the decoder fetches from here until it closes.
+        """
+
+        async def prepare(entry: Entry) -> tuple[tokens_pb2.VisionTokens, int]:
+            tokens, message = await self._pruned(entry, options, deadline), None
+            byte_count = _byte_count(tokens, options.in_int8)
+            if byte_count > self._inline_bytes:
+                message = await self._reference(entry, tokens, options, deadline, holds)
                 if message and message.reference.source == tokens_pb2.TOKEN_SOURCE_STORE:
-                    size = _byte_count(entry.tokens, way.in_int8)
-            return message or await self._inline(tokens, way, deadline), size
+                    byte_count = _byte_count(entry.tokens, options.in_int8)
+            return message or await self._inline(tokens, options, deadline), byte_count
 
-        sent = await gather_or_cancel(send(entry) for entry in entries)
-        return TokenPayload([message for message, _ in sent], sum(size for _, size in sent))
+        prepared = await gather_or_cancel(prepare(entry) for entry in entries)
+        messages = [message for message, _ in prepared]
+        return TokenPayload(messages, sum(byte_count for _, byte_count in prepared))
 
-    def pieces(self, handle: str) -> Iterator[encoder_pb2.FetchTokensResponse]:
-        """What was promised under a handle. Raises TokensExpired once the promise is over."""
-        blob = self.promises.get(handle)
+    def chunks(self, handle: str) -> Iterator[encoder_pb2.FetchTokensResponse]:
+        """Hand out the blob held under a handle. Raises TokensExpired once it is held no longer."""
+        blob = self.held_blobs.get(handle)
         if blob is None:
             raise TokensExpired("nothing is promised under this handle, or no longer")
         view = memoryview(blob)
         for start in range(0, len(blob), CHUNK_BYTES):
-            piece = bytes(view[start : start + CHUNK_BYTES])
-            yield encoder_pb2.FetchTokensResponse(data=piece)
+            chunk = bytes(view[start : start + CHUNK_BYTES])
+            yield encoder_pb2.FetchTokensResponse(data=chunk)
 
-    async def _thinned(
-        self, entry: Entry, way: TransferOptions, deadline: Deadline
+    async def _pruned(
+        self, entry: Entry, options: TransferOptions, deadline: Deadline
     ) -> VisionTokens:
-        spu = way.spu if way.sparse else None
-        return await deadline.wait_for(self._vision.aside(prune_before_llm, entry.tokens, spu))
+        spu = options.spu if options.sparse else None
+        return await deadline.wait_for(self._executor.offload(prune_before_llm, entry.tokens, spu))
 
     async def _inline(
-        self, tokens: VisionTokens, way: TransferOptions, deadline: Deadline
+        self, tokens: VisionTokens, options: TransferOptions, deadline: Deadline
     ) -> tokens_pb2.VisionTokens:
-        # Copies and digests of megabytes would hold up the event loop.
+        # Copying and hashing megabytes would hold up the event loop.
         return await deadline.wait_for(
-            self._vision.aside(write_vision_tokens, tokens, way.in_int8, way.sparse)
+            self._executor.offload(write_vision_tokens, tokens, options.in_int8, options.sparse)
         )
 
     async def _reference(
         self,
         entry: Entry,
         tokens: VisionTokens,
-        way: TransferOptions,
+        options: TransferOptions,
         deadline: Deadline,
-        held: ExitStack,
+        holds: ExitStack,
     ) -> tokens_pb2.VisionTokens | None:
-        # The store keeps what can be used in any way: all tokens, in full.
-        in_store = self._shared and entry.kept and not way.in_int8
-        in_store = in_store and tokens_pb2.TOKEN_SOURCE_STORE in way.sources
-        from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in way.sources
+        """Refer to the blob in the shared store, or hold one here; None where neither can be."""
+        # The store keeps what any request can use: all tokens, in full precision.
+        in_store = self._has_shared_store and entry.kept and not options.in_int8
+        in_store = in_store and tokens_pb2.TOKEN_SOURCE_STORE in options.sources
+        from_here = self.endpoint and tokens_pb2.TOKEN_SOURCE_ENCODER in options.sources
         if not in_store and not from_here:
             return None
-        changes = {"int8": way.in_int8, "thinned": tokens.selection is not None and not in_store}
+        # A blob in another form than the store's has another key.
+        changes = {
+            "int8": options.in_int8,
+            "thinned": tokens.selection is not None and not in_store,
+        }
         key = ":".join((entry.key, *(name for name, done in changes.items() if done)))
         blob = entry.blob if key == entry.key else None
         if blob is None:
-            shown = entry.tokens if in_store else tokens
-            blob = await deadline.wait_for(self._vision.aside(to_blob, shown, key, way.in_int8))
+            content = entry.tokens if in_store else tokens
+            blob = await deadline.wait_for(
+                self._executor.offload(to_blob, content, key, options.in_int8)
+            )
         reference = tokens_pb2.TokenReference(
             key=key, byte_count=len(blob), checksum_sha256=bytes.fromhex(checksum_of(blob))
         )
         if in_store:
             reference.source = tokens_pb2.TOKEN_SOURCE_STORE
-        elif self.promises.fits(len(blob)):
+        elif self.held_blobs.fits(len(blob)):
             reference.source = tokens_pb2.TOKEN_SOURCE_ENCODER
             reference.endpoint = self.endpoint
-            reference.handle = held.enter_context(self.promises.hold(blob))
+            reference.handle = holds.enter_context(self.held_blobs.hold(blob))
         else:
             return None
         message = tokens_pb2.VisionTokens(reference=reference)
@@ -154,7 +194,7 @@ class TokenSender:
 
 
 def _byte_count(tokens: VisionTokens, in_int8: bool) -> int:
-    """Bytes of the embeddings, which are nearly all that travels."""
+    """Return the bytes of the embeddings, which are nearly all that travels."""
     if not in_int8:
         return tokens.byte_count
     return tokens.selected_count * (tokens.embeddings.shape[1] + SCALE_BYTES)

@@ -1,1 +1,1 @@
-"""`luvc calibrate`: the compression that a user's own pictures and questions bear."""
+"""`luvc calibrate`: the search for the strongest compression that keeps a user's own answers."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from luvc_core.calibrate import curve, report
+from luvc_core.calibrate import plot, report
 from luvc_core.calibrate.config import CalibrateConfig
-from luvc_core.calibrate.exam import Exam
-from luvc_core.calibrate.folder import read_folder
+from luvc_core.calibrate.evaluation import Evaluation
+from luvc_core.calibrate.question_folder import read_folder
 from luvc_core.calibrate.search import Search
 from luvc_core.calibrate.trial import Trial, label
 from luvc_core.compression.profile_files import to_toml
@@ -21,8 +21,11 @@ from luvc_core.runtime.cli_config import config_from
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Search, write and print; returns the exit status: 1 where the target cannot be reached or
-    the model cannot be loaded, 2 for flags or questions that cannot be used."""
+    """Run the command and return its exit status.
+
+    It is 1 where the target cannot be reached or the model cannot be loaded, and 2 for flags or
+    questions that cannot be used.
+    """
     config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", arguments, environ)
     try:
         return calibrate(config)
@@ -37,21 +40,21 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def calibrate(config: CalibrateConfig) -> int:
-    """The command itself. A profile file is only written where the target is reached."""
+    """Search, draw and print; write the profile file only where the target is reached."""
     questions = read_folder(config.data)
     encoder = MediaEncoder(load_vision(config.model, config.device, config.dtype))
     engine = RequestProcessor(load_language(config.model, config.device, config.dtype))
-    exam = Exam(encoder, engine, questions, config.max_tokens)
-    plain = exam.uncompressed()
+    evaluation = Evaluation(encoder, engine, questions, config.max_tokens)
+    plain = evaluation.uncompressed()
     target = config.target_loyalty
-    search = Search(exam.ask, engine.language.layer_count, len(questions), target)
+    search = Search(evaluation.ask, engine.language.layer_count, len(questions), target)
     best = search.run()
     tried = [plain, *search.trials]
     title = f"{config.model}: {len(questions)} questions"
-    curve.draw(tried, best, target, title, config.plot_path)
-    said = report.verdict(best, target, len(search.trials))
+    plot.draw(tried, best, target, title, config.plot_path)
+    verdict = report.verdict(best, target, len(search.trials))
     print(report.table(tried, best))
-    print(f"\n{said}\ncurve: {config.plot_path}")
+    print(f"\n{verdict}\ncurve: {config.plot_path}")
     if not best.passed:
         return 1
     _write(config, best, len(questions))

@@ -1,4 +1,4 @@
-"""What is tried: a few shapes of compression, each at any number of tokens."""
+"""The compressions that are tried: a few shapes, each at several numbers of visual tokens."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,18 +9,25 @@ from luvc_core.compression.algorithms.schedule_budget import matched_first_keep
 from luvc_core.compression.algorithms.schedules import ramp_shares
 from luvc_core.compression.settings import Compression, OimSettings, Ramp, SpuSettings
 
-# Shares of the visual tokens that the average layer holds, about a quarter fewer each.
+# Shares of the visual tokens that the average layer holds, each about a quarter below the last.
 LEVELS = (0.8, 0.6, 0.45, 0.34, 0.25, 0.19, 0.14, 0.1, 0.075, 0.05)
 
 _STEP = 0.05
-# Layers that hold all tokens may take this share of the budget; else the ramp begins earlier.
-_MOST_SPENT = 2 / 3
+# Layers before the ramp hold all tokens. Together they may take this share of the budget; where
+# they would take more, the ramp begins earlier.
+_MAX_UNPRUNED_SHARE = 2 / 3
 
 
 @dataclass(frozen=True)
 class Shape:
-    """All of a compression but how much it leaves. start, end: of the ramp, as shares of the depth,
-    where the budget allows. keep_sides: share of rows and of columns that OIM keeps."""
+    """All settings of a compression except how many tokens it leaves.
+
+    Attributes:
+        score: by which tokens are pruned.
+        start: where the ramp of the schedule begins, as a share of the depth, if the budget allows.
+        end: where it ends, likewise.
+        keep_sides: share of the rows, and of the columns, that OIM keeps.
+    """
 
     score: Literal["high_pass", "low_pass", "norm"] = "high_pass"
     start: float = 0.0
@@ -28,10 +35,10 @@ class Shape:
     keep_sides: float = 1.0
 
     def at(self, layer_count: int, average: float) -> Compression | None:
-        """With that share of the visual tokens in the average layer; None where it cannot be."""
+        """Return the compression with that share of visual tokens in the average layer, or None."""
         oim = OimSettings()
         if self.keep_sides < 1:
-            # As in the profile `luvc-paper`: merging late costs least.
+            # As in the profile `luvc-paper`: merging in late blocks costs least accuracy.
             sides = self.keep_sides
             oim = OimSettings(sides, sides, blocks=(0.5, 0.8), llm_position="source")
         ramp = ramp_at(layer_count, average / self.keep_sides**2, self.start, self.end)
@@ -41,19 +48,20 @@ class Shape:
 
 
 def scores(shape: Shape) -> Iterator[Shape]:
-    """The shape with every score."""
+    """Vary the score of a shape."""
     choices: Sequence[Literal["high_pass", "low_pass", "norm"]] = ("high_pass", "low_pass", "norm")
     return (replace(shape, score=score) for score in choices)
 
 
 def slopes(shape: Shape) -> Iterator[Shape]:
-    """As `balanced`, steeper, late, and to the last layer as `lossless` does for fine detail."""
+    """Vary the ramp of a shape."""
+    # As `balanced`, steeper, later, and to the last layer as `lossless` does for fine detail.
     ends = (0.0, 0.9), (0.0, 0.6), (0.3, 0.8), (0.1, 1.0)
     return (replace(shape, start=start, end=end) for start, end in ends)
 
 
 def mergings(shape: Shape) -> Iterator[Shape]:
-    """With no merging, and more and more of it."""
+    """Vary the merging of a shape, from none to the most."""
     return (replace(shape, keep_sides=sides) for sides in (1.0, 0.75, 0.5))
 
 
@@ -61,12 +69,24 @@ AXES = {"scores": scores, "slopes": slopes, "merging": mergings}
 
 
 def ramp_at(layer_count: int, average: float, start: float, end: float) -> Ramp | None:
-    """A linear ramp with that layer average, from `start` to `end` where there is one.
+    """Return a linear ramp with a given layer average, from `start` to `end` if possible.
 
-    It begins earlier where layers before it would take too much of the budget; it ends later, then
-    begins later, where it would hold too little. None where no ramp holds as much.
+    It begins earlier where the layers before it would take too much of the budget. Where it would
+    hold too few tokens it ends later, then begins later.
+
+    Args:
+        layer_count: layers of the language model.
+        average: share of the visual tokens that the average layer is to hold.
+        start: share of the depth where the ramp begins.
+        end: share of the depth where it ends.
+
+    Returns:
+        The ramp, or None where no ramp holds that many tokens.
     """
-    while start > 0 and _whole_layers(layer_count, start) > _MOST_SPENT * average * layer_count:
+    while (
+        start > 0
+        and _whole_layers(layer_count, start) > _MAX_UNPRUNED_SHARE * average * layer_count
+    ):
         start = round(max(0.0, start - _STEP), 2)
     later = [(start, foot) for foot in _steps(end, 1.0)]
     later += [(begin, 1.0) for begin in _steps(start, 0.95)]

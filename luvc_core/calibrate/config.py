@@ -1,4 +1,4 @@
-"""Settings of `luvc calibrate`, from flags and LUVC_CALIBRATE_* variables."""
+"""Configuration of `luvc calibrate`, from flags and LUVC_CALIBRATE_* variables."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from luvc_core.runtime.cli_config import check, flag
 
 @dataclass(frozen=True)
 class CalibrateConfig:
-    """plot: empty for one beside the output."""
+    """Flags of `luvc calibrate`; each one's help text says what it is."""
 
     model: str = flag("luvc-tiny-qwen2vl", "embedded name, local folder or hub id")
     data: str = flag("", "folder with media files and questions.jsonl")
@@ -29,11 +29,12 @@ class CalibrateConfig:
         problem = check_name(self.name)
         check(not problem, "name", f"{self.name!r}, {problem}", "letters, digits, - and _")
         check(self.max_tokens >= 1, "max_tokens", self.max_tokens, ">= 1")
-        # Better known before the search than after it.
+        # The search takes long: find out before it whether its results can be written.
         for name, path in (("output", Path(self.output)), ("plot", self.plot_path)):
             fits = path.parent.is_dir() and not path.is_dir()
             check(fits, name, repr(str(path)), "a file in a folder that there is")
 
     @property
     def plot_path(self) -> Path:
+        """File of the plot: `plot`, or the output's name with .png."""
         return Path(self.plot) if self.plot else Path(self.output).with_suffix(".png")

@@ -1,15 +1,15 @@
-"""What was found, for people: a table and a few sentences."""
+"""The report of the search for people: a table and a few sentences."""
 
 from collections.abc import Sequence
 
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 from luvc_core.calibrate.trial import Trial, label
 
 _HEADER = ("settings", "tokens %", "sent %", "loyalty %", "95 % interval", "accuracy %", "asked")
 
 
 def table(trials: Sequence[Trial], best: Trial) -> str:
-    """A line each for what was asked all questions, the most tokens first; `*` marks the best."""
+    """Format trials that were asked all questions, most tokens first; `*` marks the best."""
     complete = [trial for trial in trials if trial.asked == trial.questions]
     order = sorted(complete, key=lambda trial: -trial.averaged)
     rows = [_HEADER, *(_row(trial, trial is best) for trial in order)]
@@ -36,14 +36,20 @@ def _row(trial: Trial, is_best: bool) -> tuple[str, ...]:
 
 
 def interval(trial: Trial) -> str:
-    """Of loyalty, in percent."""
+    """Format the interval of a trial's loyalty, in percent."""
     low, high = trial.loyalty_interval
     return f"{100 * low:.1f}-{100 * high:.1f}"
 
 
 def verdict(best: Trial, target: float, tried: int) -> str:
-    """Whether the target is met, by what, and how sure that is."""
-    found = (
+    """Say whether the target was reached, by which compression, and how sure that is.
+
+    Args:
+        best: the trial to report on.
+        target: loyalty to reach.
+        tried: number of compressions that were tried.
+    """
+    figures = (
         f"{100 * best.loyalty:.1f} % of {best.questions} answers as without compression "
         f"(95 %: {interval(best)}), {100 * best.averaged:.1f} % of the visual tokens in the "
         f"average layer, {100 * best.sent:.1f} % sent"
@@ -51,16 +57,16 @@ def verdict(best: Trial, target: float, tried: int) -> str:
     if not best.passed:
         return (
             f"The target of {100 * target:g} % was not reached by any of {tried} compressions. "
-            f"The best, {label(best.compression)}, has {found}."
+            f"The best, {label(best.compression)}, has {figures}."
         )
-    said = (
-        f"Chosen of {tried}: {label(best.compression)}, with {found}. It was chosen by these very "
-        "questions, so expect a little less of others."
+    text = (
+        f"Chosen of {tried}: {label(best.compression)}, with {figures}. It was chosen by these "
+        "very questions, so expect a little less of others."
     )
     flawless, _ = wilson(best.questions, best.questions)
     if flawless < target:
-        said += (
+        text += (
             f" Even without a miss, {best.questions} questions show no more than "
             f"{100 * flawless:.1f} %: ask more to be sure of {100 * target:g} %."
         )
-    return said
+    return text

@@ -1,19 +1,25 @@
-"""How one compression fares, question by question."""
+"""A trial of one compression, question by question."""
 
 import math
 from dataclasses import dataclass
 
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 from luvc_core.compression.settings import Compression, Keep
 
-# Points of the curve are known from at least this many questions.
-LEAST = 20
+# The trials of a plot are asked at least this many questions.
+MIN_QUESTIONS = 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One compressed answer. same: as the uncompressed one. right: None where nobody knows.
-    averaged, sent: shares of the visual tokens in the average layer, and after merging."""
+    """What one compressed answer showed.
+
+    Attributes:
+        same: whether it equals the uncompressed answer.
+        right: whether it is right; None where the right answer is not known.
+        averaged: share of the visual tokens that the average layer held.
+        sent: share of the visual tokens left after merging.
+    """
 
     same: bool
     right: bool | None
@@ -22,41 +28,53 @@ class Outcome:
 
 
 class Trial:
-    """A compression and what is known about it so far.
+    """A compression and its outcomes so far.
 
-    questions: how many there are. target: the loyalty that it must have over all of them. least:
-    how many are asked even if it cannot reach that any more.
+    Attributes:
+        compression: what is tried.
+        questions: number of questions in all.
+        min_questions: how many are asked even if the target cannot be reached any more.
+        lasted: how many were asked while the target could still be reached.
     """
 
     def __init__(
-        self, compression: Compression, questions: int, target: float, least: int = 0
+        self, compression: Compression, questions: int, target: float, min_questions: int = 0
     ) -> None:
+        """Start a trial.
+
+        Args:
+            compression: what is tried.
+            questions: number of questions in all.
+            target: share of them whose answers must stay the same.
+            min_questions: how many are asked even if the target cannot be reached any more.
+        """
         self.compression = compression
         self.questions = questions
-        self.least = least
+        self.min_questions = min_questions
         self._misses_allowed = math.floor((1 - target) * questions + 1e-9)
         self._outcomes: list[Outcome] = []
         self.lasted = 0
 
     def add(self, outcome: Outcome) -> None:
-        """What the next question brought."""
+        """Add the outcome of the next question."""
         self._outcomes.append(outcome)
         if not self.hopeless:
             self.lasted = self.asked
 
     @property
     def asked(self) -> int:
+        """Number of questions so far."""
         return len(self._outcomes)
 
     @property
     def hopeless(self) -> bool:
-        """Whether it misses the target, whatever is still to come."""
+        """Whether it misses the target whatever the remaining answers are."""
         return self.asked - self.same > self._misses_allowed
 
     @property
     def ended(self) -> bool:
         """Whether no more questions are to be asked."""
-        return self.asked == self.questions or (self.hopeless and self.asked >= self.least)
+        return self.asked == self.questions or (self.hopeless and self.asked >= self.min_questions)
 
     @property
     def passed(self) -> bool:
@@ -65,6 +83,7 @@ class Trial:
 
     @property
     def same(self) -> int:
+        """Number of answers so far that equal the uncompressed ones."""
         return sum(outcome.same for outcome in self._outcomes)
 
     @property
@@ -74,6 +93,7 @@ class Trial:
 
     @property
     def loyalty_interval(self) -> tuple[float, float]:
+        """Confidence interval of the loyalty."""
         return wilson(self.same, self.asked)
 
     @property
@@ -87,6 +107,7 @@ class Trial:
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
+        """Confidence interval of the accuracy."""
         return wilson(sum(self._known), len(self._known))
 
     @property
@@ -101,7 +122,7 @@ class Trial:
 
 
 def label(compression: Compression) -> str:
-    """Its name where it has one; else its numbers in short."""
+    """Return the name of a compression, or its settings in short where it has none."""
     oim, spu = compression.oim, compression.spu
     if compression.name != "custom" or spu is None:
         return compression.name

@@ -1,0 +1,1 @@
+"""The embedded checkpoints: one folder each, small models for demos and tests."""

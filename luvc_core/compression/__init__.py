@@ -1,0 +1,1 @@
+"""Which visual tokens are merged or pruned, and by which rule: settings, profiles, algorithms."""

@@ -9,7 +9,7 @@ from luvc_core.models.base import LanguageHalf, Prompt
 # What pruning costs, as floating-point operations of the matrix products that would run in that
 # time: for each image that is pruned before a layer, and for each number that is scored then. The
 # similarities of leaving tokens to survivors are such a product themselves.
-# Fitted to `python -m benchmarks.compute.small_prompts` on a CPU; right at every size there.
+# Fitted to `python -m benchmarks.compute.pruning_break_even` on a CPU; right at every size there.
 _FLOPS_PER_PRUNING = 100e6
 _FLOPS_PER_NUMBER = 180.0
 

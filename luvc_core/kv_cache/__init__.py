@@ -1,0 +1,1 @@
+"""Keys and values of one request, layer by layer, and the KV budget that requests share."""

@@ -1,0 +1,1 @@
+"""Images and videos, decoded from untrusted bytes to RGB frames within limits."""

@@ -1,4 +1,4 @@
-"""Animated GIF, WebP and PNG, through Pillow, as their stills are."""
+"""Animated GIF, WebP and PNG, decoded by Pillow, as still images are."""
 
 import io
 from collections.abc import Iterator
@@ -10,26 +10,33 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.images import DECODING_ERRORS, opener_for, to_rgb
+from luvc_core.media.images import DECODING_ERRORS, image_reader_for, to_rgb
 from luvc_core.media.video_request import Video, VideoRequest
 
-# Frames of 10 ms or less show for 100: what every browser does with files that say 0.
+# A frame of 10 ms or less is shown for 100 ms, as browsers do with files that say 0.
 _SHORTEST_MS, _DEFAULT_MS = 10, 100
 
 
 def is_animation(data: bytes) -> bool:
-    """A GIF, WebP or PNG of several frames. Decodes no pixels; damaged files are none."""
-    opener = _opener_for(data)
-    if opener is None:
+    """Tell whether a file is a GIF, WebP or PNG of several frames.
+
+    Decodes no pixels. A damaged file is not an animation.
+    """
+    reader = _animation_reader_for(data)
+    if reader is None:
         return False
     try:
-        return bool(getattr(opener(io.BytesIO(data)), "is_animated", False))
+        return bool(getattr(reader(io.BytesIO(data)), "is_animated", False))
     except DECODING_ERRORS:
         return False
 
 
 def decode_animated_image(request: VideoRequest) -> Video:
-    """Raises InvalidMedia, and what `request.check` raises."""
+    """Decode the chosen frames of an animated image.
+
+    Raises:
+        InvalidMedia: for a damaged file or one beyond the limits; also what `request.check` raises.
+    """
     try:
         starts, duration = _times(request)
         rate = len(starts) / duration
@@ -47,12 +54,15 @@ def decode_animated_image(request: VideoRequest) -> Video:
 
 
 def _times(request: VideoRequest) -> tuple[list[float], float]:
-    """When each frame starts and when the last one ends, in seconds. Decodes every frame once."""
+    """Return when each frame starts and when the last one ends, in seconds.
+
+    Decodes every frame once.
+    """
     starts, now = [], 0
     for _, image in _frames(request):
         starts.append(now / 1000)
-        shown = int(image.info.get("duration", 0))
-        now += shown if shown > _SHORTEST_MS else _DEFAULT_MS
+        duration_ms = int(image.info.get("duration", 0))
+        now += duration_ms if duration_ms > _SHORTEST_MS else _DEFAULT_MS
         request.check_length(len(starts), now / 1000)
         request.check_work(len(starts), image.size)
     if not starts:
@@ -61,12 +71,12 @@ def _times(request: VideoRequest) -> tuple[list[float], float]:
 
 
 def _frames(request: VideoRequest) -> Iterator[tuple[int, Image.Image]]:
-    """Every frame with its index, decoded, before the next one takes its place."""
-    opener = _opener_for(request.data)
-    if opener is None:
+    """Yield every frame with its index, decoded. The next frame overwrites the image."""
+    reader = _animation_reader_for(request.data)
+    if reader is None:
         raise InvalidMedia(request.field, "no animation", "GIF, WebP or PNG")
-    image = opener(io.BytesIO(request.data))
-    # A PNG may open with a still for viewers that know no animation.
+    image = reader(io.BytesIO(request.data))
+    # A PNG may begin with a still image for viewers that cannot show the animation.
     skipped = 1 if image.info.get("default_image") else 0
     index = 0
     while True:
@@ -81,8 +91,8 @@ def _frames(request: VideoRequest) -> Iterator[tuple[int, Image.Image]]:
         index += 1
 
 
-def _opener_for(data: bytes) -> type[ImageFile] | None:
+def _animation_reader_for(data: bytes) -> type[ImageFile] | None:
     if data.startswith((b"GIF87a", b"GIF89a")):
         return GifImageFile
-    opener = opener_for(data)
-    return opener if opener in (PngImageFile, WebPImageFile) else None
+    reader = image_reader_for(data)
+    return reader if reader in (PngImageFile, WebPImageFile) else None

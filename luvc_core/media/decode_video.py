@@ -1,4 +1,4 @@
-"""Clips, decoded within limits: MP4, WebM, and animated GIF, WebP or PNG."""
+"""Videos, decoded within limits: MP4, WebM, and animated GIF, WebP or PNG."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,12 +11,15 @@ from luvc_core.media.frame_sampling import FrameSampling
 from luvc_core.media.images import VIDEO_TYPES, MediaLimits
 from luvc_core.media.video_request import Video, VideoRequest
 
-Kind = Literal["image", "video"]
+MediaKind = Literal["image", "video"]
 
 
-def kind_of(data: bytes) -> Kind:
-    """What a media file is, by its content. What nobody knows is a picture, for decode_image to
-    refuse by name; so is a GIF that does not move."""
+def media_kind_of(data: bytes) -> MediaKind:
+    """Tell by its content whether a media file is an image or a video.
+
+    An unknown file and a GIF of one frame count as images, so that decode_image refuses them by
+    name.
+    """
     return "video" if demuxer_for(data) or is_animation(data) else "image"
 
 
@@ -27,12 +30,20 @@ def decode_video(
     sampling: FrameSampling,
     check: Callable[[], None] = lambda: None,
 ) -> Video:
-    """The frames that `sampling` chooses. `field` names the item in errors.
+    """Decode the frames of a video that `sampling` chooses.
 
-    `check` is called at least once a frame and may raise to end the work, as Deadline.check does.
-    Time otherwise goes with the frames of the file, memory with the chosen ones, which are made
-    smaller at once where all of them would not fit in `limits.max_video_kept_bytes`. Raises
-    InvalidMedia for anything that is no whole clip within the limits.
+    The time grows with the frames of the file, the memory with the chosen ones, which are made
+    smaller as they come where all of them would not fit in `limits.max_video_kept_bytes`.
+
+    Args:
+        data: the file.
+        field: names the file in errors.
+        limits: what it may be at most.
+        sampling: the family's choice of frames.
+        check: called at least once a frame; may raise to end the work, as Deadline.check does.
+
+    Raises:
+        InvalidMedia: for anything that is not a whole video within the limits.
     """
     if not data:
         raise InvalidMedia(field, "0 bytes", VIDEO_TYPES)

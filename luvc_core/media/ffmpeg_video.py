@@ -1,8 +1,8 @@
-"""MP4 and WebM through FFmpeg (PyAV).
+"""MP4 and WebM, decoded by FFmpeg (PyAV).
 
 The file is read twice: first its packets alone, which say how many frames there are and when each
-one shows, then its pixels up to the last frame that is wanted. Stock samplers trust the count in
-the header instead; where that is right the choice is the same.
+one shows, then its pixels up to the last chosen frame. The stock samplers trust the count in the
+header instead; where that is right, the choice is the same.
 """
 
 import io
@@ -22,9 +22,9 @@ from luvc_core.media.containers import demuxer_for, missing_bytes
 from luvc_core.media.video_request import Video, VideoRequest
 
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4")
-# Of these the decoder takes its order to skip frame by frame.
+# For these codecs the decoder accepts another `skip_frame` for every frame.
 _SKIPPING = ("h264", "hevc", "mpeg4")
-# PyAV's own checks raise plain ones.
+# PyAV's own checks raise the built-in ones.
 _ERRORS = (av.FFmpegError, ValueError, OSError, EOFError, MemoryError)
 
 # The display matrix maps x to a x + c y and y to b x + d y: by the signs of a and d, or of b and c.
@@ -43,7 +43,11 @@ _SIDEWAYS = {
 
 
 def decode_ffmpeg_video(request: VideoRequest) -> Video:
-    """Raises InvalidMedia, and what `request.check` raises."""
+    """Decode the chosen frames of an MP4 or WebM file.
+
+    Raises:
+        InvalidMedia: for a damaged file or one beyond the limits; also what `request.check` raises.
+    """
     missing = missing_bytes(request.data)
     if missing:
         raise request.damaged(f"{missing} bytes are missing")
@@ -52,7 +56,7 @@ def decode_ffmpeg_video(request: VideoRequest) -> Video:
             stream = _stream_of(container, request)
             times, duration = _times(container, stream, request)
             request.check_work(len(times), (stream.width, stream.height))
-        # From the start again: seeking back is not exact in every container.
+        # Open it anew: seeking back to the start is not exact in every container.
         with _open(request) as container:
             stream = _stream_of(container, request)
             rate = _rate_of(stream, len(times) / duration)
@@ -70,24 +74,24 @@ def decode_ffmpeg_video(request: VideoRequest) -> Video:
 
 
 def _open(request: VideoRequest) -> InputContainer:
-    # FFmpeg may decode a frame to learn what the header leaves out.
+    # The options apply here too: FFmpeg may decode a frame to learn what the header leaves out.
     return av.open(
         io.BytesIO(request.data),
         "r",
         format=demuxer_for(request.data),
         options=_backstop(request),
-        # Titles in another encoding are no reason to refuse the pictures.
+        # A title in another text encoding is no reason to refuse the video.
         metadata_errors="ignore",
     )
 
 
 def _backstop(request: VideoRequest) -> dict[str, str]:
-    """Bounds frames of which FFmpeg learns the size while decoding, padding included."""
+    """Return FFmpeg options that bound frames whose size it learns only while decoding."""
     return {"max_pixels": str(4 * request.limits.max_video_pixels)}
 
 
 def _stream_of(container: InputContainer, request: VideoRequest) -> VideoStream:
-    """The first picture track, checked by its header. A cover picture of an audio file is none."""
+    """Return the first video track that is not a cover image, its header checked."""
     cover = av.stream.Disposition.attached_pic
     stream = next((s for s in container.streams.video if not s.disposition & cover), None)
     if stream is None:
@@ -109,7 +113,7 @@ def _stream_of(container: InputContainer, request: VideoRequest) -> VideoStream:
 def _times(
     container: InputContainer, stream: VideoStream, request: VideoRequest
 ) -> tuple[list[int], float]:
-    """When each frame shows, in units of the stream's time base, and the seconds of them all."""
+    """Return when each frame shows, in the stream's time base, and the length in seconds."""
     moments, end, second = set(), 0, float(stream.time_base or 0)
     for packet in _packets(container, stream, request):
         if packet.pts is None:
@@ -122,7 +126,7 @@ def _times(
     times = sorted(moments)
     duration = (end - times[0]) * second
     if end == times[-1]:
-        # The last frame's length is not written: take it for as long as the others.
+        # The file does not say how long the last frame shows: assume as long as the others.
         duration *= len(times) / max(1, len(times) - 1)
     duration = duration or float(1 / (stream.average_rate or 1))
     request.check_length(len(times), duration)
@@ -130,7 +134,7 @@ def _times(
 
 
 def _rate_of(stream: VideoStream, counted: float) -> float:
-    """The header's rate, which stock samplers use, unless it is not the one `counted`."""
+    """Return the header's rate, as the stock samplers do, unless it differs from `counted`."""
     written = float(stream.average_rate or 0)
     return written if abs(written / counted - 1) < 0.05 else counted
 
@@ -138,13 +142,14 @@ def _rate_of(stream: VideoStream, counted: float) -> float:
 def _packets(
     container: InputContainer, stream: VideoStream, request: VideoRequest
 ) -> "Iterator[Packet[VideoStream]]":
-    """All packets of frames that show."""
+    """Yield the packets of all frames that show."""
     is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     for packet in container.demux(stream):
         request.check()
         if packet.is_corrupt:
             raise request.damaged("a frame is cut")
-        # VP8 stores frames that others refer to and nobody sees: the fifth bit says so (RFC 6386).
+        # VP8 stores frames that other frames refer to and that never show: the fifth bit of the
+        # first byte says so (RFC 6386).
         hidden = is_vp8 and packet.size and not memoryview(packet)[0] & 0x10
         if packet.size and not packet.is_discard and not hidden:
             yield packet
@@ -153,9 +158,9 @@ def _packets(
 def _decode(
     container: InputContainer, stream: VideoStream, wanted: Collection[int], request: VideoRequest
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """The frames that show at the `wanted` times, in order."""
+    """Yield the frames that show at the `wanted` times, in order."""
     decoder = stream.codec_context
-    # The service decodes several files at once: a thread each.
+    # One thread: the service decodes several files at once.
     decoder.thread_count = 1
     decoder.options = _backstop(request)
     may_skip = decoder.codec.canonical_name in _SKIPPING
@@ -163,7 +168,7 @@ def _decode(
     for packet in container.demux(stream):
         request.check()
         if may_skip:
-            # A frame that no other one needs is only decoded when it is wanted itself.
+            # A frame that no other frame refers to is only decoded when it is wanted itself.
             needed = packet.pts is None or packet.pts in wanted
             decoder.skip_frame = "DEFAULT" if needed else "NONREF"
         for frame in decoder.decode(packet if packet.size else None):
@@ -178,7 +183,7 @@ def _decode(
 
 
 def upright(frame: VideoFrame) -> Image.Image:
-    """RGB, turned and mirrored as the file's display matrix says."""
+    """Convert a frame to RGB, turned and mirrored as the file's display matrix says."""
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

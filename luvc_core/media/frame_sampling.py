@@ -1,7 +1,8 @@
-"""Which frames of a clip a family looks at: the rules of the stock video processors.
+"""Which frames of a video a family looks at: the rules of the stock video processors.
 
-All count frames, not seconds, as the stock ones do: frames are spread evenly over the clip's frames
-even where its rate varies. No rule asks for more frames than there are, where the stock ones raise.
+As the stock rules do, they count frames, not seconds: the chosen frames are spread evenly over the
+frames of the video even where its rate varies. No rule asks for more frames than the video has,
+where the stock rules raise an error.
 """
 
 import dataclasses
@@ -17,17 +18,28 @@ class FrameSampling(Protocol):
     """A family's choice of frames."""
 
     def choose(self, frame_count: int, rate: float) -> list[int]:
-        """Indices of frames, ascending, at least one. rate: of the clip, in frames/s, above 0."""
+        """Return the indices of the chosen frames, ascending; at least one.
+
+        Args:
+            frame_count: number of frames of the video, at least 1.
+            rate: its frames per second, above 0.
+        """
 
     def at_most(self, frame_count: int) -> "FrameSampling":
-        """The same rule, choosing no more than so many, or as few as it can."""
+        """Return the same rule, choosing at most `frame_count` frames, or as few as it can."""
 
 
 @dataclass(frozen=True)
-class RateSampling:
-    """So many frames a second (Qwen2-VL). The number chosen divides by `multiple`.
+class RateSampling(FrameSampling):
+    """A number of frames per second (Qwen2-VL), rounded down to a multiple of `multiple`.
 
-    A clip of fewer frames than `multiple` repeats its last one.
+    A video of fewer frames than `multiple` repeats its last frame.
+
+    Attributes:
+        rate: frames per second.
+        min_frames: least number of frames, where the video has as many.
+        max_frames: greatest number of frames.
+        multiple: frames that the tower joins to one patch.
     """
 
     rate: float = 2.0
@@ -46,20 +58,24 @@ class RateSampling:
         if frame_count < self.multiple:
             last = frame_count - 1
             return [*range(frame_count), *[last] * (self.multiple - frame_count)]
-        most = min(self.max_frames, frame_count)
-        wanted = min(max(frame_count / rate * self.rate, self.min_frames), most)
+        max_frames = min(self.max_frames, frame_count)
+        wanted = min(max(frame_count / rate * self.rate, self.min_frames), max_frames)
         return _spread(frame_count, int(wanted // self.multiple) * self.multiple, 0.0)
 
     def at_most(self, frame_count: int) -> "RateSampling":
-        most = max(self.multiple, min(frame_count, self.max_frames))
-        return dataclasses.replace(self, max_frames=most, min_frames=min(self.min_frames, most))
+        max_frames = max(self.multiple, min(frame_count, self.max_frames))
+        min_frames = min(self.min_frames, max_frames)
+        return dataclasses.replace(self, min_frames=min_frames, max_frames=max_frames)
 
 
 @dataclass(frozen=True)
-class EvenSampling:
-    """At most `count` frames: the first of as many equal stretches (LLaVA-OneVision).
+class EvenSampling(FrameSampling):
+    """At most `count` frames, one from each of as many equal stretches of the video.
 
-    `middle` takes the middle of each stretch instead (InternVL).
+    Attributes:
+        count: greatest number of frames.
+        middle: whether to take the middle frame of each stretch (InternVL) rather than its first
+            (LLaVA-OneVision).
     """
 
     count: int = 32
@@ -79,8 +95,8 @@ class EvenSampling:
 
 
 def _spread(frame_count: int, count: int, start: float) -> list[int]:
-    # torch's float32 rounding decides at ties, so this is what the stock processors call. Its last
-    # element may be one too many, which is no frame.
+    # The stock processors call this too: torch's float32 rounding decides at ties. It may return
+    # one element too many, past the last frame.
     return torch.arange(start, frame_count, frame_count / count).int().tolist()[:count]
 
 

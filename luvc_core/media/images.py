@@ -1,8 +1,9 @@
-"""Pictures, decoded within limits.
+"""Images, decoded within limits.
 
-Accepts JPEG, PNG and WebP, told by their first bytes. Animated files are clips (`video.py`) and
-refused here rather than cut to a frame: half of what was sent would be lost unseen. Transparent
-places become white; the embedded colour profile is ignored, as model preprocessing does.
+JPEG, PNG and WebP are accepted, recognised by their first bytes. Animated files are videos
+(`decode_video`) and refused here, because decoding only their first frame would silently lose the
+others. Transparent areas become white. The embedded colour profile is ignored, as the models' own
+preprocessing does.
 """
 
 import io
@@ -20,8 +21,8 @@ from luvc_core.errors import InvalidMedia, InvalidSettings
 
 _TYPES = "JPEG, PNG or WebP"
 VIDEO_TYPES = "MP4, WebM, or animated GIF, WebP or PNG"
-# What Pillow raises for bytes that are not what they say. Readers that allocate when they open a
-# file, and frames that enlarge it, meet Pillow's own limit before ours.
+# What Pillow raises for damaged files. The decompression-bomb errors are Pillow's own limit, which
+# some readers check when they open a file or a later frame, before our limit is checked.
 DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
     MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
@@ -31,11 +32,22 @@ DECODING_ERRORS = (
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What a request may hold. Sides are in pixels; max_aspect_ratio is long side by short side.
+    """What a request may hold at most.
 
-    A clip is bounded apart: its file, the pixels of one frame, its length in seconds and frames,
-    the bytes of all its frames decoded one after the other, those of the frames kept from it, which
-    are made smaller to fit, and how many frames a family may look at.
+    Attributes:
+        max_bytes: size of an image file.
+        max_pixels: pixels of an image.
+        max_items: images and videos of a request.
+        min_side: shortest side of an image or frame, in pixels.
+        max_aspect_ratio: long side by short side.
+        max_video_bytes: size of a video file.
+        max_video_pixels: pixels of one frame.
+        max_video_seconds: length of a video.
+        max_video_frames: number of its frames.
+        max_video_decoded_bytes: bytes of all its frames, decoded one after the other.
+        max_video_kept_bytes: bytes of the chosen frames, which are made smaller to fit.
+        max_shown_frames: number of frames that a family may look at.
+        max_videos: videos of a request.
     """
 
     max_bytes: int = 20 * 2**20
@@ -59,7 +71,7 @@ class MediaLimits:
                 raise InvalidSettings(f"media.{field.name}", f"got {value}", ">= 1")
 
     def check_count(self, count: int, video_count: int) -> None:
-        """Raise InvalidMedia if a request holds too many pictures and clips, or too many clips."""
+        """Raise InvalidMedia if a request holds too many images and videos, or too many videos."""
         if count > self.max_items:
             raise InvalidMedia(
                 "messages", f"{count} pictures and clips", f"at most {self.max_items}"
@@ -69,22 +81,27 @@ class MediaLimits:
 
 
 def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
-    """An upright RGB picture. `field` names the item in errors.
+    """Decode an image to upright RGB. Its size is checked before pixels are decoded.
 
-    Size is checked before pixels are decoded. Raises InvalidMedia for anything that is no whole,
-    still picture within the limits.
+    Args:
+        data: the file.
+        field: names the file in errors.
+        limits: what it may be at most.
+
+    Raises:
+        InvalidMedia: for anything that is not a whole, still image within the limits.
     """
     if not data:
         raise InvalidMedia(field, "0 bytes", _TYPES)
     if len(data) > limits.max_bytes:
         raise InvalidMedia(field, f"{len(data)} bytes", f"at most {limits.max_bytes} bytes")
-    opener = opener_for(data)
-    if opener is None:
+    reader = image_reader_for(data)
+    if reader is None:
         problem = f"unsupported type ({_what_it_looks_like(data)})"
         raise InvalidMedia(field, problem, f"{_TYPES}; for clips {VIDEO_TYPES}")
     try:
-        # Past Image.open, whose own bomb check warns or raises by a global limit.
-        image = opener(io.BytesIO(data))
+        # Not Image.open, which warns or raises by a global limit of pixels.
+        image = reader(io.BytesIO(data))
     except DECODING_ERRORS as error:
         raise InvalidMedia(field, f"its header cannot be read: {error}", _TYPES) from error
     check_size(image.size, field, limits, limits.max_pixels)
@@ -98,8 +115,8 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
         raise InvalidMedia(field, problem, f"a whole {_TYPES} file") from error
 
 
-def opener_for(data: bytes) -> type[ImageFile] | None:
-    """The reader of a supported picture type, told by the first bytes."""
+def image_reader_for(data: bytes) -> type[ImageFile] | None:
+    """Return Pillow's reader for a file by its first bytes, or None for an unsupported type."""
     if data.startswith(b"\xff\xd8\xff"):
         return JpegImageFile
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -118,7 +135,14 @@ def _what_it_looks_like(data: bytes) -> str:
 
 
 def check_size(sides: tuple[int, int], field: str, limits: MediaLimits, max_pixels: int) -> None:
-    """Raise InvalidMedia unless a picture or frame of these sides may be decoded."""
+    """Raise InvalidMedia unless an image or frame of this size may be decoded.
+
+    Args:
+        sides: width and height in pixels.
+        field: names the file in errors.
+        limits: of the shortest side and the aspect ratio.
+        max_pixels: greatest number of pixels.
+    """
     width, height = sides
     size = f"{width}x{height} pixels"
     if width * height > max_pixels:
@@ -135,9 +159,9 @@ def _frame_count(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB, transparent places white."""
+    """Convert an image to RGB, its transparent areas to white."""
     if image.mode.startswith("I"):
-        # 16-bit grey. Pillow would clip it to 8 bits instead of scaling it.
+        # 16-bit grey: Pillow would clip the values to 8 bits instead of scaling them.
         image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""What a clip becomes, and what its two decoders share."""
+"""A video to decode, the decoded video, and the checks that both decoders share."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,10 +13,14 @@ from luvc_core.media.images import MediaLimits, check_size
 
 @dataclass(frozen=True)
 class Video:
-    """The chosen frames of a clip, upright RGB, all of one size, in order; at least one.
+    """The chosen frames of a video.
 
-    timestamps: seconds from the clip's first frame to each of `frames`. frame_count, duration
-    (seconds) and rate (frames/s, on average) are the whole clip's.
+    Attributes:
+        frames: upright RGB images of one size, in order; at least one.
+        timestamps: seconds from the video's first frame to each of `frames`.
+        frame_count: number of frames of the whole video.
+        duration: seconds of the whole video.
+        rate: frames per second of the whole video, on average.
     """
 
     frames: tuple[Image.Image, ...]
@@ -27,13 +31,21 @@ class Video:
 
     @property
     def interval(self) -> float:
-        """Mean seconds from one of `frames` to the next, by the clip's rate."""
+        """Mean seconds from one of `frames` to the next, by the video's rate."""
         return self.frame_count / self.rate / len(self.frames)
 
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """A file to decode as a video: `field` names it in errors, `check` raises to stop the work."""
+    """A file to decode as a video.
+
+    Attributes:
+        data: the file.
+        field: names the file in errors.
+        limits: what it may be at most.
+        sampling: the family's choice of frames.
+        check: called at least once a frame; raises to end the work.
+    """
 
     data: bytes
     field: str
@@ -42,11 +54,11 @@ class VideoRequest:
     check: Callable[[], None]
 
     def check_frame(self, sides: tuple[int, int]) -> None:
-        """Before any pixel of such a frame is decoded. Raises InvalidMedia."""
+        """Raise InvalidMedia if a frame of this width and height must not be decoded."""
         check_size(sides, self.field, self.limits, self.limits.max_video_pixels)
 
     def check_length(self, frame_count: int, seconds: float) -> None:
-        """For the lengths a header claims and for those counted. Raises InvalidMedia."""
+        """Raise InvalidMedia if a length, claimed by the header or counted, is over the limits."""
         if frame_count > self.limits.max_video_frames:
             allowed = f"at most {self.limits.max_video_frames} frames"
             raise InvalidMedia(self.field, f"{frame_count} frames", allowed)
@@ -55,7 +67,7 @@ class VideoRequest:
             raise InvalidMedia(self.field, f"a clip of {seconds:.3g} s", allowed)
 
     def check_work(self, frame_count: int, sides: tuple[int, int]) -> None:
-        """Before so many frames of these sides are decoded. Raises InvalidMedia."""
+        """Raise InvalidMedia if decoding that many frames of this size is too much work."""
         work = 3 * frame_count * sides[0] * sides[1]
         if work > self.limits.max_video_decoded_bytes:
             problem = f"{frame_count} frames of {sides[0]}x{sides[1]} pixels, {work} bytes decoded"
@@ -63,19 +75,20 @@ class VideoRequest:
             raise InvalidMedia(self.field, problem, allowed)
 
     def keeper(self, count: int) -> Callable[[Image.Image], Image.Image]:
-        """Makes each of `count` frames as small as they must be to fit in memory together."""
-        most = self.limits.max_video_kept_bytes / (3 * count)
+        """Return a function that shrinks a frame so that `count` frames fit in memory together."""
+        max_pixels = self.limits.max_video_kept_bytes / (3 * count)
 
         def keep(image: Image.Image) -> Image.Image:
-            if image.width * image.height <= most:
+            if image.width * image.height <= max_pixels:
                 return image
-            scale = math.sqrt(most / (image.width * image.height))
+            scale = math.sqrt(max_pixels / (image.width * image.height))
             sides = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
             return image.resize(sides, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
         return keep
 
     def damaged(self, problem: str | Exception) -> InvalidMedia:
+        """Return the error that says why the file is not a whole video."""
         problem = getattr(problem, "strerror", None) or problem
         return InvalidMedia(self.field, f"truncated or damaged: {problem}", "a whole clip")
 
@@ -83,9 +96,17 @@ class VideoRequest:
         self, chosen: Sequence[int], kept: dict[int, Image.Image], starts: Sequence[float],
         duration: float, rate: float,
     ) -> Video:  # fmt: skip
-        """The clip of the `chosen` frames, `kept` by index; one may be chosen twice.
+        """Return the video of the chosen frames.
 
-        starts: seconds at which each frame of the file shows. Raises InvalidMedia.
+        Args:
+            chosen: indices of frames, in order; a frame may be chosen twice.
+            kept: the decoded frames by index.
+            starts: seconds at which each frame of the file shows.
+            duration: seconds of the whole video.
+            rate: frames per second of the whole video.
+
+        Raises:
+            InvalidMedia: where a chosen frame is missing, or frames differ in size.
         """
         missing = sum(index not in kept for index in set(chosen))
         if missing:

@@ -1,6 +1,6 @@
-"""The contract of a model family: a vision half and a language half that never meet.
+"""The contract of a model family: a vision half and a language half in different processes.
 
-A family is one file that subclasses both. Everything else - services, engine, store - sees only
+A family is one file that subclasses both. Everything else (services, engine, store) imports only
 this module and the registry. Only this package imports transformers.
 """
 
@@ -27,11 +27,13 @@ from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionToken
 
 @dataclass(frozen=True)
 class Patches:
-    """A picture or clip, resized and cut: `pixels` [patches, values], or [tiles, channels, height,
-    width], in the family's own order. A family may add what else it has to know of it.
+    """An image or video, resized and cut. A family may add fields that it needs.
 
-    grid: of the patches, tiles counting as frames. The projector may reduce it to a smaller one.
-    video: None for a picture. detail: of the picture, as media.detail has it; 0 for a clip.
+    Attributes:
+        pixels: [patches, values] or [tiles, channels, height, width], in the family's own order.
+        grid: of the patches; tiles count as frames. The projector may reduce it to a smaller one.
+        video: None for an image.
+        detail: of the image, as compression.detail measures it; 0 for a video.
     """
 
     pixels: Tensor
@@ -46,8 +48,12 @@ class VisionHalf(ABC):
     `preprocess` and `preprocess_video` are pure and safe to call from several threads. `encode`
     uses the device: one call at a time.
 
-    sampling: which frames of a clip the family looks at, None where it takes pictures only.
-    shows_alone_larger: whether `alone` makes a difference to what a picture becomes.
+    Attributes:
+        shows_alone_larger: whether `alone` makes a difference to what an image becomes.
+        identity: names all that decides what visual tokens this half makes.
+        device: where it computes.
+        dtype: in which number format.
+        sampling: which frames of a video the family looks at; None where it takes images only.
     """
 
     shows_alone_larger: ClassVar[bool] = False
@@ -60,37 +66,50 @@ class VisionHalf(ABC):
     @classmethod
     @abstractmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
-        """Raises CheckpointError where the folder does not hold what the family needs."""
+        """Load the tower and the projector of a checkpoint.
+
+        Args:
+            checkpoint: of this family.
+            device: where the half computes.
+            dtype: number format that the weights are converted to.
+
+        Raises:
+            CheckpointError: where the folder does not hold what the family needs.
+        """
 
     @abstractmethod
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
-        """Resize and cut an RGB picture with the checkpoint's own settings.
+        """Resize and cut an RGB image with the checkpoint's own settings.
 
-        alone: it is the only one of its conversation. Some families then see it in more detail.
+        `alone` says that it is the only one of its conversation. Some families then use more
+        tokens for it.
         """
 
     def preprocess_video(self, video: Video) -> Patches:
-        """The same for the frames of a clip. Only called where there is a `sampling`."""
+        """Resize and cut the frames of a video. Only called where `sampling` is set."""
         raise InvalidMedia("media", "a clip", "pictures, for this family")
 
     @abstractmethod
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Tower with merging, then projector. One result a picture or clip, in order, on the CPU.
+        """Run the tower with merging, then the projector; one result per image or video, in order.
 
-        With `oim.is_off` the embeddings equal the stock model's. What one becomes does not depend
-        on those beside it, but for rounding. A clip merges each frame by itself, all to one grid.
+        Results are on the CPU. With `oim.is_off` the embeddings equal the stock model's. A result
+        does not depend on the other patches of the call, except for rounding. Each frame of a video
+        merges by itself, and all frames to one grid.
         """
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A tokenised conversation with room for its visual tokens.
+    """A tokenised conversation with placeholders for its visual tokens, all on the CPU.
 
-    ids: int64 [length], placeholders where visual tokens go. segment: int64 [length], which
-    picture or clip a place belongs to, -1 for text; a clip may stand in several runs with text
-    between them. positions: float32 [length, axes], the rotary
-    position of each place (axes is 1, or 3 for M-RoPE). next_position: where the first generated
-    token stands, on all axes. images: in the order of their segments. All on the CPU.
+    Attributes:
+        ids: int64 [length], placeholders where visual tokens go.
+        segment: int64 [length], the index in `images` of the image or video that each token
+            belongs to, -1 for text. A video may form several runs with text in between.
+        positions: float32 [length, axes], rotary positions; axes is 1, or 3 for M-RoPE.
+        next_position: of the first generated token, on all axes.
+        images: the visual tokens of each image and video.
     """
 
     ids: Tensor
@@ -101,17 +120,18 @@ class Prompt:
 
     @property
     def length(self) -> int:
+        """Number of tokens, visual ones included."""
         return self.ids.shape[0]
 
     @property
     def visual(self) -> Tensor:
-        """bool [length]: the places of visual tokens."""
+        """bool [length], true for visual tokens."""
         return self.segment >= 0
 
 
 def runs_of(segment: Tensor) -> list[tuple[int, int]]:
-    """Neighbouring places of one medium, or of text: (medium or -1, how many), in order."""
-    return [(image, len(list(run))) for image, run in groupby(segment.tolist())]
+    """Return the runs of one image or video, or of text, in order: (its index or -1, length)."""
+    return [(index, len(list(run))) for index, run in groupby(segment.tolist())]
 
 
 Rotary = tuple[Tensor, Tensor]
@@ -121,8 +141,17 @@ class LanguageHalf(ABC):
     """Token embedding, decoder layers and head. Loads no tensor of the vision tower.
 
     Stateless: whatever a request accumulates lives in its own caches, so requests may interleave.
-    positions: whether a place has one, or three axes. cache_row_bytes: keys and values of one token
-    in one layer. row_flops: floating-point operations of one token with the weights of a layer.
+
+    Attributes:
+        positions: whether a token's position has one axis or three.
+        identity: names the vision half whose tokens it takes.
+        layer_count: number of decoder layers.
+        cache_row_bytes: keys and values of one token in one layer.
+        row_flops: floating-point operations of one token with the weights of one layer.
+        context_length: greatest number of positions.
+        stop_ids: tokens that end an answer.
+        device: where it computes.
+        dtype: in which number format.
     """
 
     positions: ClassVar[Literal["1-D", "M-RoPE"]]
@@ -138,39 +167,67 @@ class LanguageHalf(ABC):
     @classmethod
     @abstractmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Self:
-        """Raises CheckpointError where the folder does not hold what the family needs."""
+        """Load the language model of a checkpoint.
+
+        Args:
+            checkpoint: of this family.
+            device: where the half computes.
+            dtype: number format that the weights are converted to.
+
+        Raises:
+            CheckpointError: where the folder does not hold what the family needs.
+        """
 
     @abstractmethod
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
-        """Apply the chat template. Raises InvalidInput where text holds special tokens."""
+        """Apply the chat template. Raises InvalidInput where a text holds special tokens."""
 
     @abstractmethod
     def text_of(self, ids: Sequence[int]) -> str:
-        """Text of generated tokens, special ones left out."""
+        """Convert generated tokens to text, without special tokens."""
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
-        """[length] -> [length, hidden]"""
+        """Look up token embeddings: [length] -> [length, hidden]."""
 
     @abstractmethod
     def rotary(self, positions: Tensor) -> Rotary:
-        """[length, axes] -> (cos, sin), each [1, length, head size]"""
+        """Compute rotary tables: [length, axes] -> (cos, sin), each [1, length, head size]."""
 
     @abstractmethod
     def layer(self, index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
-        """One decoder layer over new tokens [length, hidden]; appends their keys and values to
-        `cache`. Causal among the new tokens; all cached ones are visible."""
+        """Run one decoder layer over the new tokens of a request.
+
+        Attention is causal among the new tokens, and sees all cached ones.
+
+        Args:
+            index: of the layer.
+            hidden: [length, hidden].
+            rotary: of the new tokens.
+            cache: of this layer; their keys and values are appended to it.
+
+        Returns:
+            [length, hidden]
+        """
 
     @abstractmethod
     def decode_layer(
         self, index: int, hidden: Tensor, rotary: Rotary, caches: Sequence[LayerCache]
     ) -> Tensor:
-        """One decoder layer over one new token of each of several requests, [rows, hidden].
+        """Run one decoder layer over one new token of each of several requests.
 
-        Row i sees `caches[i]`, which grows by it, and nothing of the others. Rows past the last
-        cache are padding: they may be anything, and come to nothing.
+        Row i attends to `caches[i]` alone.
+
+        Args:
+            index: of the layer.
+            hidden: [rows, hidden]. Rows past the last cache are padding with any content.
+            rotary: of the rows.
+            caches: of this layer, one per request; row i is appended to `caches[i]`.
+
+        Returns:
+            [rows, hidden]; padding rows are without meaning.
         """
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
-        """[length, hidden] -> float32 [length, vocabulary], final norm included."""
+        """Apply final norm and head: [length, hidden] -> float32 [length, vocabulary]."""

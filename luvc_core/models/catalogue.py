@@ -1,4 +1,4 @@
-"""What can be served, for people and programs: `luvc models` runs this as a process."""
+"""The list of what can be served; `luvc models` runs this module as a process."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from luvc_core.models.checkpoint.layout import Media
-from luvc_core.models.checkpoint.resolve import embedded, resolve
+from luvc_core.models.checkpoint.resolve import embedded_checkpoints, resolve
 from luvc_core.models.checkpoint.weights import Weights
 from luvc_core.models.registry import FAMILIES, Family, family_of
 
@@ -15,10 +15,10 @@ _SIDES = {1: "any", 2: "even"}
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """All families, each as it declares itself, and the embedded checkpoints with their sizes."""
+    """List all families, as they declare themselves, and the embedded checkpoints."""
     return {
         "families": [_family(family) for family in FAMILIES.values()],
-        "embedded": [_checkpoint(name) for name in embedded()],
+        "embedded": [_checkpoint(name) for name in embedded_checkpoints()],
     }
 
 
@@ -46,7 +46,7 @@ def _checkpoint(name: str) -> dict[str, Any]:
 
 
 def table(content: dict[str, list[dict[str, Any]]]) -> str:
-    """The same for people, in columns."""
+    """Format the catalogue in columns, for people."""
     media = get_args(Media)
     families = [("FAMILY", "NAME", *(m.upper() for m in media), "OIM SIDES", "POSITIONS")]
     for f in content["families"]:
@@ -68,7 +68,7 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the catalogue; returns the exit status."""
+    """Print the catalogue and return the exit status."""
     parser = argparse.ArgumentParser(prog="luvc models")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     content = catalogue()

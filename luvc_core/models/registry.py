@@ -1,4 +1,4 @@
-"""The families that can be served, and the way from a name to a loaded half."""
+"""The families that can be served, and loading a half by the name of a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from luvc_core.models.families.llava_onevision_vision import LlavaOnevisionVisio
 
 @dataclass(frozen=True)
 class Family:
+    """The two halves of a family, and the layout of its checkpoints."""
+
     layout: Layout
     vision: type[VisionHalf]
     language: type[LanguageHalf]
@@ -35,7 +37,7 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def family_of(checkpoint: Checkpoint) -> Family:
-    """Raises CheckpointError naming the families there are."""
+    """Return the family of a checkpoint. Raises CheckpointError naming the known families."""
     model_type = str(checkpoint.read_json("config.json").get("model_type"))
     if model_type not in FAMILIES:
         raise CheckpointError(
@@ -46,21 +48,43 @@ def family_of(checkpoint: Checkpoint) -> Family:
 
 
 def layer_count(name: str) -> int:
-    """Layers of the language model of a checkpoint, from its settings alone."""
+    """Read the number of decoder layers of a checkpoint from its config.json."""
     checkpoint = resolve(name)
-    settings = family_of(checkpoint).layout.settings(checkpoint)
-    return int(settings.text_config.num_hidden_layers)
+    config = family_of(checkpoint).layout.read_config(checkpoint)
+    return int(config.text_config.num_hidden_layers)
 
 
 def load_vision(name: str, device: str = "auto", dtype: str = "auto") -> VisionHalf:
-    """Vision tower and projector of a checkpoint, by embedded name, folder or hub id."""
+    """Load the vision tower and projector of a checkpoint.
+
+    Args:
+        name: embedded name, folder or hub id.
+        device: as in choose_device.
+        dtype: as in choose_dtype.
+
+    Raises:
+        CheckpointError: where there is no such checkpoint, or it cannot be served.
+        InvalidSettings: for a device or number format that this machine does not have.
+    """
     checkpoint = resolve(name)
-    place = choose_device(device)
-    return family_of(checkpoint).vision.load(checkpoint, place, choose_dtype(dtype, place))
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
+    return family_of(checkpoint).vision.load(checkpoint, torch_device, torch_dtype)
 
 
 def load_language(name: str, device: str = "auto", dtype: str = "auto") -> LanguageHalf:
-    """Language model of a checkpoint, by embedded name, folder or hub id."""
+    """Load the language model of a checkpoint.
+
+    Args:
+        name: embedded name, folder or hub id.
+        device: as in choose_device.
+        dtype: as in choose_dtype.
+
+    Raises:
+        CheckpointError: where there is no such checkpoint, or it cannot be served.
+        InvalidSettings: for a device or number format that this machine does not have.
+    """
     checkpoint = resolve(name)
-    place = choose_device(device)
-    return family_of(checkpoint).language.load(checkpoint, place, choose_dtype(dtype, place))
+    torch_device = choose_device(device)
+    torch_dtype = choose_dtype(dtype, torch_device)
+    return family_of(checkpoint).language.load(checkpoint, torch_device, torch_dtype)

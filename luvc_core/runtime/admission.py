@@ -1,4 +1,4 @@
-"""A bounded number of requests at work, and a bounded number waiting for their turn."""
+"""Admission of requests: a bounded number at work, and a bounded number waiting."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,14 @@ from luvc_core.runtime.deadline import Deadline
 
 
 class AdmissionLimiter:
-    """First come, first served. For one event loop."""
+    """Slots for requests at work, given to waiting requests first come, first served.
+
+    One event loop uses it.
+
+    Attributes:
+        waiting: number of requests that wait for a slot.
+        running: number of requests that hold one.
+    """
 
     def __init__(self, active: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(active)
@@ -27,8 +34,9 @@ class AdmissionLimiter:
     async def take(self, deadline: Deadline) -> AsyncIterator[None]:
         """Hold a slot for the time of the block.
 
-        Raises Overloaded at once where too many wait already, DeadlineExceeded after a wait in
-        vain.
+        Raises:
+            Overloaded: at once, where as many wait already as may.
+            DeadlineExceeded: where no slot became free in time.
         """
         if self._free.locked() and self.waiting >= self._waiting_limit:
             raise Overloaded(

@@ -1,4 +1,4 @@
-"""Work of one request that goes on at the same time, or must not stop half way."""
+"""Coroutines of one request that run at the same time, or must not stop half way."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -8,7 +8,10 @@ T = TypeVar("T")
 
 
 async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results, in order. Where one fails the others are given up, and its error is raised."""
+    """Run coroutines together and return their results in order.
+
+    Where one fails, the others are cancelled and its error is raised.
+    """
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
@@ -17,10 +20,11 @@ async def gather_or_cancel(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """The result of work that goes on where its waiter is cancelled, who then waits for its end.
+async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end even if the caller is cancelled, and return its result.
 
-    For what has been sent and will happen anyway, so that what undoes it comes later.
+    A cancelled caller waits for that end before it raises CancelledError. For a command that has
+    been sent and takes effect anyway, so that the command which undoes it is sent after it.
     """
     task = asyncio.create_task(work)
     try:
@@ -28,5 +32,6 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # Looked at, as nobody else will.
+            # Retrieve the error, or asyncio logs that nobody did.
+            task.exception()
         raise

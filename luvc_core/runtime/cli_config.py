@@ -1,19 +1,25 @@
-"""A frozen dataclass filled from command-line flags, then the environment, then its defaults.
+"""Fill a frozen dataclass from command-line flags, then the environment, then its defaults.
 
 A field becomes the flag `--its-name` and the variable `<PREFIX>ITS_NAME`; its metadata holds the
-help text. The dataclass validates itself with ValueError when made. Junk never passes silently:
-unknown flags and unknown variables of the prefix end the program with status 2.
+help text. The dataclass validates itself when made, with ValueError. Unknown flags and unknown
+variables of the prefix end the program with status 2 instead of being ignored.
 """
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 ConfigT = TypeVar("ConfigT")
 
 
-def flag(default: Any, help: str, choices: Sequence[str] = (), former: str = "") -> Any:
+def flag(
+    default: Any,
+    help: str,
+    choices: Sequence[str] = (),
+    former: str = "",
+    former_values: Mapping[str, str] | None = None,
+) -> Any:
     """Declare a dataclass field that is a flag.
 
     Args:
@@ -21,15 +27,29 @@ def flag(default: Any, help: str, choices: Sequence[str] = (), former: str = "")
         help: text of `--help`.
         choices: allowed values; empty for any.
         former: field name of an earlier release, which is still accepted everywhere.
+        former_values: values of an earlier release, still accepted, and what they mean now.
     """
-    metadata = {"help": help, "choices": choices, "former": former}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "former": former,
+        "former_values": former_values or {},
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def config_from(
     cls: type[ConfigT], program: str, prefix: str, argv: Sequence[str], environ: Mapping[str, str]
 ) -> ConfigT:
-    """The configuration of a program. Ends it with a message and status 2 where a value is junk."""
+    """Return the configuration of a program, or end it with status 2 where a value is invalid.
+
+    Args:
+        cls: dataclass whose fields were declared by `flag`.
+        program: name of the program, for its usage message.
+        prefix: what the names of its environment variables start with.
+        argv: command line without the program's name; wins over the environment.
+        environ: environment variables; those without the prefix are ignored.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     parser = argparse.ArgumentParser(
         program,
@@ -41,7 +61,7 @@ def config_from(
         former = field.metadata["former"]
         parser.add_argument(
             *(_spelled(spelling) for spelling in (name, former) if spelling),
-            type=type(field.default),
+            type=_converter(field),
             choices=field.metadata["choices"] or None,
             help=field.metadata["help"],
             default=field.default,
@@ -63,23 +83,48 @@ def config_from(
 
 
 def check(ok: bool, name: str, value: object, allowed: str) -> None:
-    """Raise ValueError naming the flag unless `ok`."""
+    """Raise ValueError naming the flag unless `ok`.
+
+    Args:
+        ok: whether the value is allowed.
+        name: the flag's field name.
+        value: what was given.
+        allowed: in words, what is allowed.
+    """
     if not ok:
         raise ValueError(f"{_spelled(name)}: got {value}; allowed: {allowed}")
 
 
 def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-    """The configuration from its field names. Raises ValueError for an unknown name or junk."""
+    """Return the configuration that a mapping holds by field names.
+
+    Raises:
+        ValueError: for an unknown name or a value that is not allowed.
+    """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     spellings = _spellings(fields)
     if unknown := sorted(values.keys() - spellings.keys()):
         raise ValueError(f"unknown settings: {', '.join(unknown)}")
-    values = {spellings[name]: value for name, value in values.items()}
-    defaults: dict[str, Any] = {name: field.default for name, field in fields.items()}
-    for name, value in values.items():
+    settings = {}
+    for spelling, value in values.items():
+        name = spellings[spelling]
+        settings[name] = _converter(fields[name])(value)
         allowed = fields[name].metadata["choices"]
-        check(not allowed or value in allowed, name, repr(value), ", ".join(allowed))
-    return cls(**{name: type(defaults[name])(value) for name, value in values.items()})
+        check(not allowed or settings[name] in allowed, name, repr(value), ", ".join(allowed))
+    return cls(**settings)
+
+
+def _converter(field: "dataclasses.Field[Any]") -> Callable[[Any], Any]:
+    """Make a function from what was given to a value of the field's type."""
+    kind: type[Any] = type(field.default)
+
+    def convert(given: Any) -> Any:
+        former_values = field.metadata["former_values"]
+        return kind(former_values.get(given, given) if isinstance(given, str) else given)
+
+    # argparse names the type by this where a value is none.
+    convert.__name__ = kind.__name__
+    return convert
 
 
 def _spellings(fields: Mapping[str, "dataclasses.Field[Any]"]) -> dict[str, str]:

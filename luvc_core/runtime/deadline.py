@@ -1,4 +1,4 @@
-"""The time left for a request, handed from stage to stage."""
+"""The deadline of a request, passed from stage to stage."""
 
 import asyncio
 import math
@@ -14,7 +14,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the monotonic clock, in seconds, and the time that was allowed for what."""
+    """A moment by which a request, or a part of it, has to be done.
+
+    Attributes:
+        at: the moment on the monotonic clock, in seconds.
+        allowed: seconds that were allowed in all, for the error's text.
+        purpose: what they were allowed for.
+    """
 
     at: float
     allowed: float
@@ -22,18 +28,18 @@ class Deadline:
 
     @classmethod
     def after(cls, *seconds: float | None) -> "Deadline":
-        """The earliest of several limits, in seconds from now; None is no limit."""
+        """Return the earliest of several limits, in seconds from now; None is no limit."""
         allowed = min((s for s in seconds if s is not None), default=math.inf)
         return cls(time.monotonic() + allowed, allowed)
 
     def within(self, seconds: float, purpose: str) -> "Deadline":
-        """This deadline, or an earlier one for a part of the work."""
-        own = Deadline(time.monotonic() + seconds, seconds, purpose)
-        return min(self, own, key=lambda deadline: deadline.at)
+        """Return this deadline, or an earlier one for a part of the work."""
+        part = Deadline(time.monotonic() + seconds, seconds, purpose)
+        return min(self, part, key=lambda deadline: deadline.at)
 
     @property
     def left(self) -> float:
-        """Seconds; never negative."""
+        """Seconds until the deadline, never negative."""
         return max(0.0, self.at - time.monotonic())
 
     def check(self) -> None:
@@ -42,13 +48,17 @@ class Deadline:
             raise self._error()
 
     async def wait_for(self, work: Awaitable[T]) -> T:
-        """The result of `work`, which is cancelled when the time is over."""
+        """Return the result of `work`, which is cancelled when the time is over.
+
+        Raises:
+            DeadlineExceeded: where it was cancelled for that reason.
+        """
         limit = asyncio.timeout(None if math.isinf(self.at) else self.left)
         try:
             async with limit:
                 return await work
         except TimeoutError:
-            # Not `left`: the event loop may wake a little before the moment.
+            # `left` may still be above 0: the event loop may wake a little before the moment.
             if not limit.expired():
                 raise
             raise self._error() from None

@@ -1,4 +1,4 @@
-"""Logs of both services: text for people, or one JSON object a line for machines."""
+"""Log format of both services: text for people, or one JSON object a line for machines."""
 
 import json
 import logging
@@ -10,9 +10,13 @@ LOG_FORMATS = ("text", "json")
 
 
 class JsonLines(logging.Formatter):
-    """time in seconds since 1970, level, logger, message; request_id where a record has one."""
+    """Formats a record as a JSON object: time, level, logger, message, request_id, exception.
+
+    The time is in seconds since 1970; the last two are there where a record has them.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
         fields = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
@@ -27,18 +31,39 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(level: str, form: str, text: str) -> None:
-    """Log to stderr, once a process. text: the line's form where `form` is text."""
+    """Log to stderr; for one call per process.
+
+    Args:
+        level: name of the lowest level that is logged, in any case.
+        form: "text" or "json".
+        text: the line's format string where `form` is "text".
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(text))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def of_request(request_id: str) -> dict[str, str]:
-    """The `extra` of a record about a request."""
+    """Return the `extra` argument of a log call about a request."""
     return {"request_id": request_id}
 
 
 def request_id_of(given: str) -> str:
-    """The id that a caller gave, without what could pass for another line of the log, and at most
-    100 characters of it; a new one where nothing is left."""
+    """Return the id that a caller gave, fit for a log line, or a new one where it gave none.
+
+    At most 100 characters of it stay, without those that could start another line of the log.
+    """
     return "".join(c for c in given[:100] if c.isprintable()) or uuid.uuid4().hex
+
+
+def log_unexpected(log: logging.Logger, request_id: str, error: BaseException) -> None:
+    """Log an error that no caller is told, with its traceback.
+
+    Args:
+        log: the logger of the service.
+        request_id: the only thing that the caller is told, to find this record by.
+        error: what was raised.
+    """
+    log.error(
+        "request %s failed unexpectedly", request_id, exc_info=error, extra=of_request(request_id)
+    )

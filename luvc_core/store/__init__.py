@@ -1,7 +1,7 @@
-"""Merged visual tokens kept for the next question: where, under which key, checked how.
+"""The store of merged visual tokens, so that a repeated image or video is not encoded again.
 
-`base` is the contract; `memory` and `redis` keep values; `keys` names them, `blob` writes and
-checks them, `cache` brings it together: one encode however many ask.
+`base` is the contract, `memory` and `redis` implement it, `keys` says what a key depends on, and
+`cache` looks tokens up or has them encoded, once for all requests that want them.
 """
 
 from luvc_core.store.base import Store
@@ -10,20 +10,26 @@ from luvc_core.store.redis import RedisStore
 
 
 def open_store(
-    place: str, *, max_bytes: int, max_item_bytes: int, ttl: float, timeout: float
+    location: str, *, max_bytes: int, max_item_bytes: int, ttl: float, timeout: float
 ) -> Store | None:
-    """The store at a place: `memory`, `none` or a Redis URL.
+    """Return the store at a location, or None for `none`.
 
-    max_bytes is for memory; ttl and timeout, in seconds, for Redis, which is connected to when
-    first used. Call it on the event loop that uses it.
+    Call it on the event loop that uses the store. Redis is connected to at the first use.
+
+    Args:
+        location: `memory`, `none` or a Redis URL.
+        max_bytes: limit of all values together; for `memory` only.
+        max_item_bytes: limit of one value.
+        ttl: seconds after which Redis drops a value.
+        timeout: seconds that one call to Redis may take.
     """
-    if place == "none":
+    if location == "none":
         return None
-    if place == "memory":
+    if location == "memory":
         return MemoryStore(max_bytes, max_item_bytes)
-    return RedisStore(place, max_item_bytes, ttl, timeout)
+    return RedisStore(location, max_item_bytes, ttl, timeout)
 
 
-def is_shared(place: str) -> bool:
-    """Whether other processes see what is kept there."""
-    return place.startswith(("redis://", "rediss://", "unix://"))
+def is_shared(location: str) -> bool:
+    """Tell whether other processes see what is stored at a location."""
+    return location.startswith(("redis://", "rediss://", "unix://"))

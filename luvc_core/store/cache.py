@@ -1,4 +1,4 @@
-"""Visual tokens from the store, or made once for all who want them."""
+"""Visual tokens from the store, else encoded once for all requests that want them."""
 
 import asyncio
 import logging
@@ -11,10 +11,10 @@ from typing import Any, Literal
 import torch
 
 from luvc_core.errors import Unavailable
-from luvc_core.runtime.async_tasks import to_its_end
+from luvc_core.runtime.async_tasks import run_to_completion
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.base import Store, StoreFailed
-from luvc_core.store.single_flight import Flights
+from luvc_core.store.single_flight import SingleFlight
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
@@ -29,10 +29,16 @@ _LAST_LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Entry:
-    """Visual tokens, their blob where there is a store, and where they came from.
+    """Visual tokens and where they came from.
 
-    joined: made for another request of the same moment. kept: the store has them, as far as known.
-    trouble: why the store was passed by, empty where it was not.
+    Attributes:
+        key: their key in the store.
+        tokens: the visual tokens.
+        blob: their bytes, None where there is no store.
+        origin: "encoded" for this request, "joined" from another request that had them encoded
+            at the same time, or "stored".
+        kept: whether the store has them, as far as known.
+        trouble: why the store was not used, empty where it was.
     """
 
     key: str
@@ -45,7 +51,7 @@ class Entry:
 
 @dataclass
 class Counts:
-    """What the cache did since it was made."""
+    """What the cache has done since it was made."""
 
     stored: int = 0
     joined: int = 0
@@ -55,11 +61,11 @@ class Counts:
 
 
 class TokenCache:
-    """At most one encode of a key at a time: in this process, and, where the store is shared, in
-    all that share it. What is read is checked; a bad value is dropped, counted, and made again.
+    """Looks visual tokens up in the store, or has them encoded.
 
-    store: None keeps nothing. offload: runs work that copies or digests megabytes off the event
-    loop.
+    A key is encoded at most once at a time: in this process and, where the store is shared, in all
+    processes that share it. Every value read is checked; a bad one is dropped, counted and encoded
+    again.
     """
 
     def __init__(
@@ -69,15 +75,27 @@ class TokenCache:
         dtype: torch.dtype,
         offload: Callable[..., Awaitable[Any]],
     ) -> None:
+        """Make an empty cache over a store.
+
+        Args:
+            store: None stores nothing.
+            identity: what stored tokens must have been made by.
+            dtype: what stored embeddings must have.
+            offload: runs work that copies or digests megabytes off the event loop.
+        """
         self.counts = Counts()
         self._store = store
         self._identity = identity
         self._dtype = dtype
         self._offload = offload
-        self._flights = Flights[Entry]()
+        self._encodes = SingleFlight[Entry]()
 
     async def find(self, key: str, strict: bool = False) -> Entry | None:
-        """What is kept under a key. A store that fails has nothing, or, strict, is Unavailable."""
+        """Return what is stored under a key, or None.
+
+        Raises:
+            Unavailable: if the store fails and `strict` is set; else a store that fails is empty.
+        """
         if self._store is None:
             return None
         try:
@@ -87,17 +105,24 @@ class TokenCache:
             return None
 
     async def get(self, key: str, make: Make, deadline: Deadline, strict: bool = False) -> Entry:
-        """What is kept under a key, or what `make` makes of it, once for all who ask meanwhile.
+        """Return what is stored under a key, else the result of `make`, which is then stored.
 
-        deadline: of the work, which others may share. strict: a store that fails is Unavailable,
-        rather than passed by.
+        Args:
+            key: from `store.keys`.
+            make: encodes the media; runs once for all callers that ask at the same time.
+            deadline: of the work, which other callers may share.
+            strict: whether a store that fails ends the request, instead of going on without it.
+
+        Raises:
+            DeadlineExceeded: if the work took too long.
+            Unavailable: if the store fails and `strict` is set.
         """
 
         async def work() -> Entry:
             return await deadline.wait_for(self._look_or_make(key, make, strict))
 
-        entry, ours = await self._flights.join(f"{key}{strict}", work)
-        if ours or entry.origin == "stored":
+        entry, started = await self._encodes.join(f"{key}{strict}", work)
+        if started or entry.origin == "stored":
             return entry
         self.counts.joined += 1
         return Entry(key, entry.tokens, entry.blob, "joined", entry.kept, entry.trouble)
@@ -107,25 +132,25 @@ class TokenCache:
         if store is not None:
             owner = secrets.token_hex(16)
             try:
-                if found := await self._look(store, key):
-                    return found
+                if entry := await self._look(store, key):
+                    return entry
                 async with _leased(store, key, owner):
-                    if found := await self._look_until_claimed(store, key, owner):
-                        return found
+                    if entry := await self._look_until_claimed(store, key, owner):
+                        return entry
                     return await self._make(store, key, make)
             except StoreFailed as error:
                 trouble = self._failed(error, strict)
         return await self._make(None, key, make, trouble)
 
     async def _look_until_claimed(self, store: Store, key: str, owner: str) -> Entry | None:
-        """The value, ours or another encoder's; None once it is ours to make, lease in hand."""
+        """Wait for another encoder's value, or return None once this one holds the lease."""
         wait = _FIRST_LOOK_SECONDS
-        while not await to_its_end(store.claim(key, owner)):
+        while not await run_to_completion(store.claim(key, owner)):
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, _LAST_LOOK_SECONDS)
-            if found := await self._look(store, key):
-                return found
-        # Its last owner may have finished after our look.
+            if entry := await self._look(store, key):
+                return entry
+        # The last owner may have stored the value after we looked and before it gave up the lease.
         return await self._look(store, key)
 
     async def _look(self, store: Store, key: str) -> Entry | None:
@@ -171,10 +196,10 @@ class TokenCache:
 
 @asynccontextmanager
 async def _leased(store: Store, key: str, owner: str) -> AsyncIterator[None]:
-    """Keep a lease that is taken in the block, and give it back: whoever is cancelled while taking
-    it may have it already.
+    """Renew a lease that is taken inside the block, and give it back at the end.
 
-    A store that fails meanwhile costs at most another encode.
+    The block surrounds the taking, because a call that is cancelled while it takes the lease may
+    hold it already. A store that fails meanwhile costs at most another encode.
     """
 
     async def renew() -> None:
@@ -189,4 +214,4 @@ async def _leased(store: Store, key: str, owner: str) -> AsyncIterator[None]:
     finally:
         renewing.cancel()
         with suppress(StoreFailed):
-            await to_its_end(store.release(key, owner))
+            await run_to_completion(store.release(key, owner))

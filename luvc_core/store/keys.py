@@ -1,4 +1,4 @@
-"""Names of kept visual tokens: a full SHA-256 over everything they depend on."""
+"""Keys of stored visual tokens: a SHA-256 over everything the tokens depend on."""
 
 import hashlib
 import json
@@ -9,9 +9,12 @@ from luvc_core.visual_tokens.identity import Identity
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an encoder makes of media, the media apart. dtype: of the vision tower's numbers.
+    """What visual tokens depend on besides the media and their merging.
 
-    video_limits: bounds that change which frames of a clip are seen, and how large.
+    Attributes:
+        identity: of the vision half.
+        dtype: number format of the vision tower.
+        video_limits: limits that change which frames of a video are used, and at what size.
     """
 
     identity: Identity
@@ -21,11 +24,28 @@ class Recipe:
 
 def image_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str,
                 alone: bool) -> str:  # fmt: skip
-    """alone: whether it is shown as the only picture, False in families where that is all one."""
+    """Return the key of an image's tokens.
+
+    Args:
+        recipe: what the encoder makes of any media.
+        media_sha256: digest of the image file.
+        merge_sha256: digest of the merging settings.
+        tenant: whose tokens they are; empty where the encoder has none.
+        alone: whether it is the only image of its conversation. Always False for families that
+            do not use that.
+    """
     return _digest(recipe, media_sha256, merge_sha256, tenant, {"picture": alone})
 
 
 def video_key(recipe: Recipe, media_sha256: str, merge_sha256: str, tenant: str) -> str:
+    """Return the key of a video's tokens.
+
+    Args:
+        recipe: what the encoder makes of any media.
+        media_sha256: digest of the video file.
+        merge_sha256: digest of the merging settings.
+        tenant: whose tokens they are; empty where the encoder has none.
+    """
     return _digest(recipe, media_sha256, merge_sha256, tenant, {"clip": recipe.video_limits})
 
 

@@ -1,4 +1,4 @@
-"""Values in this process, the least recently used leaving first."""
+"""A store in this process that drops the least recently used values first."""
 
 from collections import OrderedDict
 
@@ -6,7 +6,7 @@ from luvc_core.store.base import Store
 
 
 class MemoryStore(Store):
-    """Never holds more than `max_bytes` of values, nor one of more than `max_item_bytes`."""
+    """Values in a dictionary: `max_bytes` of them at most, each of `max_item_bytes` at most."""
 
     def __init__(self, max_bytes: int, max_item_bytes: int) -> None:
         self._values: OrderedDict[str, bytes] = OrderedDict()
@@ -34,7 +34,7 @@ class MemoryStore(Store):
         self.byte_count -= len(self._values.pop(key, b""))
 
     async def claim(self, key: str, owner: str) -> bool:
-        # One process has nobody to agree with: it joins its own requests before they come here.
+        # No other process makes values for this one, and TokenCache joins requests before this.
         return True
 
     async def renew(self, key: str, owner: str) -> bool:

@@ -1,4 +1,4 @@
-"""Values in Redis or Valkey, shared by encoders. The only place that imports redis."""
+"""A store in Redis or Valkey, shared by encoders. The only module that imports redis."""
 
 import asyncio
 import logging
@@ -19,18 +19,18 @@ log = logging.getLogger(__name__)
 
 _PREFIX = "luvc:1:"
 _CONNECTIONS = 16
-# After a failure nothing is asked for so long: a store that is down must not slow every request.
+# After a failure no call is made for so long: a store that is down must not slow every request.
 _PAUSE_SECONDS = 1.0
-# Only the owner may touch a lease, in one step.
+# Scripts, so that the check of the owner and the change are one step.
 _RENEW = "return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('PEXPIRE',KEYS[1],ARGV[2]) or 0"
 _RELEASE = "return redis.call('GET',KEYS[1])==ARGV[1] and redis.call('DEL',KEYS[1]) or 0"
 
 
 class RedisStore(Store):
-    """Values with a time to live, in seconds; a time limit on every call.
+    """Values with a time to live, and a time limit on every call.
 
-    The server bounds memory: give it `maxmemory` and `allkeys-lru`, and share it with nothing that
-    must last. Make it on the event loop that uses it.
+    The server bounds memory: give it `maxmemory` and `allkeys-lru`, and store nothing else there
+    that must last. Make it on the event loop that uses it.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class RedisStore(Store):
         self.lease_seconds = lease_seconds
         self._lease_ms = int(lease_seconds * 1000)
         self._paused_until = 0.0
-        # Told in logs: without the password.
-        self._place = urlsplit(url).hostname or "?"
+        # For logs, so without the password.
+        self._host = urlsplit(url).hostname or "?"
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -55,7 +55,7 @@ class RedisStore(Store):
         self._redis: Redis = Redis.from_pool(pool)
 
     async def get(self, key: str) -> bytes | None:
-        # A value longer than any that is put here arrives cut short, and fails its check.
+        # A value longer than any that is stored here arrives cut short, and fails its check.
         last = self._max_item_bytes - 1
         value: bytes = await self._call(self._redis.getrange(_PREFIX + key, 0, last))
         return value or None
@@ -88,24 +88,24 @@ class RedisStore(Store):
         return await self._redis.eval(script, 1, key, *arguments)
 
     async def _call(self, work: Awaitable[Any]) -> Any:
-        """The result, or StoreFailed. Waiting for a connection counts as waiting, too."""
+        """Return the result, or raise StoreFailed. The time limit includes getting a connection."""
         if time.monotonic() < self._paused_until:
             if asyncio.iscoroutine(work):
                 work.close()
-            raise StoreFailed(f"the store at {self._place} failed a moment ago")
+            raise StoreFailed(f"the store at {self._host} failed a moment ago")
         try:
             async with asyncio.timeout(self._timeout):
                 return await work
         except (RedisError, OSError, TimeoutError) as error:
             why = type(error).__name__
-            # A refusal, such as that of a full store, comes at once and says nothing of the rest.
+            # A refusal, such as that of a full store, comes at once: other calls may succeed.
             if not isinstance(error, ResponseError):
                 self._paused_until = time.monotonic() + _PAUSE_SECONDS
-                # After a restart every idle connection is dead, and would fail once more.
+                # After a restart of the server every idle connection is dead, and would fail too.
                 with suppress(RedisError, OSError):
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
-            log.warning("the store at %s failed: %s: %s", self._place, why, error)
-            raise StoreFailed(f"the store at {self._place} failed: {why}") from None
+            log.warning("the store at %s failed: %s: %s", self._host, why, error)
+            raise StoreFailed(f"the store at {self._host} failed: {why}") from None
 
 
 def _lease(key: str) -> str:

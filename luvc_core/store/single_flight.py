@@ -1,4 +1,4 @@
-"""Single flight: one run of some work for all who want its result at the same time."""
+"""Single flight: one run of some work for all callers that want its result at the same time."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,38 +7,47 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class _Flight(Generic[T]):
+class _SharedTask(Generic[T]):
+    """A running task and how many callers wait for it."""
+
     def __init__(self, task: "asyncio.Task[T]") -> None:
         self.task = task
         self.waiters = 0
 
 
-class Flights(Generic[T]):
-    """For one event loop. Nobody's cancelling hurts another: work ends early when all have left."""
+class SingleFlight(Generic[T]):
+    """Runs work once per key, however many callers ask while it runs. One event loop uses it.
+
+    A cancelled caller does not affect the others; the work is cancelled once all have left.
+    """
 
     def __init__(self) -> None:
-        self._running: dict[str, _Flight[T]] = {}
+        self._running: dict[str, _SharedTask[T]] = {}
 
     async def join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, bool]:
-        """The result of the work under way for `key`, or of `work`, and whether it was ours."""
-        flight = self._running.get(key)
-        ours = flight is None
-        if flight is None:
-            flight = self._running[key] = _Flight(asyncio.create_task(work()))
-            flight.task.add_done_callback(lambda task: self._landed(key, task))
-        flight.waiters += 1
-        try:
-            return await asyncio.shield(flight.task), ours
-        finally:
-            flight.waiters -= 1
-            if not flight.waiters:
-                # Whoever comes now must not join work that is being given up.
-                self._forget(key, flight.task)
-                flight.task.cancel()
+        """Return the result of the running work for `key`, else start `work`.
 
-    def _landed(self, key: str, task: "asyncio.Task[T]") -> None:
+        Returns:
+            The result, and whether this call started the work.
+        """
+        shared = self._running.get(key)
+        started = shared is None
+        if shared is None:
+            shared = self._running[key] = _SharedTask(asyncio.create_task(work()))
+            shared.task.add_done_callback(lambda task: self._finished(key, task))
+        shared.waiters += 1
+        try:
+            return await asyncio.shield(shared.task), started
+        finally:
+            shared.waiters -= 1
+            if not shared.waiters:
+                # A later caller must not join work that is being cancelled.
+                self._forget(key, shared.task)
+                shared.task.cancel()
+
+    def _finished(self, key: str, task: "asyncio.Task[T]") -> None:
         self._forget(key, task)
-        # Looked at, so that asyncio does not complain where everybody has left.
+        # Retrieve the error, or asyncio logs that nobody did where all callers have left.
         if not task.cancelled():
             task.exception()
 

@@ -1,4 +1,4 @@
-"""Thin client of LUVC: ask questions about pictures and clips over gRPC. Needs no torch.
+"""Client of LUVC: ask questions about images and videos over gRPC. Needs no torch.
 
 from luvc import Client
 

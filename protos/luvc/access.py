@@ -1,4 +1,4 @@
-"""How a client shows who it is, and checks who answers."""
+"""API keys and TLS of a client."""
 
 import os
 from dataclasses import dataclass
@@ -6,36 +6,46 @@ from pathlib import Path
 
 import grpc
 
+PathLike = str | os.PathLike[str]
+
+
+def read_pem(path: PathLike | None) -> bytes | None:
+    """Read a PEM file; return None where no file is named. Raises OSError."""
+    return Path(path).read_bytes() if path else None
+
 
 @dataclass(frozen=True)
 class Tls:
-    """An encrypted connection. All are PEM files.
+    """An encrypted connection of a client. All files are PEM.
 
-    authorities: who may vouch for the service; the system's own if None. certificate and key: what
-    to show a service that asks for it.
+    Attributes:
+        authorities: certificates of those that may vouch for the service; None for the system's.
+        certificate: certificates to show a service that asks for them, together with `key`.
+        key: the private key of `certificate`.
     """
 
-    authorities: str | os.PathLike[str] | None = None
-    certificate: str | os.PathLike[str] | None = None
-    key: str | os.PathLike[str] | None = None
+    authorities: PathLike | None = None
+    certificate: PathLike | None = None
+    key: PathLike | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Raises OSError for a file that cannot be read."""
-        files = (self.authorities, self.key, self.certificate)
-        return grpc.ssl_channel_credentials(*(Path(f).read_bytes() if f else None for f in files))
+        """Read the files into credentials of a channel. Raises OSError."""
+        return grpc.ssl_channel_credentials(
+            read_pem(self.authorities), read_pem(self.key), read_pem(self.certificate)
+        )
 
 
-# To all addresses of a name, each call to the next one: a connection to one of them would keep all
-# calls there. With one address it changes nothing.
+# Spread the calls over all addresses of a name in turn, where gRPC would by default keep them on
+# one. With a single address it changes nothing.
 CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
-    # By default one that was away is left alone for a second and up to two minutes; meanwhile every
-    # retry of a request ends at once.
+    # By default gRPC waits between 1 s and 2 min before it connects again to a server that was
+    # away, and fails every call meanwhile.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
 
 def metadata_of(api_key: str) -> tuple[tuple[str, str], ...]:
-    """What every call says about its caller."""
+    """Return the metadata by which every call shows its API key; nothing without a key."""
     return (("authorization", f"Bearer {api_key}"),) if api_key else ()

@@ -1,4 +1,4 @@
-"""Answers as the client hands them out, and their accounts as plain JSON values."""
+"""Answers as the client returns them, and their usage as plain JSON values."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +10,20 @@ from luvc.v1 import chat_pb2, encoder_pb2, usage_pb2
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. `finish_reason` is "stop" or "length"; `usage` as in luvc.v1.Usage."""
+    """A whole answer.
+
+    Attributes:
+        text: what was generated.
+        finish_reason: "stop" or "length".
+        usage: token counts, bytes and times, as in luvc.v1.Usage.
+    """
 
     text: str
     finish_reason: str
     usage: usage_pb2.Usage
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; times in milliseconds."""
+        """Return the answer as JSON values, with times in milliseconds."""
         return {
             "answer": self.text,
             "finish_reason": self.finish_reason,
@@ -26,7 +32,7 @@ class Answer:
 
 
 def usage_dict(usage: usage_pb2.Usage) -> dict[str, Any]:
-    """Accounts as JSON values: every count as a number, `times_ms` in milliseconds."""
+    """Return usage as JSON values: every count as a number, `times_ms` in milliseconds."""
     plain = json_format.MessageToDict(
         usage, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -41,6 +47,6 @@ def usage_dict(usage: usage_pb2.Usage) -> dict[str, Any]:
 
 
 def finish(text: str, last: encoder_pb2.GenerateResponse) -> Answer:
-    """The answer made of all text and the last message of its stream."""
+    """Build the answer from all text and the last message of its stream."""
     reason = chat_pb2.FinishReason.Name(last.finish_reason)
     return Answer(text, reason.removeprefix("FINISH_REASON_").lower(), last.usage)

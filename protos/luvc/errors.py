@@ -1,4 +1,4 @@
-"""What a call can end in, other than an answer. One class for each status a caller may act on."""
+"""Errors that the client raises: one class for each status that a caller may act on."""
 
 import grpc
 
@@ -6,8 +6,14 @@ from luvc.wire.status import from_metadata
 
 
 class LuvcError(Exception):
-    """A request that failed. `code` is the canonical gRPC status name; `retry_after` seconds after
-    which the server would have it tried again, None where it does not say."""
+    """A request that failed.
+
+    Attributes:
+        code: name of the canonical gRPC status.
+        message: what went wrong.
+        retry_after: seconds after which the server suggests to try again; None where it does not
+            say.
+    """
 
     def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         self.code = code
@@ -21,7 +27,7 @@ class InvalidArgument(LuvcError):
 
 
 class NotFound(LuvcError):
-    """Media were named by their digest, and the service does not, or no longer, keep them."""
+    """Media were named by their digest, and the service does not keep them, or no longer."""
 
 
 class Unauthenticated(LuvcError):
@@ -56,7 +62,7 @@ _BY_CODE: dict[grpc.StatusCode, type[LuvcError]] = {
 
 
 def from_rpc(error: grpc.RpcError) -> LuvcError:
-    """The client's error for a failed call, from either the blocking or the asyncio API."""
+    """Return the client's error for a failed call of the blocking or the asyncio API."""
     code = error.code()
     details = from_metadata(error.trailing_metadata())
     retry_after = details.retry_after if details else None

@@ -1,4 +1,4 @@
-"""`python -m luvc.probe HOST:PORT`: whether a service says that it serves, for health checks.
+"""`python -m luvc.probe HOST:PORT`: ask a service whether it serves, for health checks.
 
 Exit status 0 where it does, 1 otherwise, within three seconds. Only without TLS.
 """
@@ -9,13 +9,13 @@ from typing import Any
 import grpc
 
 _CHECK = "/grpc.health.v1.Health/Check"
-# HealthCheckResponse{status: SERVING}. The base package has no stubs of grpc.health.v1.
+# HealthCheckResponse{status: SERVING} as bytes: the base package has no stubs of grpc.health.v1.
 _SERVING = b"\x08\x01"
 _SECONDS = 3.0
 
 
 def main() -> int:
-    """Ask once; returns the exit status."""
+    """Ask once, and return the exit status."""
     if len(sys.argv) != 2:
         print("usage: python -m luvc.probe HOST:PORT", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Requests from what applications have at hand: questions, files, bytes, PIL pictures."""
+"""Requests built from questions, files, bytes and PIL images."""
 
 import io
 import os
@@ -36,15 +36,23 @@ _DEGRADATIONS = {
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. A `str` part is text; wrap paths in `pathlib.Path` to send the file behind them."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: who speaks.
+        parts: text as `str`; images and videos as a `pathlib.Path`, as bytes or as a PIL image. A
+            path has to be a `pathlib.Path`, because every `str` is text.
+    """
 
     role: Literal["system", "user", "assistant"]
     parts: Sequence[str | Path | bytes | Image.Image]
 
 
 def media_of(source: MediaLike) -> chat_pb2.Media:
-    """The wire form of a picture or clip; files are not looked into. Raises OSError when one cannot
-    be read."""
+    """Build the message of an image or video, without looking into files.
+
+    Raises OSError for a file that cannot be read.
+    """
     if isinstance(source, bytes):
         return chat_pb2.Media(data=source)
     if isinstance(source, Image.Image):
@@ -56,14 +64,14 @@ def media_of(source: MediaLike) -> chat_pb2.Media:
 
 
 def question_about(question: str, media: Sequence[MediaLike]) -> list[chat_pb2.ChatMessage]:
-    """A one-turn conversation: the media first, then the question."""
+    """Build a conversation of one turn: the media first, then the question."""
     parts = [chat_pb2.ContentPart(media=media_of(m)) for m in media]
     parts.append(chat_pb2.ContentPart(text=question))
     return [chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=parts)]
 
 
 def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
-    """The wire form of a conversation."""
+    """Build the messages of a conversation. Raises OSError for a file that cannot be read."""
     return [
         chat_pb2.ChatMessage(
             role=_ROLES[m.role],
@@ -80,11 +88,22 @@ def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
 
 @dataclass(frozen=True)
 class Options:
-    """How to answer. What is None is left to the server. `timeout` is in seconds, for all attempts.
+    """How to answer. An option that is None is left to the server.
 
-    retries: how often a question that the service did not take, or lost before the caller had any
-    text of it, is sent again. degradation: what is accepted rather than a failure; usage says what
-    was done. token_codec: how visual tokens travel to the decoder; int8 is smaller and not exact.
+    Attributes:
+        profile: name of the compression profile.
+        settings: compression settings in place of a profile.
+        max_tokens: longest answer, in tokens.
+        temperature: 0 is greedy.
+        top_p: nucleus sampling, in (0, 1].
+        seed: makes sampling repeatable.
+        stop: texts before which the answer ends.
+        timeout: seconds for all attempts together.
+        retries: how often a request is sent again that the service did not take, or lost before
+            the caller had any text of its answer.
+        degradation: what is accepted rather than a failure; the usage says what was done.
+        token_codec: form of visual tokens on their way to the decoder; int8 is smaller and not
+            exact.
     """
 
     profile: str | None = None
@@ -113,8 +132,14 @@ class Options:
         idempotency_key: str = "",
         whole: bool = False,
     ) -> encoder_pb2.GenerateRequest:
-        """The request these options make of a conversation. seconds: in place of `timeout`. whole:
-        the answer shall come in one piece."""
+        """Build a request from a conversation and these options.
+
+        Args:
+            messages: the conversation.
+            seconds: in place of `timeout`.
+            idempotency_key: the same for all attempts at one request.
+            whole: whether the answer shall come in one piece.
+        """
         timeout = duration_pb2.Duration()
         timeout.FromNanoseconds(int((self.timeout if seconds is None else seconds) * 1e9))
         return encoder_pb2.GenerateRequest(

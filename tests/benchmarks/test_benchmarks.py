@@ -10,13 +10,13 @@ import torch
 from benchmarks.common import report
 from benchmarks.common.merge_1d import Recorder, displacement, merge_flat
 from benchmarks.common.merging_override import Merge, merging_by
-from benchmarks.common.random_towers import Geometry, build
+from benchmarks.common.random_vision_half import Geometry, build
 from benchmarks.compute import tower, tower_runs
-from benchmarks.serving import wire
-from benchmarks.serving.scale.phases import Row as Phase
-from benchmarks.serving.scale.phases import followed
-from benchmarks.serving.store.repeats import REPEATS, mixed
-from benchmarks.serving.store.threshold import Point, best_threshold
+from benchmarks.serving import message_size
+from benchmarks.serving.autoscaling.load_phases import Row as Phase
+from benchmarks.serving.autoscaling.load_phases import followed
+from benchmarks.serving.token_transfer.inline_threshold import Point, best_threshold
+from benchmarks.serving.token_transfer.repeated_images import REPEATS, mixed
 from luvc_core.compression.algorithms.merging import merge_grid
 from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.compression.settings import OimSettings
@@ -101,9 +101,9 @@ def test_what_stays_in_its_place_is_not_displaced() -> None:
 def test_reference_videos_have_their_known_token_counts(
     family: str, tokens: tuple[int, int]
 ) -> None:
-    (video,) = (v for v in wire.VIDEOS if v.tower.family == family)
+    (video,) = (v for v in message_size.VIDEOS if v.tower.family == family)
     video = replace(video, tower=replace(video.tower, hidden=8))
-    row = wire.measure(video, wire.MERGED)
+    row = message_size.measure(video, message_size.MERGED)
     assert (row.source_tokens, row.merged_tokens) == tokens
     # Two bytes a value, three places and a size in float32, and a little that does not grow.
     assert 0 < row.source_bytes - row.source_tokens * (8 * 2 + 16) < 1000

@@ -7,13 +7,13 @@ import pytest
 import torch
 from luvc.v1 import usage_pb2
 
-from benchmarks.common.random_languages import Shape
+from benchmarks.common.random_language_half import Shape
 from benchmarks.compute import llm
-from benchmarks.serving import serve, serve_alone
+from benchmarks.serving import in_process, load_test
+from benchmarks.serving.client_load import Asked, Row
 from benchmarks.serving.peers import __main__ as peers
-from benchmarks.serving.peers.rounds import Task
-from benchmarks.serving.peers.system import ROOT, PeerFailed, running
-from benchmarks.serving.serve_load import Asked, Row
+from benchmarks.serving.peers.peer_process import ROOT, PeerFailed, running
+from benchmarks.serving.peers.peer_worker import Task
 
 pytestmark = pytest.mark.transformers
 
@@ -41,7 +41,7 @@ def test_the_ratios_of_the_services_are_those_of_the_rows() -> None:
     def answer(text: str | None, seconds: float = 1.0) -> Asked:
         return Asked(text, 0.1, (), seconds)
 
-    def measured(*rates: float) -> serve.Found:
+    def measured(*rates: float) -> load_test.Found:
         loads = (("lossless", 1), ("lossless", 32), ("off", 32)) * 2
         rows = [
             Row(name, clients, 2, 0, 32, rate, *[0.0] * 4)
@@ -49,17 +49,17 @@ def test_the_ratios_of_the_services_are_those_of_the_rows() -> None:
         ]
         answers = [(row, [answer("a"), answer("b")]) for row in rows]
         answers[2] = (rows[2], [answer("without compression"), answer("b")])
-        return serve.Found(rows, answers, served=[answer("c", 1.5)], alone=[answer("c", 1.488)])
+        return load_test.Found(rows, answers, served=[answer("c", 1.5)], alone=[answer("c", 1.488)])
 
     long, words = measured(2, 7, 9, 1, 4, 2), measured(2, 4, 4, 2, 4, 2)
     texts = (["a", "b"], ["a", "b"])
-    assert serve.ratios(long, words, texts, 2.5) == {
+    assert load_test.ratios(long, words, texts, 2.5) == {
         "throughput_32_vs_1": 3.75, "throughput_32_vs_1_words": 2.0,
         "vs_off_32": 1.389, "vs_off_32_words": 1.5, "in_flight_ratio": 2.5,
         "service_overhead_ms": 12.0, "identical_tokens": True,
     }  # fmt: skip
     words.answers[4][1][1] = answer(None)
-    assert serve.ratios(long, words, texts, 2.5)["identical_tokens"] is False
+    assert load_test.ratios(long, words, texts, 2.5)["identical_tokens"] is False
 
 
 def test_what_services_add_is_told_stage_by_stage() -> None:
@@ -68,9 +68,9 @@ def test_what_services_add_is_told_stage_by_stage() -> None:
     usage.times.transfer.FromMilliseconds(5)
     served = [Asked("a", 0.1, (), total, usage) for total in (0.040, 0.050)]
     alone = [Asked("a", 0.1, (), 0.030, None)] * 2
-    stages = {stage: [0.018] if stage == "encode" else [0.0] for stage in serve_alone.WORK}
-    assert serve_alone.overhead(served, alone) == 15.0
-    found = serve_alone.breakdown(served, stages)
+    stages = {stage: [0.018] if stage == "encode" else [0.0] for stage in in_process.WORK}
+    assert in_process.overhead(served, alone) == 15.0
+    found = in_process.breakdown(served, stages)
     assert found["encode"] == {"services_ms": 20.0, "alone_ms": 18.0}
     assert (found["transfer"], found["rest"]) == ({"services_ms": 5.0}, {"services_ms": 20.0})
 
@@ -89,13 +89,13 @@ def test_peers_are_compared_round_by_round() -> None:
 
 def test_a_system_under_test_answers_rounds_until_its_input_ends(tmp_path: Path) -> None:
     (tmp_path / "fake_system.py").write_text(
-        "from benchmarks.serving.peers.rounds import answer_rounds\n"
+        "from benchmarks.serving.peers.peer_worker import answer_rounds\n"
         "print('noise of a library')\n"
         "answer_rounds(lambda task: lambda: [task.new] * len(task.questions))\n"
     )
     task = Task("model", ["a.png"] * 3, ["?"] * 3, 32, 2, "float32").write(tmp_path / "task.json")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmarks.serving.peers.system.PATHS", f"{ROOT}:{tmp_path}")
+        patch.setattr("benchmarks.serving.peers.peer_process.PATHS", f"{ROOT}:{tmp_path}")
         with running(Path(sys.executable), "fake_system", task, tmp_path / "log") as system:
             found = system.round()
             assert (found.fewest_tokens, found.requests_per_s > 0, found.mib > 1) == (

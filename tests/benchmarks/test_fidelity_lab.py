@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.fidelity import kept, summary
+from benchmarks.fidelity import profile_table, summary
 from benchmarks.fidelity.ablations import decided, table
 from benchmarks.fidelity.flops import layer_flops
 from benchmarks.fidelity.harness import aims_of, missing
 from benchmarks.fidelity.methods import METHODS
 from benchmarks.fidelity.methods.variants import high_pass_energy
+from benchmarks.fidelity.position_bias import profile
 from benchmarks.fidelity.rows import Outcome, Store, rows_of
-from benchmarks.fidelity.spectra import profile
 from benchmarks.fidelity.stats import retention, retention_interval
 from benchmarks.fidelity.variants import ABLATIONS
-from luvc_core.calibrate.intervals import wilson
+from luvc_core.calibrate.confidence_intervals import wilson
 from luvc_core.compression.algorithms.frequency_scores import FrequencyScoring, token_scores
 
 pytestmark = pytest.mark.transformers
@@ -131,13 +131,13 @@ def test_without_compression_there_is_nothing_to_compare() -> None:
 def test_what_profiles_keep_in_one_table() -> None:
     rows = stored({"profile:lossless": 0.98, "profile:max": 0.9})
     rows += [{**row, "task": "chart", "retention": 1.0, "reduction": 0.6} for row in rows[:2]]
-    lossless, largest = kept.markdown(rows).splitlines()[2:]
+    lossless, largest = profile_table.markdown(rows).splitlines()[2:]
     assert lossless == (
         "| `lossless` | 100 | 75 %, charts and documents 60 % | 98.0 % (presence, tiny) | 1 of 3 "
         "| 100.0 % (presence, tiny) | 3 of 3 | 100 % |"
     )
     assert "90.0 % (presence, tiny) | 0 of 2" in largest
-    assert kept.markdown(stored({"luvc": 0.9})) == "Not measured yet."
+    assert profile_table.markdown(stored({"luvc": 0.9})) == "Not measured yet."
 
 
 def test_flops_by_hand() -> None:

@@ -12,7 +12,7 @@ from benchmarks.fidelity import attention
 from benchmarks.fidelity.methods import METHODS
 from benchmarks.fidelity.methods.tome_1d import merge_settings
 from benchmarks.fidelity.question import Question
-from benchmarks.tasks.files import Asked
+from benchmarks.tasks.question_files import Asked
 from luvc_core.chat import Message
 from luvc_core.engine.pruner import SurvivingTokens
 from luvc_core.engine.request_processor import RequestProcessor
@@ -36,7 +36,7 @@ def question(vision: VisionHalf, language: LanguageHalf) -> Question:
 
 
 def entering(question: Question, pruner: Any) -> list[tuple[Tensor, Rotary]]:
-    """What enters each layer, after pruning."""
+    """Return what enters each layer, after pruning."""
     seen: list[tuple[Tensor, Rotary]] = []
     plain = question.language.layer
 

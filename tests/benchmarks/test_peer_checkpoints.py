@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving.peers import checkpoints
+from benchmarks.common import endless_checkpoints
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import OimSettings
 from luvc_core.engine.request_processor import Request, RequestProcessor
@@ -13,7 +13,7 @@ from luvc_core.models.registry import load_language, load_vision
 from tests.support.checkpoints import encoded, noise_image
 
 SMALL = {
-    "text_config": checkpoints.HALF_BILLION["text_config"]
+    "text_config": endless_checkpoints.HALF_BILLION["text_config"]
     | {"hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 2,
        "num_attention_heads": 2, "vocab_size": 3000, "layer_types": ["full_attention"] * 2},
     "vision_config": {"depth": 2, "embed_dim": 64, "num_heads": 1, "hidden_size": 128},
@@ -26,9 +26,9 @@ def test_a_checkpoint_answers_with_as_many_tokens_as_it_is_asked_for(
 ) -> None:
     folder = tmp_path / "checkpoint"
     if random:
-        checkpoints.half_billion(folder, SMALL)
+        endless_checkpoints.half_billion(folder, SMALL)
     else:
-        checkpoints.embedded(folder)
+        endless_checkpoints.embedded(folder)
     vision, language = (
         load(str(folder), "cpu", "float32") for load in (load_vision, load_language)
     )
@@ -38,14 +38,14 @@ def test_a_checkpoint_answers_with_as_many_tokens_as_it_is_asked_for(
     asked = Request(
         (Message("user", (*shown, "Is there a circle?")),), SamplingParams(max_tokens=12)
     )
-    session = RequestProcessor(language).start(asked)
-    result = list(iter(session.step, None))[-1].result
+    generation = RequestProcessor(language).start(asked)
+    result = list(iter(generation.step, None))[-1].result
     assert result is not None
     assert (result.completion_token_count, result.finish_reason) == (12, "length")
 
 
 def test_the_random_one_has_half_a_billion_parameters() -> None:
-    text = checkpoints.HALF_BILLION["text_config"]
+    text = endless_checkpoints.HALF_BILLION["text_config"]
     hidden, mlp = text["hidden_size"], text["intermediate_size"]
     keys = hidden * text["num_key_value_heads"] // text["num_attention_heads"]
     layer = 2 * hidden * (hidden + keys) + 3 * hidden * mlp

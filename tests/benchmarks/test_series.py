@@ -39,7 +39,7 @@ def objects(frame: Sample) -> dict[Place, Named]:
 
 
 def asked(kind: str) -> Iterator[tuple[list[dict[Place, Named]], QA]]:
-    """What is where in each picture, with every question of a kind."""
+    """Yield what is where in each image, with every question of a kind."""
     for seed in SEEDS:
         series = make_series(SERIES_KINDS[kind], seed, draw=False)
         for qa in series.questions:
@@ -52,7 +52,7 @@ def words(text: str) -> list[str]:
 
 
 def wanted(text: str) -> set[str]:
-    """The colours and shapes that a question names."""
+    """Return the colours and shapes that a question names."""
     single = {many: one for one, many in PLURALS.items()}
     return {single.get(word, word) for word in words(text)} & {*COLORS, *SHAPES}
 

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.tasks import make_sample, make_series
-from benchmarks.tasks.files import mp4, png
+from benchmarks.tasks.question_files import mp4, png
 from benchmarks.tasks.words import COLORS, SHAPES
-from benchmarks.train.decoder import Losses
+from benchmarks.train.average_checkpoints import mean_of
+from benchmarks.train.diets import LEARNT_LAST
 from benchmarks.train.export import export
-from benchmarks.train.images import FILED, LEARNT_LAST, Trainee
-from benchmarks.train.labels import new_student
-from benchmarks.train.mean import mean_of
+from benchmarks.train.llm_losses import Losses
+from benchmarks.train.llm_on_images import FILED, Trainee
+from benchmarks.train.llm_on_labels import new_student
 from benchmarks.train.model import FAMILIES, HIDDEN, LLM_LAYERS, build_config, fresh_model
+from benchmarks.train.sample_views import PADDING
 from benchmarks.train.tokenizer import build_tokenizer
-from benchmarks.train.views import PADDING
-from benchmarks.train.vision import TOWERS, Looks, look_gap, start_from_qwen2_vl
+from benchmarks.train.tower_init import start_from_qwen2_vl
+from benchmarks.train.towers import TOWERS, Looks, look_gap
 from luvc_core.chat import Message
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.engine.prefill import prefill
@@ -62,7 +64,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def files_of(task: str, side: int) -> list[bytes]:
-    """As they are asked about; see `benchmarks.tasks.files`."""
+    """As they are asked about; see `benchmarks.tasks.question_files`."""
     if task == "scene":
         image = make_sample(task, SEED).image
         assert image is not None

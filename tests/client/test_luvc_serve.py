@@ -151,8 +151,10 @@ def test_buf_curl_lists_and_calls(endpoints: tuple[str, str], place: int) -> Non
 
 @pytest.fixture
 def starting(checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Child]:
-    """`luvc serve` that is not ready yet, behind the words of its parameter; nothing of it may be
-    left in the end."""
+    """Run `luvc serve` that is not ready yet, behind the words of its parameter.
+
+    Nothing of it may be left in the end.
+    """
     port = str(free_port())
     # The tests themselves may run under nohup.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)

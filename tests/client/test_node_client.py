@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.more, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def node_modules() -> None:
-    """What package-lock.json says, beside the client; node finds it nowhere else."""
+    """Install what package-lock.json says beside the client; node finds it nowhere else."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("no node here")
     installed = subprocess.run(INSTALL, cwd=SOURCE, capture_output=True, text=True, timeout=300)

@@ -29,8 +29,8 @@ def _generation(language: LanguageHalf, max_tokens: int) -> Generation:
 
 def test_texts_that_come_soon_after_another_travel_with_the_next(language: LanguageHalf) -> None:
     async def texts(text_interval: float, whole: bool = False) -> list[str]:
-        streams = EngineBridge(Limits(), 1, text_interval)
-        events = [event async for event in streams.stream(_generation(language, 40), whole)]
+        bridge = EngineBridge(Limits(), 1, text_interval)
+        events = [event async for event in bridge.stream(_generation(language, 40), whole)]
         assert not whole or [bool(event.text) for event in events] == [False, True]
         assert [bool(event.result) for event in events] == [False] * (len(events) - 1) + [True]
         return [event.text for event in events if event.text]
@@ -46,8 +46,8 @@ def test_who_leaves_between_two_texts_leaves_nothing(
     language: LanguageHalf, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run() -> None:
-        streams = EngineBridge(Limits(), 1, 3600)
-        stream = streams.stream(_generation(language, 500))
+        bridge = EngineBridge(Limits(), 1, 3600)
+        stream = bridge.stream(_generation(language, 500))
         while not (await anext(stream)).text:
             pass
         waiting = asyncio.ensure_future(anext(stream))
@@ -59,7 +59,8 @@ def test_who_leaves_between_two_texts_leaves_nothing(
         async with asyncio.timeout(10):
             while not any(r.message.startswith("idle") for r in caplog.records):
                 await asyncio.sleep(0.01)
-        assert (streams.load.running, streams.load.waiting, streams.load.kv_usage) == (0, 0, 0)
+        workload = bridge.workload
+        assert (workload.running, workload.waiting, workload.kv_usage) == (0, 0, 0)
 
     caplog.set_level(logging.DEBUG, "luvc_core.engine.engine_thread")
     asyncio.run(run())

@@ -31,7 +31,7 @@ def manifests(overlay: str) -> list[dict[str, Any]]:
 
 
 def keys_in(node: Any, path: Path_ = ()) -> Iterator[Path_]:
-    """The path of every key."""
+    """Yield the path of every key."""
     items: Any = enumerate(node) if isinstance(node, list) else ()
     if isinstance(node, dict):
         items = node.items()
@@ -41,7 +41,7 @@ def keys_in(node: Any, path: Path_ = ()) -> Iterator[Path_]:
 
 
 def renamed(document: Any, path: Path_) -> Any:
-    """A copy in which one key is spelt wrongly."""
+    """Copy a document and spell one key wrongly."""
     changed = copy.deepcopy(document)
     place = changed
     for part in path[:-1]:

@@ -9,6 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+pytestmark = pytest.mark.more
+
 ROOT = Path(__file__).parents[2]
 # Where packages lie in the checkout, and in the wheel.
 PACKAGES = {

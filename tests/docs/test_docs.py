@@ -7,7 +7,7 @@ import pytest
 from benchmarks.chaos import __main__ as chaos
 from benchmarks.common.report import DOCS
 from benchmarks.fidelity import __main__ as fidelity
-from benchmarks.serving import where_docs
+from benchmarks.serving import time_breakdown_docs
 from tests.docs.checks import CHECKS, ROOT, Page, page_at
 
 README = ROOT / "README.md"
@@ -15,7 +15,7 @@ PAGES = [README, *sorted(p for p in DOCS.rglob("*.md") if "node_modules" not in 
 MARKS = {
     chaos.PAGE: ("chaos",),
     fidelity.PAGE: ("accuracy", "kept", "fidelity", "ablations"),
-    where_docs.PAGE: ("where",),
+    time_breakdown_docs.PAGE: ("where",),
 }
 
 

@@ -43,12 +43,12 @@ def test_a_bad_key_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text)
     with pytest.raises(ValueError, match="--api-keys"):
-        Tenants.load(EncoderConfig(api_keys=str(path)))
+        Tenants.from_file(EncoderConfig(api_keys=str(path)))
 
 
 async def test_a_tenant_has_places_of_its_own(tmp_path: Path) -> None:
     path = key_file(tmp_path, one="k1", two="k2")
-    tenants = Tenants.load(EncoderConfig(api_keys=path, tenant_active=1, tenant_waiting=0))
+    tenants = Tenants.from_file(EncoderConfig(api_keys=path, tenant_active=1, tenant_waiting=0))
     deadline = Deadline.after(5)
     assert [tenants.of([("x-api-key", key)]) for key in ("k1", "k2")] == ["one", "two"]
     async with tenants.turn("one", deadline), tenants.turn("two", deadline):

@@ -9,7 +9,7 @@ from pathlib import Path
 from luvc import AsyncClient
 from luvc.local_stack.free_port import free_port
 
-from benchmarks.common.relay import Relay
+from benchmarks.common.tcp_relay import Relay
 from luvc_core.models.base import VisionHalf
 from tests.end_to_end.test_metrics import at, scrape
 from tests.support.in_process_halves import decoder, encoder

@@ -48,11 +48,11 @@ def gate(vision: VisionHalf) -> Gate:
 async def test_what_came_meanwhile_and_fits_goes_in_together(
     gate: Gate, vision: VisionHalf
 ) -> None:
-    queue = TowerBatcher(gate.encode, most=3)
+    queue = TowerBatcher(gate.encode, max_batch=3)
     large, small = (vision.preprocess(noise_image(side, side)) for side in (112, 56))
     asked = [(large, OFF), (large, OFF), (small, OFF), (large, OFF), (large, HALF), (large, OFF),
              (large, OFF)]  # fmt: skip
-    jobs = [asyncio.create_task(queue.encode(*one)) for one in asked]
+    jobs = [asyncio.create_task(queue.submit(*one)) for one in asked]
     await asyncio.sleep(0)
     gate.open.set()
     async with asyncio.timeout(60):
@@ -67,9 +67,9 @@ async def test_what_came_meanwhile_and_fits_goes_in_together(
 
 
 async def test_who_left_is_never_started(gate: Gate, vision: VisionHalf) -> None:
-    queue = TowerBatcher(gate.encode, most=3)
+    queue = TowerBatcher(gate.encode, max_batch=3)
     patches = vision.preprocess(noise_image(56, 56))
-    jobs = [asyncio.create_task(queue.encode(patches, OFF)) for _ in range(4)]
+    jobs = [asyncio.create_task(queue.submit(patches, OFF)) for _ in range(4)]
     await asyncio.sleep(0)
     jobs[2].cancel()
     await asyncio.sleep(0)
@@ -87,22 +87,22 @@ async def test_who_left_is_never_started(gate: Gate, vision: VisionHalf) -> None
 
 
 async def test_an_error_ends_its_batch_and_no_other(vision: VisionHalf) -> None:
-    queue = TowerBatcher(vision.encode, most=3)
+    queue = TowerBatcher(vision.encode, max_batch=3)
     patches = vision.preprocess(noise_image(56, 56))
     bad = OimSettings(keep_rows=0.3, blocks=(0.0, 0.01))
     async with asyncio.timeout(60):
         found = await asyncio.gather(
-            *(queue.encode(patches, oim) for oim in (OFF, bad, bad, OFF)), return_exceptions=True
+            *(queue.submit(patches, oim) for oim in (OFF, bad, bad, OFF)), return_exceptions=True
         )
     assert [isinstance(one, InvalidSettings) for one in found] == [False, True, True, False]
     queue.close()
 
 
 async def test_videos_go_in_alone(gate: Gate, vision: VisionHalf) -> None:
-    queue = TowerBatcher(gate.encode, most=3)
+    queue = TowerBatcher(gate.encode, max_batch=3)
     frame = vision.preprocess(noise_image(56, 56))
     video = dataclasses.replace(frame, video=object())
-    jobs = [asyncio.create_task(queue.encode(one, OFF)) for one in (frame, video, video)]
+    jobs = [asyncio.create_task(queue.submit(one, OFF)) for one in (frame, video, video)]
     await asyncio.sleep(0)
     gate.open.set()
     async with asyncio.timeout(60):
@@ -120,9 +120,7 @@ async def test_on_a_cpu_every_byte_is_as_alone_by_default(vision: VisionHalf) ->
         for side in (112, 56)
     ]
     deadline = Deadline.after(60)
-    found = await asyncio.gather(
-        *(work.encode(file, "image", True, OFF, deadline) for file in files)
-    )
+    found = await asyncio.gather(*(work.run(file, "image", True, OFF, deadline) for file in files))
     work.close()
     for file, (tokens, spans) in zip(files, found, strict=True):
         (alone,) = vision.encode([MediaEncoder(vision).prepare(file.data, "")], OFF)

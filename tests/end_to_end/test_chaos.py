@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos import __main__ as command
+from benchmarks.chaos.cases import QUICK_CASES, run
 from benchmarks.chaos.outcomes import Outcome, Row, row, table
-from benchmarks.chaos.runs import QUICK_CASES, run
-from benchmarks.chaos.stage import QUICK
+from benchmarks.chaos.testbed import QUICK
 from benchmarks.common import report
 
 

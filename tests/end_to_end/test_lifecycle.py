@@ -120,7 +120,7 @@ def test_full_means_refused_and_stopping_lets_answers_finish(
 
 
 def wait_until_refused(front: encoder_pb2_grpc.EncoderServiceStub) -> None:
-    """New calls end UNAVAILABLE once the service has been told to stop."""
+    """Wait until new calls end UNAVAILABLE, once the service has been told to stop."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         with pytest.raises(grpc.RpcError) as caught:

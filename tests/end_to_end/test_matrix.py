@@ -75,7 +75,7 @@ def front(
     family: Kit, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[encoder_pb2_grpc.EncoderServiceStub]:  # fmt: skip
-    """The front door to both halves of a family."""
+    """Run both halves of a family; yield a way to ask the encoder."""
     if family.name == "qwen2_vl":
         yield request.getfixturevalue("stack").front
         return
@@ -91,7 +91,7 @@ def front(
 def stock_answer(
     media: list[bytes], family: Kit, stock: Any, vision: VisionHalf, language: LanguageHalf
 ) -> str:
-    """What the whole model of transformers says, asked without any service."""
+    """Return what the whole model of transformers answers, without any service."""
     encoder = MediaEncoder(vision)
     patches = [encoder.prepare(data, "", alone=len(media) == 1) for data in media]
     tokens = encoder.encode(patches, OFF)

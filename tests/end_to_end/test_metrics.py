@@ -44,7 +44,7 @@ def at(samples: Samples, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, dict[str, str]]]:
-    """What the replica hands to Ray: name, value, labels."""
+    """Record what the replica hands to Ray: name, value, labels."""
     calls: list[tuple[str, float, dict[str, str]]] = []
 
     def record(self: Any, value: float, tags: dict[str, str] | None = None) -> None:
@@ -96,12 +96,12 @@ async def test_an_answer_and_a_failure_are_counted(
 
 def test_the_gauges_of_a_replica_end_with_it(recorded: list[Any]) -> None:
     class Owner:
-        def load(self) -> decoder_service.metrics.Load:
-            return decoder_service.metrics.Load(2, 3, 0.5)
+        def workload(self) -> decoder_service.metrics.Workload:
+            return decoder_service.metrics.Workload(2, 3, 0.5)
 
     owner = Owner()
     metrics = decoder_service.metrics.Metrics()
-    decoder_service.metrics.sample_for_ever(metrics, owner.load)
+    decoder_service.metrics.sample_for_ever(metrics, owner.workload)
     while len(recorded) < 3:
         time.sleep(0.01)
     assert {(name, value) for name, value, _ in recorded} == {

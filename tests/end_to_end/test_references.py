@@ -24,15 +24,15 @@ from tests.wire.test_vision_tokens import tokens
 __all__ = ["shared_valkey"]
 
 
-def test_promises_are_bounded_and_end_with_their_block() -> None:
-    promises = HeldBlobs(10)
-    assert promises.fits(10)
+def test_held_blobs_are_bounded_and_end_with_their_block() -> None:
+    held_blobs = HeldBlobs(10)
+    assert held_blobs.fits(10)
     with ExitStack() as held:
-        handle = held.enter_context(promises.hold(bytes(6)))
-        assert promises.get(handle) == bytes(6)
-        assert not promises.fits(5)
-    assert promises.get(handle) is None
-    assert promises.fits(10)
+        handle = held.enter_context(held_blobs.hold(bytes(6)))
+        assert held_blobs.get(handle) == bytes(6)
+        assert not held_blobs.fits(5)
+    assert held_blobs.get(handle) is None
+    assert held_blobs.fits(10)
 
 
 async def answer(front: Any, *images: bytes, **fields: Any) -> tuple[str, usage_pb2.Usage]:

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def bomb() -> bytes:
-    """A small file that would fill gigabytes."""
+    """Make a small file that would fill gigabytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

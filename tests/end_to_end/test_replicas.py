@@ -14,7 +14,7 @@ from luvc import Client
 from luvc.local_stack.free_port import free_port
 from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 
-from benchmarks.common.running import replicas_of
+from benchmarks.common.service_processes import replicas_of
 from tests.support.asking import IMAGES, LONG, TIMEOUT
 from tests.support.services import Service, decoder, encoder
 
@@ -46,8 +46,10 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 150) -> Non
 def services(
     checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Service, int]]:
-    """Replicas of two places each, that scale as soon as two pictures wait. The last test stops the
-    decoder."""
+    """Run replicas of two places each, that scale as soon as two images wait.
+
+    The last test stops the decoder.
+    """
     logs = tmp_path_factory.mktemp("logs")
     metrics_port = free_port()
     scaling = ("--min-replicas", "1", "--max-replicas", "2", "--target-queued-tokens", "40",

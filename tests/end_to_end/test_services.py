@@ -30,16 +30,16 @@ def in_process(
     vision: VisionHalf, language: LanguageHalf, text: str, images: list[bytes], name: str,
     max_tokens: int = 8,
 ) -> tuple[str, Result, list[VisionTokens]]:  # fmt: skip
-    """The same answer without any service."""
+    """Make the same answer without any service."""
     chosen = profile(name)
     encoder = MediaEncoder(vision)
     tokens = encoder.encode([encoder.prepare(p, "") for p in images], chosen.oim)
     spu = chosen.spu_for(image.detail for image in tokens)
-    session = RequestProcessor(language).start(
+    generation = RequestProcessor(language).start(
         Request((Message("user", (*tokens, text)),), SamplingParams(max_tokens), spu)
     )
     answer = ""
-    while (event := session.step()) is not None:
+    while (event := generation.step()) is not None:
         answer += event.text
         if event.result:
             return answer, event.result, tokens

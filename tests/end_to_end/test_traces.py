@@ -59,7 +59,7 @@ def test_one_trace_holds_both_services(
         front.wait_ready()
         command = [sys.executable, "-m", "luvc.cli", "ask", str(image), "What?"]
         command += ["--max-tokens", "3", "--endpoint", front.endpoint]
-        subprocess.run(command, check=True, timeout=120, env=dict(os.environ))
+        subprocess.run(command, check=True, timeout=60, env=dict(os.environ))
         seen = stack.collecting.wait_for(lambda seen: {s.path for s in seen} >= EXPECTED, 60)
     # The decoder has answered others before, who trace nothing.
     seen = [one for one in seen if one.path[0] == GENERATE[0]]
@@ -103,7 +103,7 @@ async def test_each_part_is_below_the_one_that_asked_for_it(
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """What all in this process traces."""
+    """Keep what all in this process traces."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(traces, "_provider", provider)

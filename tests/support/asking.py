@@ -1,50 +1,29 @@
-"""What the service tests ask, and how they look at a refusal."""
+"""Requests of the service tests, and what a refusal must look like."""
 
 from collections.abc import Callable
 
 import grpc
 import pytest
 from google.protobuf import duration_pb2
-from luvc.v1 import chat_pb2, compression_pb2, decoder_pb2, encoder_pb2
+from luvc.v1 import encoder_pb2
 from luvc.wire.status import Details, from_metadata
 
-from tests.support.checkpoints import encoded, noise_image
+from benchmarks.common.proto_requests import IMAGES, ask, named, to_decoder
+
+__all__ = ["IMAGES", "LONG", "TIMEOUT", "ask", "failure", "named", "timed", "to_decoder"]
 
 TIMEOUT = 60.0
-IMAGES = [encoded(noise_image(w, h, seed), kind) for w, h, seed, kind in (
-    (160, 120, 1, "PNG"), (120, 160, 2, "JPEG"), (224, 224, 3, "WEBP"), (112, 336, 4, "PNG"),
-)]  # fmt: skip
-
-
-def ask(
-    *parts: str | bytes, settings: compression_pb2.Compression | None = None, **sampling: object
-) -> encoder_pb2.GenerateRequest:
-    sampling = {"max_tokens": 8} | sampling
-    return encoder_pb2.GenerateRequest(
-        messages=[
-            chat_pb2.ChatMessage(
-                role=chat_pb2.ROLE_USER,
-                parts=[
-                    chat_pb2.ContentPart(text=part)
-                    if isinstance(part, str)
-                    else chat_pb2.ContentPart(media=chat_pb2.Media(data=part))
-                    for part in parts
-                ],
-            )
-        ],
-        sampling=chat_pb2.Sampling(**sampling),  # type: ignore[arg-type]
-        compression=settings,
-    )
-
-
-def named(name: str) -> compression_pb2.Compression:
-    return compression_pb2.Compression(profile=name)
-
-
 LONG = ask("Tell me everything.", max_tokens=400)
 
 
 def timed(request: encoder_pb2.GenerateRequest, name: str, seconds: float) -> object:
+    """Copy a request, with an id and a timeout.
+
+    Args:
+        request: stays as it is.
+        name: the id.
+        seconds: the timeout.
+    """
     copy = encoder_pb2.GenerateRequest()
     copy.CopyFrom(request)
     copy.request_id = name
@@ -52,24 +31,8 @@ def timed(request: encoder_pb2.GenerateRequest, name: str, seconds: float) -> ob
     return copy
 
 
-def to_decoder(tokens: object) -> decoder_pb2.DecoderServiceGenerateRequest:
-    return decoder_pb2.DecoderServiceGenerateRequest(
-        messages=[
-            chat_pb2.ChatMessage(
-                role=chat_pb2.ROLE_USER,
-                parts=[
-                    chat_pb2.ContentPart(media=chat_pb2.Media()),
-                    chat_pb2.ContentPart(text="What?"),
-                ],
-            )
-        ],
-        vision_tokens=tokens,  # type: ignore[arg-type]
-        sampling=chat_pb2.Sampling(max_tokens=2),
-    )
-
-
 def failure(call: Callable[[], object]) -> tuple[grpc.StatusCode, str, Details]:
-    """How a call fails: always with details of ours, never with a traceback."""
+    """Return how a call fails: always with details of ours, never with a traceback."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error = caught.value

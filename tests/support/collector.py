@@ -16,8 +16,11 @@ from opentelemetry.proto.collector.trace.v1 import (
 
 @dataclass(frozen=True)
 class Seen:
-    """A span that arrived. path: the names of those above it, the topmost first, and its own, each
-    with its service."""
+    """A span that arrived.
+
+    Attributes:
+        path: names of the spans above it, the topmost first, and its own, each with its service.
+    """
 
     path: tuple[str, ...]
     trace_id: bytes
@@ -28,7 +31,7 @@ class Seen:
 
 @dataclass
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Threads of the gRPC server write; the test reads."""
+    """Keeps spans. Threads of the gRPC server write; the test reads."""
 
     endpoint: str = ""
     _spans: dict[bytes, tuple[str, Any]] = field(default_factory=dict)
@@ -64,7 +67,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return sorted(found, key=lambda seen: seen.path)
 
     def wait_for(self, ready: Callable[[list[Seen]], bool], seconds: float) -> list[Seen]:
-        """All spans once they are as they should be, or when the time is over."""
+        """Wait until the spans are as they should be, or the time is over; return all of them."""
         end = time.monotonic() + seconds
         while not ready(self.seen) and time.monotonic() < end:
             time.sleep(0.1)
@@ -73,7 +76,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 @contextlib.contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector that listens."""
+    """Run a collector for the time of the block."""
     server = grpc.server(ThreadPoolExecutor(2))
     collecting = Collector()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collecting, server)

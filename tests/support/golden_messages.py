@@ -1,13 +1,15 @@
 """Write the messages of this release as bytes, which all later releases must read.
 
 Writes tests/wire/golden/<version>/: every message of the calls with every field set,
-`<name>-<n>.binpb`, their fields as JSON, and a question as a caller and as its encoder sent it,
-`asked.binpb` and `asked_of_decoder.binpb`. Part of `make release-protos`: made once for each
-release, and never changed after it.
+`<name>-<n>.binpb`, their fields as JSON, a question as a caller and as its encoder sent it,
+`asked.binpb` and `asked_of_decoder.binpb`, and in `COMMIT` where they were made, for
+`make bench-upgrade`. Part of `make release-protos`: made once for each release, and never changed
+after it.
 """
 
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -40,7 +42,7 @@ _NUMBERS = {
 
 
 def message_types() -> Iterator[type[Message]]:
-    """What goes in and comes out of every call."""
+    """Yield what goes in and comes out of every call."""
     for file in (encoder_pb2.DESCRIPTOR, decoder_pb2.DESCRIPTOR):
         for service in file.services_by_name.values():
             for method in service.methods:
@@ -49,7 +51,7 @@ def message_types() -> Iterator[type[Message]]:
 
 
 def filled(kind: type[Message], variant: int) -> Message:
-    """A message with every field set, and of each oneof the variant's."""
+    """Make a message with every field set, and of each oneof the variant's."""
     message = kind()
     for field in kind.DESCRIPTOR.fields:
         choices = field.containing_oneof.fields if field.containing_oneof else [field]
@@ -80,12 +82,12 @@ def _value(field: FieldDescriptor, variant: int) -> Any:
 
 
 def fields_of(message: Message) -> Any:
-    """All that a message says, as JSON values."""
+    """Return all that a message says, as JSON values."""
     return json_format.MessageToDict(message, preserving_proto_field_name=True)
 
 
 async def _exchange() -> tuple[Message, Message]:
-    """A question about a picture, and what the encoder made of it for the decoder."""
+    """Return a question about an image, and what the encoder made of it for the decoder."""
     question = ask(IMAGES[0], "What is it?", max_tokens=3)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(Path(folder) / "random-qwen2_vl")
@@ -96,7 +98,7 @@ async def _exchange() -> tuple[Message, Message]:
 
 
 def main() -> int:
-    """Write those of the version in pyproject.toml; returns the exit status."""
+    """Write the messages of the version in pyproject.toml; return the exit status."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     folder = FOLDER / project["version"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +111,7 @@ def main() -> int:
             fields[name] = fields_of(message)
     for name, message in zip(("asked", "asked_of_decoder"), asyncio.run(_exchange()), strict=True):
         (folder / f"{name}.binpb").write_bytes(message.SerializeToString(deterministic=True))
+    (folder / "COMMIT").write_text(subprocess.check_output(["git", "rev-parse", "HEAD"], text=True))
     (folder / "fields.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n")
     print(f"{folder}: {2 + len(fields)} messages")
     return 0

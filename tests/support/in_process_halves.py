@@ -1,4 +1,4 @@
-"""Both halves in this process, over real gRPC: the decoder's replica without Ray around it."""
+"""Run both halves in this process, over real gRPC: the decoder's replica without Ray around it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,15 +12,17 @@ from luvc.v1 import decoder_pb2, decoder_pb2_grpc, encoder_pb2_grpc
 from decoder_service.config import DecoderConfig
 from decoder_service.replica import DecoderReplica
 from encoder_service.config import EncoderConfig
-from encoder_service.server import load_profiles, running
+from encoder_service.server import profiles_from, running
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import VisionHalf
 
 
 class _Replica(decoder_pb2_grpc.DecoderServiceServicer):
-    """Ray's proxy calls the deployment's methods with fewer arguments than gRPC does.
+    """Calls the deployment's methods as Ray's proxy does, with fewer arguments than gRPC.
 
-    requests: what it was asked. flowing: while it is clear, answers stop after their next piece.
+    Attributes:
+        requests: what it was asked.
+        flowing: while it is clear, answers stop after their next piece.
     """
 
     def __init__(self, decoder: DecoderReplica) -> None:
@@ -42,7 +44,7 @@ class _Replica(decoder_pb2_grpc.DecoderServiceServicer):
 
 @asynccontextmanager
 async def decoder(checkpoint: Path, **settings: Any) -> AsyncIterator[tuple[str, _Replica]]:
-    """A replica's endpoint, and the replica, which remembers what it was asked."""
+    """Run a replica; yield its endpoint, and the replica, which remembers what it was asked."""
     # The pictures of tests are too small for pruning to pay.
     settings = {"pruning": "always", **settings}
     config = DecoderConfig(
@@ -63,15 +65,21 @@ async def decoder(checkpoint: Path, **settings: Any) -> AsyncIterator[tuple[str,
 async def encoder(
     vision: VisionHalf, decoder: str, **settings: Any
 ) -> AsyncIterator[tuple[str, encoder_pb2_grpc.EncoderServiceStub]]:
-    """An encoder's endpoint, and a way to talk to it."""
+    """Run an encoder; yield its endpoint, and a way to talk to it.
+
+    Args:
+        vision: the half that it encodes with.
+        decoder: HOST:PORT.
+        settings: fields of EncoderConfig.
+    """
     config = EncoderConfig(**{"port": 0, "grace": 1.0, "decoder": decoder} | settings)
     async with (
-        running(MediaEncoder(vision), load_profiles(config), config) as port,
+        running(MediaEncoder(vision), profiles_from(config), config) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield f"127.0.0.1:{port}", encoder_pb2_grpc.EncoderServiceStub(channel)
 
 
 async def pieces_of(call: Any) -> list[Any]:
-    """All messages of a stream."""
+    """Collect all messages of a stream."""
     return [piece async for piece in call]

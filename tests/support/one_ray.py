@@ -18,7 +18,7 @@ from luvc_core.runtime.cli_config import config_from
 
 
 def main() -> None:
-    """Until it is killed."""
+    """Serve until it is killed."""
     orders, served = Path(sys.argv[1]), ""
     while True:
         while (model := orders.read_text()) in ("", served):

@@ -1,4 +1,4 @@
-"""Stores and caches over a real server, for the tests of Redis."""
+"""Make stores and caches over a real server, for the tests of Redis."""
 
 from collections.abc import AsyncIterator
 
@@ -31,18 +31,28 @@ async def store(server: ValkeyServer) -> AsyncIterator[RedisStore]:
 
 
 def open_at(place: str, timeout: float = 5.0, lease: float = 1.0) -> RedisStore:
+    """Open a store at an address.
+
+    Args:
+        place: the address.
+        timeout: seconds for a command.
+        lease: seconds of a lease.
+    """
     return RedisStore(place, 10**6, ttl=60, timeout=timeout, lease_seconds=lease)
 
 
 def raw(server: ValkeyServer) -> "redis.Redis":
+    """Connect to the server, past the store."""
     return redis.Redis(port=server.port)
 
 
 def cache_over(store: Store) -> TokenCache:
+    """Make a cache over a store."""
     return TokenCache(store, IDENTITY, torch.bfloat16, inline)
 
 
 def ready() -> Oven:
+    """Make an oven that encodes without waiting."""
     oven = Oven()
     oven.go.set()
     return oven

@@ -1,4 +1,4 @@
-"""What the tests of the scheduler ask, and how they work on it."""
+"""Requests of the scheduler's tests, and the steps that serve them."""
 
 import itertools
 
@@ -21,7 +21,10 @@ SPUS = (
 
 
 def mixed_requests(images: list[VisionTokens]) -> list[Request]:
-    """Text alone, a picture, and two, each with every schedule and answers of different length."""
+    """Make requests about text alone, one image and two, with every schedule.
+
+    Their answers have different lengths.
+    """
     talks = (ask("Say something."), ask(images[0], "What?"), two_images(images))
     return [
         Request(talk, SamplingParams(max_tokens=3 + 2 * i, temperature=float(i == 2), seed=i), spu)
@@ -31,6 +34,7 @@ def mixed_requests(images: list[VisionTokens]) -> list[Request]:
 
 
 def finish(scheduler: Scheduler) -> list[Outcome]:
+    """Step until nothing is left to do; return all outcomes."""
     steps = itertools.takewhile(lambda _: not scheduler.idle, itertools.count())
     return [outcome for _ in steps for outcome in scheduler.step()]
 
@@ -38,6 +42,13 @@ def finish(scheduler: Scheduler) -> list[Outcome]:
 def started(
     language: LanguageHalf, *requests: Request, prefill_rows: int = 1
 ) -> tuple[Scheduler, list[Generation]]:
+    """Start requests in a new scheduler; return both.
+
+    Args:
+        language: the half that answers.
+        requests: one generation each.
+        prefill_rows: of the scheduler's limits.
+    """
     scheduler = Scheduler(Limits(KV, prefill_rows))
     generations = [RequestProcessor(language).start(request) for request in requests]
     for generation in generations:

@@ -9,7 +9,7 @@ PROTOS = Path(__file__).parents[2] / "protos"
 
 
 def main() -> int:
-    """Generate the stubs aside and compare; returns the exit status."""
+    """Generate the stubs aside and compare; return the exit status."""
     sources = sorted(str(p.relative_to(PROTOS)) for p in PROTOS.glob("luvc/v1/*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]

@@ -1,80 +1,36 @@
-"""Small clips, encoded on the fly."""
+"""Videos that only tests need, and what makes small ones: see `benchmarks.common.video_files`."""
 
 import io
-from collections.abc import Sequence
-from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
 
+from benchmarks.common.video_files import FILMS, animation, film, moving_square
 from luvc_core.media.frame_sampling import EvenSampling
 from luvc_core.media.images import MediaLimits
+
+__all__ = ["FILMS", "animation", "film", "moving_square"]
 
 FIELD = "messages[0].parts[1].media (cat.mp4)"
 LIMITS = MediaLimits()
 ALL = EvenSampling(1000)
-FILMS = {
-    "h264 mp4": ("mp4", "libx264"),
-    "hevc mp4": ("mp4", "libx265"),
-    "mpeg4 mp4": ("mp4", "mpeg4"),
-    "av1 mp4": ("mp4", "libsvtav1"),
-    "h264 mov": ("mov", "libx264"),
-    "vp9 webm": ("webm", "libvpx-vp9"),
-    "av1 webm": ("webm", "libsvtav1"),
+# FRAMES as AV1, encoded by `python -m tests.support.av1_files`: libsvtav1 puts the process that
+# calls it, and so whatever that process starts later, into the realtime class SCHED_FIFO where it
+# may.
+AV1_FILMS = {
+    f"av1 {kind}": Path(__file__).parent / "av1" / f"av1.{kind}" for kind in ("mp4", "webm")
 }
 
 
-def moving_square(count: int, width: int = 96, height: int = 64) -> list[Image.Image]:
-    """A yellow square on its way over a background that gets redder by 8 a frame, blue top left."""
-    frames = []
-    for index in range(count):
-        pixels = np.zeros((height, width, 3), np.uint8)
-        pixels[..., 0] = 8 * index % 256
-        pixels[: height // 3, : width // 3] = (0, 0, 255)
-        left = index * 3 % (width - 16)
-        pixels[height // 2 : height // 2 + 16, left : left + 16] = (255, 255, 0)
-        frames.append(Image.fromarray(pixels))
-    return frames
-
-
-def film(
-    frames: Sequence[Image.Image],
-    kind: str = "mp4",
-    codec: str = "libx264",
-    *,
-    rate: int = 8,
-    times: Sequence[int] | None = None,
-    turn: tuple[int, bool, bool] | None = None,
-    options: dict[str, str] | None = None,
-    muxing: dict[str, str] | None = None,
-    title: str = "",
-) -> bytes:
-    """A clip file. times: when each frame shows, in ms, instead of `rate` frames/s. turn: degrees
-    against the clock, then whether mirrored left to right and top to bottom. options and muxing are
-    FFmpeg's for the codec and the container."""
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=kind, options=muxing or {}) as container:
-        container.metadata["title"] = title
-        if codec == "libx265":
-            # Its threads now and then deliver a packet that MP4 cannot take.
-            options = {"x265-params": "pools=none:frame-threads=1:bframes=0:log-level=none"}
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height = frames[0].size
-        stream.pix_fmt = "yuv420p"
-        if turn is not None:
-            stream.set_display_rotation(*turn)
-        base = Fraction(1, 1000) if times else Fraction(1, rate)
-        stream.codec_context.time_base = base
-        for index, image in enumerate(frames):
-            frame = av.VideoFrame.from_image(image)
-            frame.pts, frame.time_base = times[index] if times else index, base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
+def film_of(name: str) -> bytes:
+    """Return FRAMES as a video file. name: one of FILMS or of AV1_FILMS."""
+    return AV1_FILMS[name].read_bytes() if name in AV1_FILMS else film(FRAMES, *FILMS[name])
 
 
 def audio_only(kind: str = "mp4", codec: str = "aac") -> bytes:
+    """Make a file with sound and no picture."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind) as container:
         stream = container.add_stream(codec, rate=48_000)
@@ -87,7 +43,7 @@ def audio_only(kind: str = "mp4", codec: str = "aac") -> bytes:
 
 
 def no_frames() -> bytes:
-    """An MP4 with a picture track that holds nothing: its samples' table is emptied."""
+    """Make an MP4 with a video track that holds nothing: its samples' tables are emptied."""
     data = bytearray(film(moving_square(2)))
     for table, counts in ((b"stsz", 8), (b"stts", 4), (b"stsc", 4), (b"stco", 4), (b"ctts", 4)):
         place = data.find(table)
@@ -96,19 +52,8 @@ def no_frames() -> bytes:
     return bytes(data)
 
 
-def animation(
-    frames: Sequence[Image.Image], kind: str = "GIF", milliseconds: int | list[int] = 120
-) -> bytes:
-    buffer = io.BytesIO()
-    options = {"lossless": True} if kind == "WEBP" else {}
-    frames[0].save(
-        buffer, kind, save_all=True, append_images=frames[1:], duration=milliseconds, **options
-    )
-    return buffer.getvalue()
-
-
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """The mean over all channels, of 255."""
+    """Return the mean difference over all channels, of 255."""
     return float(abs(np.asarray(one, float) - np.asarray(other, float)).mean())
 
 

@@ -45,7 +45,7 @@ def same(a: object, b: object) -> bool:
 
 
 def expected(made: VisionTokens, in_int8: bool, sparse: bool) -> VisionTokens:
-    """What is left of tokens on their way."""
+    """Return what the reader should make of tokens once they have travelled."""
     rows = made.selected_embeddings
     rows = from_int8(*to_int8(rows)) if in_int8 else rows
     embeddings = torch.zeros(made.embeddings.shape, dtype=rows.dtype)

@@ -1,4 +1,4 @@
-"""Average pooling of the projected tokens to a smaller grid, each at the mean of its places.
+"""Average pooling of the projected tokens to a smaller grid, each at the mean of its positions.
 
 Each frame or tile by itself; where sides do not divide, cells overlap as in adaptive pooling.
 """
@@ -16,6 +16,8 @@ from luvc_core.visual_tokens.vision_tokens import Grid, Piece, VisionTokens
 
 
 class AveragePooling(Method):
+    """Pool the tokens before the LLM."""
+
     name = "pooling"
 
     def visual(self, question: Question, target: float) -> list[VisionTokens]:
@@ -24,7 +26,7 @@ class AveragePooling(Method):
 
 
 def pooled(tokens: VisionTokens, target: float) -> VisionTokens:
-    """About the share `target` of the tokens; separators stay at the ends of the new lines."""
+    """Pool to about the share `target` of the tokens; separators stay at the ends of lines."""
     shares = [piece.token_count for piece in tokens.pieces]
     embeddings, positions, sizes, pieces = [], [], [], []
     for piece, hidden, places in zip(
@@ -54,7 +56,7 @@ def pooled(tokens: VisionTokens, target: float) -> VisionTokens:
 
 
 def _pool(x: Tensor, piece: Piece, smaller: Piece) -> Tensor:
-    """x: [tokens, dim], separators included, as what comes back."""
+    """Pool a piece. x: [tokens, dim], separators included, as in the result."""
     grid = piece.grid
     ends = x[:0]
     if piece.separators != "none":
@@ -71,7 +73,13 @@ def _pool(x: Tensor, piece: Piece, smaller: Piece) -> Tensor:
 
 
 def _with_separators(shown: Tensor, ends: Tensor, piece: Piece) -> Tensor:
-    """ends: one for each line, or one for all. [grid tokens, dim] -> [tokens, dim]"""
+    """Put separators back at the ends of lines: [grid tokens, dim] -> [tokens, dim].
+
+    Args:
+        shown: [grid tokens, dim].
+        ends: one for each line, or one for all.
+        piece: says where separators stand.
+    """
     if piece.separators == "none":
         return shown
     lines = shown.reshape(-1, piece.line_length, shown.shape[1])

@@ -1,8 +1,8 @@
-"""What a method is: one file, one class, and what most of them have in common.
+"""The contract of a method, and what most methods have in common.
 
-A method may change what the LLM sees in place of the media (`visual`), what leaves on the way
-through the LLM (`pruner`), or both. `target` is always the share of the source tokens that the
-average layer is to hold.
+A method is one file with one class. It may change what the LLM sees in place of the media
+(`visual`), what leaves on the way through the LLM (`pruner`), or both. `target` is always the share
+of the source tokens that the average layer is to hold.
 """
 
 import itertools
@@ -17,30 +17,35 @@ from benchmarks.common.checkpoint import Pruning
 from benchmarks.fidelity.attention import Seen, watched
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.question import Question
-from luvc_core.calibrate.asking import Answer
+from luvc_core.calibrate.answer_questions import Answer
 from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
 from luvc_core.models.base import Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Method(ABC):
-    """Stateless: one object answers all questions. Raises Unreachable where a target is too low.
+    """A method, stateless: one object answers all questions.
 
-    matched: it is measured at targets; if not, once, at the reduction that it has by itself.
+    Its calls raise Unreachable where a target is too low.
+
+    Attributes:
+        matched: whether it is measured at targets; if not, once, at the reduction that it has by
+            itself.
     """
 
     name: str
     matched: bool = True
 
     def visual(self, question: Question, target: float) -> list[VisionTokens]:
-        """What the LLM sees. By default all that there is."""
+        """Return what the LLM sees, by default all tokens."""
         return question.plain
 
     def pruner(self, question: Question, target: float) -> Pruning:
-        """For this question alone. By default none."""
+        """Return the pruner for this question alone, by default none."""
         return None
 
     def answer(self, question: Question, target: float) -> Answer:
+        """Answer a question under this method."""
         tokens = self.visual(question, target)
         pruner = self.pruner(question, target)
         hooks = pruner.hooks() if isinstance(pruner, StagedPruner) else nullcontext()
@@ -48,7 +53,7 @@ class Method(ABC):
 
 
 class StagedPruner(ABC):
-    """A Pruner that keeps a given number of tokens at given layers, over all pictures together."""
+    """A Pruner that keeps a given number of tokens at given layers, over all images together."""
 
     def __init__(self, question: Question, stages: Stages) -> None:
         self.language = question.language
@@ -57,6 +62,14 @@ class StagedPruner(ABC):
     def decide(
         self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
     ) -> list[PruningDecision | None]:
+        """Decide which tokens of each image stay before a layer; None for all.
+
+        Args:
+            layer: that comes next.
+            hidden: [length, hidden], what enters it.
+            rotary: of all rows.
+            survivors: of each image.
+        """
         sizes = [len(own.rows) for own in survivors]
         if self._counts[layer] >= sum(sizes):
             return [None] * len(survivors)
@@ -73,15 +86,23 @@ class StagedPruner(ABC):
         survivors: Sequence[SurvivingTokens],
         count: int,
     ) -> PruningDecision:
-        """Choose `count` tokens; indices are into the survivors of all images in a row."""
+        """Choose `count` tokens; indices are into the survivors of all images in a row.
+
+        Args:
+            layer: that comes next.
+            hidden: [length, hidden], what enters it.
+            rotary: of all rows.
+            survivors: of each image.
+            count: how many stay.
+        """
 
     def hooks(self) -> AbstractContextManager[object]:
-        """What holds while the answer is made."""
+        """Return what is held while the answer is made."""
         return nullcontext()
 
 
 class WatchingPruner(StagedPruner):
-    """One that needs what entered the layer before: `seen`."""
+    """A pruner that needs what entered the layer before: `seen`."""
 
     def __init__(self, question: Question, stages: Stages) -> None:
         super().__init__(question, stages)

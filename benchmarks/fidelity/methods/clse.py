@@ -1,7 +1,7 @@
-"""CLSE (ECCV 2026), without attention: stays whose high frequencies a layer changes most.
+"""CLSE (ECCV 2026), without attention: tokens stay whose high frequencies a layer changes most.
 
-S is the mean magnitude over channels of what a Gaussian high-pass leaves of a picture's grid, at
-the inputs of two adjacent layers; importance is clip(|S1 - S0| / (S0 + mean S0), 0, 1). One shot,
+S is the mean magnitude over channels of what a Gaussian high-pass leaves of an image's grid, at the
+inputs of two adjacent layers; importance is clip(|S1 - S0| / (S0 + mean S0), 0, 1). One shot,
 early: before layer 2 of 28, at its share of the depth, and no earlier than layer 1. The radius is
 0.1 cycles a token. Separators, which stand in no grid, are 0 and leave first.
 """
@@ -23,6 +23,8 @@ _RADIUS = 0.1
 
 
 class Clse(Method):
+    """Prune by the change of high frequencies."""
+
     name = "clse"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:
@@ -53,12 +55,12 @@ class _Pruner(WatchingPruner):
 
 
 def importance(before: Tensor, after: Tensor) -> Tensor:
-    """S0 and S1 of one picture, [tokens] each -> [tokens] in [0, 1]"""
+    """Return the importance of an image's tokens in [0, 1], of S0 and S1: [tokens] each."""
     return ((after - before).abs() / (before + before.mean()).clamp(min=1e-12)).clamp(0, 1)
 
 
 def sharpness(hidden: Tensor, image: VisionTokens) -> Tensor:
-    """S of all tokens of a picture, float32 [tokens]. hidden: [tokens, dim]"""
+    """Return S of all tokens of an image, float32 [tokens]. hidden: [tokens, dim]."""
     scores = []
     for own, piece in zip(
         torch.split(hidden, [piece.token_count for piece in image.pieces]),
@@ -76,9 +78,11 @@ def sharpness(hidden: Tensor, image: VisionTokens) -> Tensor:
 
 
 def high_pass(x: Tensor, radius: float = _RADIUS) -> Tensor:
-    """Each channel of each frame without its low frequencies: 1 - exp(-f^2 / (2 radius^2)).
+    """Take low frequencies out of each channel of each frame: 1 - exp(-f^2 / (2 radius^2)).
 
-    x: float32 [frames, rows, columns, dim]. Frequencies in cycles a token.
+    Args:
+        x: float32 [frames, rows, columns, dim].
+        radius: in cycles a token.
     """
     down = torch.fft.fftfreq(x.shape[1], device=x.device).view(-1, 1, 1)
     across = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)

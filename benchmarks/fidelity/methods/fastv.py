@@ -18,6 +18,8 @@ from luvc_core.models.base import Rotary
 
 
 class FastV(Method):
+    """Prune by the last token's attention, once."""
+
     name = "fastv"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:
@@ -26,7 +28,7 @@ class FastV(Method):
 
 
 class AttentionPruner(WatchingPruner):
-    """By the attention of the last token of the prompt in the layer before."""
+    """Keeps by the attention of the last token of the prompt in the layer before."""
 
     def choose(
         self,

@@ -1,7 +1,7 @@
-"""Input downsampling: a smaller picture, no method at all. Positions are those of the smaller one.
+"""Input downsampling: a smaller image, no method at all. Positions are those of the smaller one.
 
-A family that cuts a picture of any size into patches is given a smaller file. One whose tiles have
-a fixed size is given its tiles made smaller, with the tower's positions interpolated.
+A family that cuts an image of any size into patches is given a smaller file. One whose tiles have a
+fixed size is given its tiles made smaller, with the tower's positions interpolated.
 """
 
 import dataclasses
@@ -26,6 +26,8 @@ from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 
 
 class InputDownsampling(Method):
+    """Make images and frames smaller before the tower."""
+
     name = "downsampling"
 
     def visual(self, question: Question, target: float) -> list[VisionTokens]:
@@ -49,7 +51,7 @@ def _encoded(question: Question, target: float) -> list[VisionTokens]:
 
 
 def _smaller_tiles(patches: Patches, down: float, across: float) -> Patches:
-    """pixels: [tiles, channels, height, width]"""
+    """Resize tiles. pixels: [tiles, channels, height, width]."""
     grid = patches.grid
     height, width = patches.pixels.shape[2] // grid.rows, patches.pixels.shape[3] // grid.columns
     rows, columns = round(grid.rows * down), round(grid.columns * across)
@@ -60,7 +62,7 @@ def _smaller_tiles(patches: Patches, down: float, across: float) -> Patches:
 
 
 def _smaller_files(question: Question, down: float, across: float) -> list[Patches]:
-    """Pictures, or the frames of clips, resized before the family's own processor sees them."""
+    """Resize images, or the frames of videos, before the family's own processor sees them."""
     encoder = question.checkpoint.encoder
     vision, limits = encoder.vision, encoder.limits
     alone = len(question.asked.files) == 1
@@ -83,21 +85,21 @@ def _smaller_files(question: Question, down: float, across: float) -> list[Patch
 
 @contextmanager
 def smaller_side(vision: LlavaOnevisionVision, side: int) -> Iterator[int]:
-    """While it lasts, tiles have `side` patches a side, and the table of places is interpolated."""
+    """Give tiles `side` patches a side within the block, and interpolate the table of positions."""
     embeddings, before = vision._tower.embeddings, vision._side
-    table, most = embeddings.position_embedding, vision._most_tokens
+    table, most = embeddings.position_embedding, vision._max_tokens
     places = _resized(table.weight, before, side)
     embeddings.position_embedding = torch.nn.Embedding(side**2, places.shape[1], _weight=places)
-    vision._side, vision._most_tokens = side, most * side**2 // before**2
+    vision._side, vision._max_tokens = side, most * side**2 // before**2
     try:
         yield side
     finally:
-        vision._side, vision._most_tokens = before, most
+        vision._side, vision._max_tokens = before, most
         embeddings.position_embedding = table
 
 
 def _resized(table: Tensor, before: int, side: int) -> Tensor:
-    """[before * before, dim] -> [side * side, dim]"""
+    """Interpolate a table: [before * before, dim] -> [side * side, dim]."""
     planes = table.detach().float().view(1, before, before, -1).movedim(-1, 1)
     planes = F.interpolate(planes, (side, side), mode="bicubic", antialias=True)
     return planes.movedim(1, -1).flatten(0, 2).to(table.dtype)

@@ -1,4 +1,4 @@
-"""Ours: SPU with the default score, and the default ramp's shape at the target.
+"""LUVC's own: SPU with the default score, and the default ramp's shape at the target.
 
 The ramp ends at 80 % of the depth, later where that is too few tokens. It begins at the first
 layer, for targets from 45 % on at 10 % of the depth. What its first layer keeps follows the target.
@@ -14,6 +14,8 @@ _ENDS = (0.8, 0.85, 0.9, 0.95, 1.0)
 
 
 class Luvc(Method):
+    """Prune by SPU with a ramp that meets the target."""
+
     name = "luvc"
 
     def pruner(self, question: Question, target: float) -> SpuSettings:
@@ -21,7 +23,7 @@ class Luvc(Method):
 
 
 def matched_ramp(layer_count: int, target: float) -> Ramp:
-    """The ramp whose layer average is nearest to the target."""
+    """Return the ramp whose layer average is nearest to the target."""
     budget = target * layer_count
     start = 0.1 if target >= 0.45 else 0.0
     end = next((e for e in _ENDS if sum(ramp_shares(layer_count, start, e)) >= budget - 1e-6), 1.0)

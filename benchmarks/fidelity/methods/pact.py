@@ -39,6 +39,8 @@ _REJOIN = 1.5
 
 
 class Pact(Method):
+    """Prune what is unimportant, then merge what is alike."""
+
     name = "pact"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:
@@ -90,9 +92,13 @@ class _Pruner(StagedPruner):
 
 
 def importance(queries: Tensor, keys: Tensor, hidden: Tensor, rows: Tensor) -> Tensor:
-    """Of the visual tokens at `rows`: float32 [tokens].
+    """Return the importance of the visual tokens at `rows`: float32 [tokens].
 
-    queries: [length, heads, head size]; keys: [length, key heads, head size]; both not rotated.
+    Args:
+        queries: [length, heads, head size], not rotated.
+        keys: [length, key heads, head size], not rotated.
+        hidden: [length, hidden].
+        rows: int64, where visual tokens stand.
     """
     end = int(rows.max()) + 1
     attention = probabilities(queries[:end].mean(dim=0), keys[:end])
@@ -101,10 +107,16 @@ def importance(queries: Tensor, keys: Tensor, hidden: Tensor, rows: Tensor) -> T
 
 
 def clusters(keys: Tensor, survivors: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Density-peak clustering. Returns `count` centres, int64, ascending, and for each token the
-    number of its cluster in their order, -1 for what is lost.
+    """Cluster tokens by density peaks.
 
-    keys: [tokens, dim], of all tokens. survivors: int64, ascending, which of them are clustered.
+    Args:
+        keys: [tokens, dim], of all tokens.
+        survivors: int64, ascending, which of them are clustered.
+        count: of clusters.
+
+    Returns:
+        The centres, int64, ascending, and for each token the number of its cluster in their order,
+            -1 for what is lost.
     """
     unit = torch.nn.functional.normalize(keys.float(), dim=1)
     distance = 1 - unit[survivors] @ unit[survivors].T

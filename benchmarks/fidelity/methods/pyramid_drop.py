@@ -16,6 +16,8 @@ from benchmarks.fidelity.question import Question
 
 
 class PyramidDrop(Method):
+    """Prune by the last token's attention, in three stages."""
+
     name = "pyramiddrop"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:

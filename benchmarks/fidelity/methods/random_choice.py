@@ -1,4 +1,4 @@
-"""Random: any tokens, before the first layer. What every method has to beat."""
+"""Random choice: any tokens stay, before the first layer. Every method has to beat this one."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,8 @@ from luvc_core.models.base import Rotary
 
 
 class RandomChoice(Method):
+    """Keep random tokens."""
+
     name = "random"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:

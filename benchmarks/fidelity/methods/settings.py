@@ -41,5 +41,5 @@ class Matched(Method):
 
 
 def profile(name: str) -> Settings:
-    """What users get under a name."""
+    """Return what users get under a name, as a method."""
     return Settings(PROFILES[name], f"profile:{name}")

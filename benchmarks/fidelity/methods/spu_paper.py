@@ -1,5 +1,8 @@
-"""SPU as the paper reads (arXiv 2512.09010): low-pass energy along the raster, a linear cascade
-from the first layer to none at the last; the share of its first layer follows the target."""
+"""SPU as the paper reads (arXiv 2512.09010): low-pass energy along the raster, a linear cascade.
+
+The cascade goes from the first layer to none at the last; the share of its first layer follows the
+target.
+"""
 
 import dataclasses
 
@@ -11,6 +14,8 @@ from luvc_core.compression.settings import Ramp, SpuSettings
 
 
 class SpuPaper(Method):
+    """Prune by the paper's settings."""
+
     name = "spu-paper"
 
     def pruner(self, question: Question, target: float) -> SpuSettings:

@@ -16,6 +16,8 @@ _BLOCKS = (0.25, 0.5)
 
 
 class Tome1D(Method):
+    """Merge in the tower along one line."""
+
     name = "tome-1d"
 
     def visual(self, question: Question, target: float) -> list[VisionTokens]:
@@ -29,7 +31,7 @@ def _encoded(question: Question, target: float) -> list[VisionTokens]:
 
 
 def merge_settings(tokens: VisionTokens, target: float) -> OimSettings:
-    """OIM that leaves about the share `target` of a picture's or clip's tokens."""
+    """Return the OIM that leaves about the share `target` of an image's or video's tokens."""
     grid = tokens.pieces[0].grid
     rows, columns = smaller_grid(grid.rows, grid.columns, target)
     least = 0.5 ** len(_BLOCKS)

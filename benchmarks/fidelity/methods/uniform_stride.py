@@ -1,4 +1,4 @@
-"""Uniform stride: every so many tokens of the raster one, before the first layer."""
+"""Uniform stride: every n-th token of the raster stays, before the first layer."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,8 @@ from luvc_core.models.base import Rotary
 
 
 class UniformStride(Method):
+    """Keep tokens at equal distances."""
+
     name = "uniform"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:
@@ -33,5 +35,5 @@ class _Pruner(StagedPruner):
 
 
 def strided(total: int, count: int) -> Tensor:
-    """The middles of `count` equal parts of range(total): int64 [count]"""
+    """Return the middles of `count` equal parts of range(total): int64 [count]."""
     return (torch.arange(count) * 2 + 1) * total // (2 * max(1, count))

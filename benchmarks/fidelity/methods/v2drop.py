@@ -1,4 +1,4 @@
-"""V2Drop (CVPR 2026): what a layer changes little leaves.
+"""V2Drop (CVPR 2026): tokens leave that a layer changes little.
 
 Score: L2 norm of the difference of a token's hidden states at the inputs of two adjacent layers.
 Published for Qwen2-VL: before layers 3, 16 and 22 of 28 a quarter, a twentieth and one token stay.
@@ -22,6 +22,8 @@ _OF = 28
 
 
 class V2Drop(Method):
+    """Prune by how much a layer changes a token."""
+
     name = "v2drop"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:
@@ -29,7 +31,13 @@ class V2Drop(Method):
 
 
 def stages(layer_count: int, tokens: int, target: float) -> Stages:
-    """For a question with that many visual tokens."""
+    """Return the stages of a question.
+
+    Args:
+        layer_count: of the model.
+        tokens: visual tokens of the question.
+        target: share of them in the average layer.
+    """
     first, *rest = (scaled(layer, _OF, layer_count) for layer in _LAYERS)
     starts = (affordable(first, 1, target * layer_count), *rest)
 

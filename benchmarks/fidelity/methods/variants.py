@@ -1,4 +1,4 @@
-"""What ablations try that is no setting of the product: other axes, other positions."""
+"""Variants of ablations that are no setting of the product: other axes, other positions."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,9 +24,13 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 class Variant(Method):
     """The default score and ramp, but for what is named.
 
-    axis: `frame`, 1-D along the raster of each frame; `volume`, frames, rows and columns; None for
-    the product's. The axis is another one at the first pruning, while all frames are whole; later
-    the product's own takes over. renumbered: what is left counts from 0.
+    The axis is another one at the first pruning, while all frames are whole; later the product's
+    own takes over.
+
+    Attributes:
+        axis: `frame`, 1-D along the raster of each frame; `volume`, frames, rows and columns; None
+            for the product's.
+        renumbered: whether what is left counts from 0.
     """
 
     def __init__(self, name: str, axis: str | None = None, renumbered: bool = False) -> None:
@@ -40,7 +44,7 @@ class Variant(Method):
 
 
 class _Pruner(StagedPruner):
-    """One picture or clip competes with the others, unlike in the product; for one it is equal."""
+    """Prunes all images and videos together, unlike the product; for one it is the same."""
 
     def __init__(self, question: Question, spu: SpuSettings, axis: str | None, anew: bool) -> None:
         super().__init__(question, Stages((0,), (1.0,)))
@@ -102,7 +106,11 @@ def high_pass_energy(
 ) -> Tensor:
     """Score as `token_scores` does by default, along another axis: float32 [tokens].
 
-    hidden: [tokens, dim], all of a grid (frames, rows, columns).
+    Args:
+        hidden: [tokens, dim], all of a grid.
+        grid: frames, rows, columns.
+        axis: as of Variant.
+        cutoff: of the low-pass filter.
     """
     values = hidden.float()
     values = values * values.square().mean(dim=-1, keepdim=True).add(1e-6).rsqrt()

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.fidelity.matching import Stages, balanced_layer
 from benchmarks.fidelity.methods.base import Method, StagedPruner
 from benchmarks.fidelity.question import Question
-from benchmarks.tasks.files import file_questions
+from benchmarks.tasks.question_files import file_questions
 from luvc_core.chat import Message
 from luvc_core.engine.prefill import prefill
 from luvc_core.engine.pruner import PruningDecision, SurvivingTokens
@@ -24,6 +24,8 @@ MOST_DIVERGENCE = 0.003
 
 
 class Vtw(Method):
+    """Drop all visual tokens before a layer that meets the target."""
+
     name = "vtw"
 
     def pruner(self, question: Question, target: float) -> StagedPruner:
@@ -31,6 +33,8 @@ class Vtw(Method):
 
 
 class VtwSearched(Method):
+    """Drop all visual tokens before the layer that a search finds."""
+
     name = "vtw-kl"
     matched = False
 
@@ -46,7 +50,7 @@ class VtwSearched(Method):
 
 
 class Withdrawal(StagedPruner):
-    """All leave before `layer`; nobody does where that is the number of layers."""
+    """All visual tokens leave before `layer`, or none where that is the number of layers."""
 
     def __init__(self, question: Question, layer: int) -> None:
         super().__init__(question, Stages((layer,), (0.0,)))
@@ -63,7 +67,7 @@ class Withdrawal(StagedPruner):
 
 
 def searched_layer(samples: Sequence[Question]) -> int:
-    """K; the number of layers where none is good enough."""
+    """Return K, or the number of layers where none is good enough."""
     layer_count = samples[0].layer_count
     full = [_logits(sample, layer_count) for sample in samples]
     for layer in range(layer_count):
@@ -74,7 +78,7 @@ def searched_layer(samples: Sequence[Question]) -> int:
 
 
 def mean_divergence(full: Sequence[Tensor], pruned: Iterable[Tensor]) -> float:
-    """Mean of KL(full || pruned) in nats, of logits [vocabulary]."""
+    """Return the mean of KL(full || pruned) in nats, of logits [vocabulary]."""
     total = 0.0
     for own, other in zip(full, pruned, strict=True):
         p, q = own.log_softmax(0), other.log_softmax(0)
@@ -84,6 +88,6 @@ def mean_divergence(full: Sequence[Tensor], pruned: Iterable[Tensor]) -> float:
 
 @torch.inference_mode()
 def _logits(sample: Question, layer: int) -> Tensor:
-    """float32 [vocabulary], those of the first token of the answer."""
+    """Return the logits of the answer's first token: float32 [vocabulary]."""
     prompt = sample.language.tokenize((Message("user", (*sample.plain, sample.asked.question)),))
     return prefill(sample.language, prompt, Withdrawal(sample, layer), lambda: None)[0]

@@ -1,1 +1,1 @@
-"""The product against what a user would run instead, on this machine."""
+"""Compare the product with what a user would run instead, on this machine."""

@@ -1,10 +1,10 @@
-"""The product against vLLM on CPU and stock transformers: `make bench-peers`.
+"""Compare the product with vLLM on CPU and stock transformers: `make bench-peers`.
 
-Pictures of 448 pixels, 32 new tokens, 32 questions at once; the embedded checkpoint, and one of
-0.5 B parameters at random weights; nothing kept from round to round. All systems compute in
-bfloat16, or as `--dtype` says. They are loaded, then take turns, each with the machine to itself; a
-ratio is the median over the rounds of our requests a second over the other's. Writes
-`results/peers.json` and a plot.
+Images of 448 pixels, 32 new tokens, 32 questions at once; the embedded checkpoint, and one of 0.5 B
+parameters at random weights; nothing kept from round to round. All systems compute in bfloat16, or
+as `--dtype` says. They are loaded, then take turns, each with the machine to itself; a ratio is the
+median over the rounds of our requests a second over the other's. Writes `results/peers.json` and a
+plot.
 
 A system that fails is left out, its failure written down. vLLM runs from `.venv-peers`.
 """
@@ -19,31 +19,42 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from luvc.local_stack.ending import end_in_order
 from PIL import Image
 
-from benchmarks.common import plots, report
-from benchmarks.serving.peers import checkpoints
-from benchmarks.serving.peers.rounds import Task
-from benchmarks.serving.peers.system import ROOT, PeerFailed, Round, System, running
-from benchmarks.tasks.files import file_questions
+from benchmarks.common import endless_checkpoints, plots, report
+from benchmarks.serving.peers.peer_process import ROOT, PeerFailed, Round, System, running
+from benchmarks.serving.peers.peer_worker import Task
+from benchmarks.tasks.question_files import file_questions
 
 SIDE = 448
 WORK = ROOT / "runs" / "peers"
 # What each is called, where it runs, and which module it is.
 SYSTEMS: Mapping[str, tuple[Path, str]] = {
-    "luvc": (Path(sys.executable), "benchmarks.serving.peers.ours"),
+    "luvc": (Path(sys.executable), "benchmarks.serving.peers.luvc_services"),
     "vllm_cpu": (ROOT / ".venv-peers" / "bin" / "python", "benchmarks.serving.peers.vllm_cpu"),
-    "generate": (Path(sys.executable), "benchmarks.serving.peers.stock"),
+    "generate": (Path(sys.executable), "benchmarks.serving.peers.transformers_generate"),
 }
 # Each checkpoint: how it is written, and against what it is asked.
 MODELS: Mapping[str, tuple[Callable[[Path], Path], Sequence[str]]] = {
-    "embedded": (checkpoints.embedded, ("luvc", "vllm_cpu", "generate")),
-    "05b": (checkpoints.half_billion, ("luvc", "vllm_cpu")),
+    "embedded": (endless_checkpoints.embedded, ("luvc", "vllm_cpu", "generate")),
+    "05b": (endless_checkpoints.half_billion, ("luvc", "vllm_cpu")),
 }
 
 
 def write_task(model: Path, count: int, new: int, concurrency: int, dtype: str) -> Path:
-    """Questions about as many different pictures, as files."""
+    """Write questions about as many different images, as files.
+
+    Args:
+        model: folder of the checkpoint.
+        count: of questions.
+        new: tokens of each answer.
+        concurrency: how many are asked at once.
+        dtype: what the model computes in.
+
+    Returns:
+        The path of the task.
+    """
     files, questions = [], []
     for number, asked in enumerate(file_questions("presence", count)):
         path = WORK / f"{number}.png"
@@ -57,7 +68,18 @@ def write_task(model: Path, count: int, new: int, concurrency: int, dtype: str) 
 def measure(
     model: str, task: Path, systems: Sequence[str], rounds: int, new: int
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All rounds of one checkpoint, and why systems are missing."""
+    """Run all rounds of one checkpoint.
+
+    Args:
+        model: name of the checkpoint.
+        task: path of the questions.
+        systems: which to compare.
+        rounds: of each system.
+        new: tokens that each answer must have.
+
+    Returns:
+        A row for each round, and why systems are missing.
+    """
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     with ExitStack() as held:
@@ -85,7 +107,10 @@ def measure(
 
 
 def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Our requests a second over each other's, medians over the rounds. Only what was measured."""
+    """Return our requests a second over each other system's, medians over the rounds.
+
+    Only systems that were measured have one.
+    """
     found = {}
     for model, (_, systems) in MODELS.items():
         rate = {(r["system"], r["round"]): r["requests_per_s"] for r in rows if r["model"] == model}
@@ -101,7 +126,7 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Panels: requests a second and memory by system, medians over the rounds."""
+    """Return panels of requests a second and memory by system, medians over the rounds."""
     panels: dict[str, dict[str, float]] = {}
     for key, title in (("requests_per_s", "requests/s"), ("mib", "MiB")):
         for row in rows:
@@ -115,7 +140,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Measure, print and write; returns the exit status."""
+    """Measure, print and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
     for name, default in (("requests", 64), ("rounds", 3), ("new", 32), ("concurrency", 32)):
@@ -149,4 +174,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_in_order()
     sys.exit(main())

@@ -1,5 +1,8 @@
-"""For `.venv-peers`: torchvision's wheel is built for CUDA, and fails to import beside a CPU torch
-for want of two operators. Declared before it is imported, they are there, and never called."""
+"""Declare two operators before torchvision is imported, for `.venv-peers`.
+
+torchvision's wheel is built for CUDA, and fails to import beside a CPU torch for want of these
+operators. Once declared they are there, and never called.
+"""
 
 import importlib.abc
 import sys

@@ -1,7 +1,7 @@
 """vLLM's CPU build as a system under test; runs in `.venv-peers`.
 
-Offline, so without any HTTP, with as many requests at work as there are askers. What it keeps from
-earlier requests is off, as in ours: every round brings the same pictures.
+It runs offline, so without HTTP, with as many requests at work as ask at once. It keeps nothing
+from earlier requests, like ours: every round brings the same images.
 """
 
 import os
@@ -17,10 +17,11 @@ os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
 from PIL import Image
 from vllm import LLM, SamplingParams
 
-from benchmarks.serving.peers.rounds import Task, answer_rounds
+from benchmarks.serving.peers.peer_worker import Task, answer_rounds
 
 
 def start(task: Task) -> Callable[[], Sequence[int]]:
+    """Load the model; return what answers all questions and tells the tokens of each answer."""
     llm = LLM(
         task.model,
         dtype=task.dtype,

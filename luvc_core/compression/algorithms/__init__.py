@@ -1,0 +1,1 @@
+"""Merging, scoring and pruning as functions of tensors, without models or services."""

@@ -1,0 +1,1 @@
+"""Checkpoints: finding one, reading its settings and tensors, loading its weights."""

@@ -1,4 +1,4 @@
-"""Where a half runs, and in which number format."""
+"""The device that a half runs on, and its number format."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes CUDA where there is one. Raises InvalidSettings for a device not here."""
+    """Return a device by name; `auto` takes CUDA where there is one.
+
+    Raises:
+        InvalidSettings: for a device that this machine does not have.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
@@ -21,7 +25,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes in it, else float32."""
+    """Return a number format by name; `auto` is bfloat16 where the device computes in it."""
     if name == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
         return torch.bfloat16 if fast else torch.float32
@@ -31,7 +35,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    """Without these instructions a bfloat16 matrix product is a hundred times slower."""
-    # A torch too old to tell is taken to have none.
+    """Tell whether the CPU multiplies bfloat16; without, a product is a hundred times slower."""
+    # An older torch cannot tell; assume that the CPU does not.
     has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))

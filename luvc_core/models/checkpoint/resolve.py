@@ -1,4 +1,4 @@
-"""From a model's name to a folder on this machine."""
+"""Find the folder of a checkpoint by its name."""
 
 import json
 from dataclasses import dataclass
@@ -10,19 +10,24 @@ from huggingface_hub import snapshot_download
 import luvc_core.checkpoints
 from luvc_core.errors import CheckpointError
 
-# Weights, settings, tokenizer and chat template; nothing that could be run.
+# Weights, settings, tokenizer and chat template; no code.
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "merges.txt"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder in the hub's layout. `revision` says for people what it holds."""
+    """A folder in the hub's layout.
+
+    Attributes:
+        folder: where it is.
+        revision: name and version, for people.
+    """
 
     folder: Path
     revision: str
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Content of one of its files. Raises CheckpointError unless it is a JSON object."""
+        """Read one of its files. Raises CheckpointError unless it holds a JSON object."""
         path = self.folder / name
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -35,8 +40,8 @@ class Checkpoint:
         return content
 
 
-def embedded() -> dict[str, Path]:
-    """The checkpoints that come with the package, by name."""
+def embedded_checkpoints() -> dict[str, Path]:
+    """Return the folders of the checkpoints that come with the package, by name."""
     root = Path(luvc_core.checkpoints.__path__[0])
     return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
 
@@ -44,13 +49,17 @@ def embedded() -> dict[str, Path]:
 def resolve(name: str, revision: str | None = None) -> Checkpoint:
     """Find a checkpoint by embedded name, as a local folder, or on the hub, in this order.
 
-    revision: a branch, tag or commit of the hub. Raises CheckpointError naming what there is.
+    `revision` is a branch, tag or commit on the hub.
+
+    Raises:
+        CheckpointError: where there is none, naming the embedded ones.
     """
-    if name in embedded():
-        return Checkpoint(embedded()[name], name)
+    embedded = embedded_checkpoints()
+    if name in embedded:
+        return Checkpoint(embedded[name], name)
     if name and Path(name).is_dir():
         return Checkpoint(Path(name), Path(name).resolve().name)
-    choices = f"embedded checkpoints: {', '.join(embedded()) or 'none'}"
+    choices = f"embedded checkpoints: {', '.join(embedded) or 'none'}"
     if name.count("/") != 1 or name.startswith((".", "/")) or name.endswith("/"):
         raise CheckpointError(f"{name!r} is no folder and no hub id (owner/name); {choices}")
     try:

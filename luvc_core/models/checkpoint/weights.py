@@ -1,7 +1,7 @@
-"""Half a checkpoint, straight from its shards.
+"""The tensors of a checkpoint, read from its shards as far as one half needs them.
 
-A checkpoint names its tensors by the layout of its day. A family says how each layout's prefixes
-map to one set of canonical names; everything here, digests included, speaks those.
+Checkpoints of different ages name their tensors differently. A family says how the prefixes of each
+layout map to canonical names. Everything here uses canonical names, and so do digests.
 """
 
 import hashlib
@@ -25,30 +25,35 @@ _INDEX = "model.safetensors.index.json"
 
 
 class Weights:
-    """The tensors of a checkpoint under canonical names, read from disk when asked for.
-
-    renames: (prefix in the file, canonical prefix), the first that fits applies. Raises
-    CheckpointError for a tensor that none fits, or that the shards hold twice.
-    """
+    """The tensors of a checkpoint under canonical names, read from disk when asked for."""
 
     def __init__(self, checkpoint: Checkpoint, renames: Renames) -> None:
+        """Read the names of all tensors.
+
+        Args:
+            checkpoint: a folder with safetensors files.
+            renames: (prefix in the file, canonical prefix) pairs; the first that fits applies.
+
+        Raises:
+            CheckpointError: for a tensor that no pair fits, or that the shards hold twice.
+        """
         self._checkpoint = checkpoint
         self._files: dict[Path, Any] = {}
-        self._places: dict[str, tuple[Path, str]] = {}
+        self._locations: dict[str, tuple[Path, str]] = {}
         for stored, path in _stored_names(checkpoint):
             name = _canonical(stored, renames)
-            if name is None or name in self._places:
+            if name is None or name in self._locations:
                 fault = "is none that this family knows" if name is None else "occurs twice"
                 raise CheckpointError(f"{checkpoint.folder}: tensor {stored} {fault}")
-            self._places[name] = path, stored
+            self._locations[name] = path, stored
 
     def names(self, prefix: str) -> list[str]:
-        """Canonical names that start with the prefix, sorted."""
-        return sorted(name for name in self._places if name.startswith(prefix))
+        """Return the canonical names that start with a prefix, sorted."""
+        return sorted(name for name in self._locations if name.startswith(prefix))
 
     def read(self, name: str) -> Tensor:
-        """One tensor as it is stored. It may share memory with the file: copy it to keep it."""
-        path, stored = self._places[name]
+        """Read one tensor. It may share memory with the file: copy it to keep it."""
+        path, stored = self._locations[name]
         try:
             tensor: Tensor = self._open(path).get_tensor(stored)
         except (OSError, SafetensorError) as error:
@@ -56,14 +61,14 @@ class Weights:
         return tensor
 
     def parameter_count(self) -> int:
-        """Of all tensors, from the headers of the shards."""
-        slices = (self._open(path).get_slice(stored) for path, stored in self._places.values())
+        """Count the parameters of all tensors, from the headers of the shards."""
+        slices = (self._open(path).get_slice(stored) for path, stored in self._locations.values())
         return sum(math.prod(part.get_shape()) for part in slices)
 
     def sha256(self, prefix: str) -> str:
-        """Digest of the tensors under a prefix, one in memory at a time.
+        """Compute the digest of the tensors under a prefix, with one in memory at a time.
 
-        The same for either naming and any sharding.
+        It is the same for every naming and sharding.
         """
         digest = hashlib.sha256()
         for name in self.names(prefix):
@@ -72,19 +77,26 @@ class Weights:
             digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
-    def fill(
+    def load_into(
         self, module: nn.Module, prefix: str, device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Give a module built on the meta device its weights, all that stand under the prefix.
+        """Load all weights under a prefix into a module that was built on the meta device.
 
-        Raises CheckpointError naming tensors that are missing, unexpected or of another shape.
+        Args:
+            module: whose parameters are replaced, in evaluation mode afterwards.
+            prefix: canonical prefix of its parameters.
+            device: where the weights go.
+            dtype: number format that they are converted to.
+
+        Raises:
+            CheckpointError: naming tensors that are missing, unexpected or of another shape.
         """
         wanted = {prefix + name: value.shape for name, value in module.state_dict().items()}
-        found = self.names(prefix)
-        self._refuse("missing", sorted(wanted.keys() - set(found)))
-        self._refuse("unexpected", sorted(set(found) - wanted.keys()))
+        names = self.names(prefix)
+        self._refuse("missing", sorted(wanted.keys() - set(names)))
+        self._refuse("unexpected", sorted(set(names) - wanted.keys()))
         state = {}
-        for name in found:
+        for name in names:
             tensor = self.read(name)
             if tensor.shape != wanted[name]:
                 shapes = f"{list(tensor.shape)} instead of {list(wanted[name])}"
@@ -95,8 +107,8 @@ class Weights:
 
     def _refuse(self, what: str, names: list[str]) -> None:
         if names:
-            shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if names[8:] else "")
-            raise CheckpointError(f"{self._checkpoint.folder}: {what} tensors: {shown}")
+            listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if names[8:] else "")
+            raise CheckpointError(f"{self._checkpoint.folder}: {what} tensors: {listed}")
 
     def _open(self, path: Path) -> Any:
         if path not in self._files:
@@ -105,10 +117,10 @@ class Weights:
 
 
 def _stored_names(checkpoint: Checkpoint) -> Iterator[tuple[str, Path]]:
-    """Every tensor name of the checkpoint with its file."""
+    """Yield every tensor name of a checkpoint with its file."""
     if (checkpoint.folder / _INDEX).is_file():
-        places = checkpoint.read_json(_INDEX).get("weight_map", {})
-        for stored, file in sorted(places.items()):
+        files = checkpoint.read_json(_INDEX).get("weight_map", {})
+        for stored, file in sorted(files.items()):
             yield stored, checkpoint.folder / Path(file).name
     else:
         path = checkpoint.folder / _SINGLE

@@ -1,10 +1,10 @@
-"""InternVL 2.5 and 3: tiles of one size and a thumbnail, a CLS token, pixel shuffle, 1-D positions.
+"""InternVL 2.5 and 3: tiles and a thumbnail, a CLS token, pixel shuffle, 1-D positions.
 
-Modules and weights are those of transformers; the loop over the tower is our own.
+Modules and weights are those of transformers; the loop over the tower is not, because tokens merge
+in it.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -19,16 +19,17 @@ from luvc_core.compression.algorithms.projector_blocks import project_blocks
 from luvc_core.compression.algorithms.token_grid import TokenGrid
 from luvc_core.compression.settings import OimSettings
 from luvc_core.media.video_request import Video
-from luvc_core.models.base import Patches, VisionHalf
+from luvc_core.models.base import Patches
 from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
-from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, one_piece, run_blocks, run_tiles
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
+from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
+from luvc_core.models.vision.tiled_vision import TiledVision
+from luvc_core.models.vision.tower import MergePlan, run_blocks
 from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.identity import Identity
-from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames, VisionTokens
+from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames
 
 LAYOUT = Layout(
     family="internvl",
@@ -39,13 +40,17 @@ LAYOUT = Layout(
     multiple=2,
     takes=(*IMAGES, "video"),
 )
-_OWN_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
+_FAMILY_SETTINGS = ("crop_to_patches", "min_patches", "max_patches")
 
 
-class InternVLVision(VisionHalf):
-    """All tiles of all pictures are alike to the tower, the thumbnail too: each merges by itself,
-    to one common grid, so that those of a picture stay one piece whose frames they are. A clip's
-    frame is one tile, never cut."""
+class InternVLVision(TiledVision):
+    """Vision half of InternVL.
+
+    The tower treats all tiles alike, the thumbnail too: each merges by itself, and all to one grid,
+    so that the tiles of an image are the frames of one piece. A frame of a video is one tile.
+    """
+
+    layout = LAYOUT
 
     def __init__(
         self,
@@ -55,12 +60,7 @@ class InternVLVision(VisionHalf):
         processor: GotOcr2ImageProcessorPil,
         videos: VideoProcessor,
     ) -> None:
-        self.identity = identity
-        self.device = tower.device
-        self.dtype = tower.dtype
-        self._tower = tower
-        self._projector = projector
-        self._processor = processor
+        super().__init__(identity, tower, projector, processor)
         self._videos = videos
         self.sampling = videos.even_sampling(middle=True)
 
@@ -74,19 +74,15 @@ class InternVLVision(VisionHalf):
         with torch.device("meta"):
             tower = InternVLVisionModel._from_config(config.vision_config)
             projector = InternVLMultiModalProjector(config)
-        opened.weights.fill(tower, "visual.tower.", device, dtype)
-        opened.weights.fill(projector, "visual.projector.", device, dtype)
-        # Cutting into tiles is what the family's own processor asks of this one.
-        processor = load_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
+        opened.weights.load_into(tower, "visual.tower.", device, dtype)
+        opened.weights.load_into(projector, "visual.projector.", device, dtype)
+        # InternVL's processor passes this setting too; without it an image is one tile.
+        processor = read_image_processor(GotOcr2ImageProcessorPil, checkpoint, crop_to_patches=True)
         videos = VideoProcessor(checkpoint)
-        identity = dataclasses.replace(
-            opened.identity,
-            vision_sha256=opened.weights.sha256("visual."),
-            preprocessing_sha256=preprocessing_sha256(
-                processor, _OWN_SETTINGS, videos.identifying("num_frames")
-            ),
+        digest = preprocessing_sha256(
+            processor, _FAMILY_SETTINGS, videos.pixel_settings("num_frames")
         )
-        return cls(identity, tower, projector, processor, videos)
+        return cls(opened.vision_identity(digest), tower, projector, processor, videos)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         return self._patches(
@@ -102,23 +98,7 @@ class InternVLVision(VisionHalf):
         grid = Grid(tiles.shape[0], tiles.shape[2] // height, tiles.shape[3] // width)
         return Patches(tiles, grid, video=video)
 
-    @torch.inference_mode()
-    def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        side = LAYOUT.multiple
-        images = run_tiles(patches, lambda pixels: self._encode_tiles(pixels, oim))
-        return [
-            one_piece(
-                tiles,
-                Grid(p.grid.frames, p.grid.rows // side, p.grid.columns // side),
-                self.identity,
-                oim,
-                p.video,
-            )
-            for tiles, p in zip(images, patches, strict=True)
-        ]
-
-    def _encode_tiles(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
-        """[tiles, channels, height, width] -> merged and projected, one frame a tile."""
+    def _run_tower(self, pixels: Tensor, oim: OimSettings) -> TokenGrid:
         side, tower = LAYOUT.multiple, self._tower
         embedded = tower.embeddings(pixels.to(self.device, self.dtype))
         rows, columns = (
@@ -138,7 +118,7 @@ class InternVLVision(VisionHalf):
 
 
 def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As tower.Block."""
+    """Run one block of the tower; see tower.Block."""
     attention, x = layer.attention, layer.layernorm_before(hidden)
     queries, keys, values = (
         states.unflatten(-1, (attention.num_heads, -1))
@@ -156,6 +136,8 @@ def _vision_block(layer: Any, hidden: Tensor, bias: Tensor | None) -> tuple[Tens
 
 
 class InternVLLanguage(Text1D):
+    """Language half of InternVL."""
+
     layout = LAYOUT
     marks = ImageMarks("<IMG_CONTEXT>", before=("<img>",), after=("</img>",))
     video_marks = VideoMarks("<video>", "<IMG_CONTEXT>", frame="Frame{number}: <img>{token}</img>")

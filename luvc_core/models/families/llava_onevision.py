@@ -1,10 +1,10 @@
-"""LLaVA-OneVision: what its two halves know alike, and its language half."""
+"""LLaVA-OneVision: the layout of its checkpoints, and its language half."""
 
 from transformers import LlavaOnevisionConfig
 
 from luvc_core.models.checkpoint.layout import IMAGES, Layout, llava_renames
-from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
 from luvc_core.models.text.positions_1d import Text1D
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 
 LAYOUT = Layout(
     family="llava_onevision",
@@ -21,6 +21,8 @@ LAYOUT = Layout(
 
 
 class LlavaOnevisionLanguage(Text1D):
+    """Language half of LLaVA-OneVision."""
+
     layout = LAYOUT
     marks = ImageMarks("<image>")
     video_marks = VideoMarks("<video>", "<video>")

@@ -1,5 +1,4 @@
-"""Qwen2.5-VL: most blocks of its tower attend within windows; positions have three axes, of which
-the first is time."""
+"""Qwen2.5-VL: most blocks of the tower attend within windows; the first position axis is time."""
 
 from typing import Any, ClassVar
 
@@ -14,31 +13,19 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 
 from luvc_core.compression.algorithms.projector_blocks import from_blocks, to_blocks
 from luvc_core.models.base import Rotary
-from luvc_core.models.checkpoint.layout import IMAGES, Layout, Opened
-from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
+from luvc_core.models.checkpoint.layout import OpenedCheckpoint, qwen_vl_layout
+from luvc_core.models.text.chat_tokenizer import ChatTokenizer
 from luvc_core.models.text.positions_mrope import TextMrope
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.models.vision.rotary_tower import RotaryVision, rotary_block
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
 
-LAYOUT = Layout(
-    family="qwen2_5_vl",
-    title="Qwen2.5-VL",
-    config_class=Qwen2_5_VLConfig,
-    # Names of transformers 5, then those of the hub.
-    renames=(
-        ("model.visual.", "visual."),
-        ("model.language_model.", "language."),
-        ("visual.", "visual."),
-        ("model.", "language."),
-        ("lm_head.", "lm_head."),
-    ),
-    projector="visual.merger.",
-    multiple=2,
-    takes=(*IMAGES, "video"),
-)
+LAYOUT = qwen_vl_layout("qwen2_5_vl", "Qwen2.5-VL", Qwen2_5_VLConfig)
 
 
 class Qwen25VLVision(RotaryVision):
+    """Vision half of Qwen2.5-VL."""
+
     layout = LAYOUT
     tower_class = Qwen2_5_VisionTransformerPretrainedModel
 
@@ -47,9 +34,9 @@ class Qwen25VLVision(RotaryVision):
     ) -> tuple[Tensor, Tensor]:
         if index in self._tower.fullatt_block_indexes:
             return super()._run_block(index, block, hidden, rotary, bias)
-        # Windows are cut from the grid as it is now, like those of a smaller picture: they stay
-        # full, as many tokens as the tower was trained on, in dense batches. By source position a
-        # window would show the same area, but with fewer tokens, and a different number in each.
+        # Windows are cut from the merged grid, like those of a smaller image. So they stay full,
+        # with as many tokens as the tower was trained on, and form dense batches. Windows by source
+        # position would cover the same area with fewer tokens, a different number in each.
         side = self._tower.window_size // self._tower.patch_size // self._block * self._block
         frames, rows, columns, _ = hidden.shape
         cos, sin = (_to_windows(x.view(frames, rows, columns, -1), side) for x in rotary)
@@ -63,22 +50,24 @@ class Qwen25VLVision(RotaryVision):
 
 
 def _to_windows(x: Tensor, side: int, outside: float = 0.0) -> Tensor:
-    """[frames, rows, columns, dim] -> [frames * windows, side * side, dim], from the top left on.
+    """Cut [frames, rows, columns, dim] into [frames * windows, side * side, dim].
 
-    outside: what stands in a window past the last row or column.
+    Windows start at the top left. `outside` fills them past the last row or column.
     """
     padding = (0, 0, 0, -x.shape[2] % side, 0, -x.shape[1] % side)
     return to_blocks(F.pad(x, padding, value=outside), side).flatten(0, 1)
 
 
 def _from_windows(x: Tensor, frames: int, rows: int, columns: int, side: int) -> Tensor:
-    """[frames * windows, side * side, dim] -> [frames, rows, columns, dim]"""
+    """Join [frames * windows, side * side, dim] to [frames, rows, columns, dim]."""
     tokens = x.reshape(frames, -1, x.shape[-1])
     whole = from_blocks(tokens, rows + -rows % side, columns + -columns % side, side)
     return whole[:, :rows, :columns]
 
 
 class Qwen25VLLanguage(TextMrope):
+    """Language half of Qwen2.5-VL."""
+
     layout = LAYOUT
     marks = ImageMarks("<|image_pad|>")
     video_marks = VideoMarks("<|video_pad|>", "<|video_pad|>")
@@ -86,7 +75,7 @@ class Qwen25VLLanguage(TextMrope):
 
     def __init__(
         self,
-        opened: Opened,
+        opened: OpenedCheckpoint,
         text: Any,
         head: nn.Linear,
         tokenizer: ChatTokenizer,
@@ -98,6 +87,6 @@ class Qwen25VLLanguage(TextMrope):
         self._frames_per_patch: int = vision.temporal_patch_size
 
     def _times(self, frames: Tensor, video: VideoFrames) -> Tensor:
-        # As in stock code, in float32 from here on: what is cut off hangs on how products round.
+        # As in stock code, in float32 from here on: `floor` depends on how the products round.
         seconds = torch.tensor(self._frames_per_patch * video.interval, dtype=torch.float32)
         return (frames * (self._positions_per_second * seconds)).floor()

@@ -1,4 +1,4 @@
-"""Qwen2-VL: every block of its tower attends to the whole frame; positions have three axes."""
+"""Qwen2-VL: all blocks of the tower attend to the whole frame; positions have three axes."""
 
 from typing import Any, ClassVar
 
@@ -8,35 +8,24 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import (
     Qwen2VLTextModel,
 )
 
-from luvc_core.models.checkpoint.layout import IMAGES, Layout
-from luvc_core.models.text.chat_tokenizer import ImageMarks, VideoMarks
+from luvc_core.models.checkpoint.layout import qwen_vl_layout
 from luvc_core.models.text.positions_mrope import TextMrope
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.models.vision.rotary_tower import RotaryVision
 
-LAYOUT = Layout(
-    family="qwen2_vl",
-    title="Qwen2-VL",
-    config_class=Qwen2VLConfig,
-    # Names of transformers 5, then those of the hub.
-    renames=(
-        ("model.visual.", "visual."),
-        ("model.language_model.", "language."),
-        ("visual.", "visual."),
-        ("model.", "language."),
-        ("lm_head.", "lm_head."),
-    ),
-    projector="visual.merger.",
-    multiple=2,
-    takes=(*IMAGES, "video"),
-)
+LAYOUT = qwen_vl_layout("qwen2_vl", "Qwen2-VL", Qwen2VLConfig)
 
 
 class Qwen2VLVision(RotaryVision):
+    """Vision half of Qwen2-VL."""
+
     layout = LAYOUT
     tower_class = Qwen2VisionTransformerPretrainedModel
 
 
 class Qwen2VLLanguage(TextMrope):
+    """Language half of Qwen2-VL."""
+
     layout = LAYOUT
     marks = ImageMarks("<|image_pad|>")
     video_marks = VideoMarks("<|video_pad|>", "<|video_pad|>")

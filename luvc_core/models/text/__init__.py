@@ -1,0 +1,1 @@
+"""What the language halves of several families share: decoder layers, positions, tokenizer."""

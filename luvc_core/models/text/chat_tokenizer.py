@@ -1,8 +1,7 @@
-"""A checkpoint's tokenizer and chat template, with room made for visual tokens."""
+"""A checkpoint's tokenizer and chat template, with placeholders for visual tokens."""
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jinja2
@@ -13,67 +12,29 @@ from transformers import AutoTokenizer
 from luvc_core.chat import Message
 from luvc_core.errors import CheckpointError, InvalidInput
 from luvc_core.models.checkpoint.resolve import Checkpoint
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 TEXT = -1
 _PROBE = "a text that no template has"
 
 
-@dataclass(frozen=True)
-class ImageMarks:
-    """Special tokens: what the chat template writes for a picture, which the prompt holds once a
-    visual token, and what the processor, not the template, puts before and after all of them."""
-
-    placeholder: str
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-
-    def text_of(self, tokens: VisionTokens) -> str:
-        """One placeholder for all visual tokens, which are one run."""
-        return "".join((*self.before, self.placeholder, *self.after))
-
-    def runs_of(self, tokens: VisionTokens) -> list[int]:
-        """How many visual tokens stand in each run."""
-        return [tokens.token_count]
-
-
-@dataclass(frozen=True)
-class VideoMarks:
-    """placeholder: what the chat template writes for a clip. token: what the prompt holds once a
-    visual token. frame: where each frame is a run of its own, the text of one, with `{number}`,
-    counted from 1, and one `{token}`; lines of it take the placeholder's place.
-    """
-
-    placeholder: str
-    token: str
-    frame: str = ""
-
-    def text_of(self, tokens: VisionTokens) -> str:
-        """One `token` for each run."""
-        if not self.frame:
-            return self.token
-        frames = range(1, tokens.pieces[0].grid.frames + 1)
-        return "\n".join(self.frame.format(number=n, token=self.token) for n in frames)
-
-    def runs_of(self, tokens: VisionTokens) -> list[int]:
-        """As PictureMarks. Raises InvalidInput for tokens that are no frames of one grid."""
-        if not self.frame:
-            return [tokens.token_count]
-        if [piece.separators for piece in tokens.pieces] != ["none"]:
-            raise InvalidInput("vision_tokens.pieces", "several", "one grid of frames for a clip")
-        grid = tokens.pieces[0].grid
-        return [grid.rows * grid.columns] * grid.frames
-
-
 class ChatTokenizer:
-    """Text to ids and back.
-
-    Raises CheckpointError for a folder without tokenizer, chat template or a picture's marks.
-    """
+    """Converts conversations to token ids, and ids to text."""
 
     def __init__(
         self, checkpoint: Checkpoint, marks: ImageMarks, video_marks: VideoMarks | None = None
     ) -> None:
+        """Read tokenizer and chat template.
+
+        Args:
+            checkpoint: the folder with both.
+            marks: special tokens of an image.
+            video_marks: special tokens of a video; None where the family takes none.
+
+        Raises:
+            CheckpointError: where tokenizer, chat template or the marks of an image are missing.
+        """
         folder = checkpoint.folder
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -89,13 +50,13 @@ class ChatTokenizer:
             if mark not in specials:
                 raise CheckpointError(f"{folder}: the tokenizer has no special token {mark}")
         self._marks = marks
-        # A template may be older than the clips that the family takes.
+        # The template of an older checkpoint may not know the videos that the family takes.
         self._video_marks = (
             video_marks if video_marks and self._knows(video_marks, specials) else None
         )
         try:
             rendered = self._render([_asking("image")])
-            # Some templates pass over a content that is no list.
+            # Some templates ignore a content that is not a list.
             self._takes_strings = _PROBE in self._render([{"role": "user", "content": _PROBE}])
         except jinja2.TemplateError as error:
             raise CheckpointError(f"{folder}: the chat template fails: {error}") from error
@@ -115,7 +76,11 @@ class ChatTokenizer:
             return False
 
     def stop_ids(self, checkpoint: Checkpoint) -> frozenset[int]:
-        """Ids that end an answer: the checkpoint's own list, or the tokenizer's end token."""
+        """Return the ids that end an answer: the checkpoint's list, else the tokenizer's end token.
+
+        Raises:
+            CheckpointError: where there is neither.
+        """
         settings: dict[str, Any] = {}
         if (checkpoint.folder / "generation_config.json").is_file():
             settings = checkpoint.read_json("generation_config.json")
@@ -125,6 +90,7 @@ class ChatTokenizer:
         return frozenset(end if isinstance(end, list) else [end])
 
     def text_of(self, ids: Sequence[int]) -> str:
+        """Convert generated tokens to text, without special tokens."""
         text: str = self._tokenizer.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
@@ -133,9 +99,13 @@ class ChatTokenizer:
     def ids_of(
         self, messages: Sequence[Message[VisionTokens]]
     ) -> tuple[Tensor, Tensor, tuple[VisionTokens, ...]]:
-        """A conversation that waits for an answer: `ids`, `segment` and `images` of a Prompt.
+        """Convert a conversation that waits for an answer to ids.
 
-        Raises InvalidInput for special tokens in text, and for clips that the template cannot show.
+        Returns:
+            `ids`, `segment` and `images` of a Prompt.
+
+        Raises:
+            InvalidInput: for special tokens in text, and for videos that the template cannot show.
         """
         for i, message in enumerate(messages):
             self._refuse_specials(f"messages[{i}]", message)
@@ -148,13 +118,15 @@ class ChatTokenizer:
         except jinja2.TemplateError as error:
             raise InvalidInput("messages", f"the model's chat template says: {error}") from error
         text, media = self._filled_in(text, messages)
-        runs = [(n, count) for n, m in enumerate(media) for count in self._marks_of(m).runs_of(m)]
+        runs = [
+            (n, count) for n, m in enumerate(media) for count in self._marks_of(m).run_lengths(m)
+        ]
         ids: list[int] = []
         segment: list[int] = []
         following = iter(runs)
-        # As stock: what a tokenizer begins every text with comes once, template or not.
-        begun = text.startswith(self._tokenizer.bos_token or _PROBE)
-        for token in self._tokenizer(text, add_special_tokens=not begun).input_ids:
+        # As in stock code: the token that begins every text comes once, from template or tokenizer.
+        has_start = text.startswith(self._tokenizer.bos_token or _PROBE)
+        for token in self._tokenizer(text, add_special_tokens=not has_start).input_ids:
             number, count = next(following) if token in self._visual_ids else (TEXT, 1)
             ids += [token] * count
             segment += [number] * count
@@ -163,45 +135,49 @@ class ChatTokenizer:
     def _filled_in(
         self, text: str, messages: Sequence[Message[VisionTokens]]
     ) -> tuple[str, tuple[VisionTokens, ...]]:
-        """The template's text with one visual token a run, and the media in the order of that text:
-        a template may show all pictures of a message before its clips."""
+        """Replace the placeholders in a template's text by one visual token for each run.
+
+        Returns the text and the media in its order: a template may put all images of a message
+        before its videos.
+        """
         given = [p for m in messages for p in m.parts if isinstance(p, VisionTokens)]
         images = iter([tokens for tokens in given if not tokens.video])
         videos = iter([tokens for tokens in given if tokens.video])
-        shown: list[VisionTokens] = []
+        ordered: list[VisionTokens] = []
 
-        def fill(found: re.Match[str]) -> str:
-            is_image = found.group() == self._marks.placeholder
-            shown.append(next(images if is_image else videos))
-            return self._marks_of(shown[-1]).text_of(shown[-1])
+        def fill(match: re.Match[str]) -> str:
+            is_image = match.group() == self._marks.placeholder
+            ordered.append(next(images if is_image else videos))
+            return self._marks_of(ordered[-1]).prompt_text(ordered[-1])
 
         placeholders = [m.placeholder for m in (self._marks, self._video_marks) if m]
         filled = re.sub("|".join(map(re.escape, placeholders)), fill, text)
-        return filled, tuple(shown)
+        return filled, tuple(ordered)
 
     def _marks_of(self, tokens: VisionTokens) -> ImageMarks | VideoMarks:
         return self._video_marks if tokens.video and self._video_marks else self._marks
 
     def _render(self, turns: list[dict[str, Any]]) -> str:
-        """Text of the whole conversation, up to where the answer begins."""
+        """Apply the chat template, up to where the answer begins."""
         text: str = self._tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=True
         )
         return text
 
     def _refuse_specials(self, field: str, message: Message[VisionTokens]) -> None:
-        """Special tokens in text would let it pose as another role, or as a picture.
+        """Raise InvalidInput where a text holds a special token.
 
-        Neighbouring texts are checked as one too, for the template joins them without a gap.
+        With one, it could pose as another role or as an image. Neighbouring texts are checked
+        together too, because the template joins them without a gap.
         """
         run = ""
         for j, part in enumerate(message.parts):
             run = run + part if isinstance(part, str) else ""
             marks = (*sorted(self._specials), "<image>", "<video>")
-            found = [mark for mark in marks if mark in run]
-            if found:
+            present = [mark for mark in marks if mark in run]
+            if present:
                 allowed = "plain text; attach media as parts"
-                raise InvalidInput(f"{field}.parts[{j}]", f"holds the token {found[0]}", allowed)
+                raise InvalidInput(f"{field}.parts[{j}]", f"holds the token {present[0]}", allowed)
 
     def _content(self, message: Message[VisionTokens]) -> str | list[dict[str, str]]:
         if self._takes_strings and all(isinstance(part, str) for part in message.parts):
@@ -213,7 +189,7 @@ class ChatTokenizer:
 
 
 def _kind(tokens: VisionTokens) -> Literal["image", "video"]:
-    """As chat templates call it."""
+    """Return the name that chat templates use."""
     return "video" if tokens.video else "image"
 
 

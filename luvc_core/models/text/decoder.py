@@ -1,4 +1,4 @@
-"""A text model of transformers, one layer at a time: a whole prompt, or a token of each request."""
+"""A text model of transformers, run layer by layer on a prompt or on a batch of new tokens."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,24 @@ from torch import Tensor, nn
 from luvc_core.errors import CheckpointError
 from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf, Rotary
-from luvc_core.models.checkpoint.layout import Layout, Opened
+from luvc_core.models.checkpoint.layout import Layout, OpenedCheckpoint
 from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.text.attention import PROMPT_ATTENTION, attend_each, rotate
-from luvc_core.models.text.chat_tokenizer import ChatTokenizer, ImageMarks, VideoMarks
+from luvc_core.models.text.chat_tokenizer import ChatTokenizer
 from luvc_core.models.text.packed_linear import pack, packed
+from luvc_core.models.text.visual_marks import ImageMarks, VideoMarks
 
 
 class TextHalf(LanguageHalf):
-    """What all language halves share whose text model is of the Llama kind: a decoder layer takes
-    rotary tables and a cache. A family adds its names and `tokenize`.
+    """A language half whose decoder layers are like Llama's: they take rotary tables and a cache.
 
-    text_models: those it may have, by `model_type` of the text settings.
+    A family adds its names and `tokenize`.
+
+    Attributes:
+        layout: of the family's checkpoints.
+        marks: special tokens of an image.
+        video_marks: special tokens of a video; None where the family takes none.
+        text_models: classes of transformers by `model_type` of the text settings.
     """
 
     layout: ClassVar[Layout]
@@ -31,12 +37,21 @@ class TextHalf(LanguageHalf):
 
     def __init__(
         self,
-        opened: Opened,
+        opened: OpenedCheckpoint,
         text: Any,
         head: nn.Linear,
         tokenizer: ChatTokenizer,
         stop: frozenset[int],
     ) -> None:
+        """Make a half of modules that hold their weights.
+
+        Args:
+            opened: the checkpoint.
+            text: text model of transformers.
+            head: linear layer from hidden states to logits, without bias.
+            tokenizer: of the checkpoint.
+            stop: ids that end an answer.
+        """
         self.identity = opened.identity
         self.layer_count = len(text.layers)
         self.context_length = text.config.max_position_embeddings
@@ -66,12 +81,12 @@ class TextHalf(LanguageHalf):
                 settings, attn_implementation=PROMPT_ATTENTION
             )
             head = nn.Linear(settings.hidden_size, settings.vocab_size, bias=False)
-        opened.weights.fill(text, "language.", device, dtype)
-        # A head that is stored is one of its own, whatever the settings say, as for transformers.
+        opened.weights.load_into(text, "language.", device, dtype)
+        # As in transformers, a stored head is used even where the settings tie it to the embedding.
         if opened.config.tie_word_embeddings and not opened.weights.names("lm_head."):
             head.weight = text.embed_tokens.weight
         else:
-            opened.weights.fill(head, "lm_head.", device, dtype)
+            opened.weights.load_into(head, "lm_head.", device, dtype)
         tokenizer = ChatTokenizer(checkpoint, cls.marks, cls.video_marks)
         return cls(opened, text, head, tokenizer, tokenizer.stop_ids(checkpoint))
 
@@ -142,12 +157,12 @@ class TextHalf(LanguageHalf):
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:
-        found: Tensor = self._head(self._text.norm(hidden))
-        return found.float()
+        logits: Tensor = self._head(self._text.norm(hidden))
+        return logits.float()
 
 
 class _AppendTo:
-    """What a decoder layer of transformers calls a cache."""
+    """Stands in for a cache of transformers: appends keys and values to a LayerCache."""
 
     def __init__(self, cache: LayerCache) -> None:
         self._cache = cache

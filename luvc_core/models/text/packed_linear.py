@@ -1,8 +1,8 @@
-"""Weights in the order in which a CPU's kernels read them.
+"""Linear layers with weights in the order in which a CPU's kernels read them.
 
-A plain product in bfloat16 reorders its matrix anew each time. Reordered once and kept so, as
-torch's own compiler does, a step of few rows takes two thirds of the time, a whole prompt a
-twentieth less, and every result is the same to the bit.
+A plain product in bfloat16 reorders its matrix each time. With the matrix reordered once and kept
+so, as torch's own compiler does it, a step of few rows takes two thirds of the time, a whole prompt
+a twentieth less, and every result is the same to the bit.
 """
 
 from typing import cast
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class PackedLinear(nn.Module):
-    """A linear layer that keeps its matrix only in packed order, which nothing but it can read."""
+    """A linear layer that keeps its matrix in packed order only, which other code cannot read."""
 
     def __init__(self, plain: nn.Linear) -> None:
         super().__init__()
@@ -20,13 +20,13 @@ class PackedLinear(nn.Module):
         self._bias = plain.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]"""
-        found = torch.ops.mkldnn._linear_pointwise(x, self._matrix, self._bias, "none", [], "")
-        return cast(Tensor, found)
+        """Apply the layer: [..., in] -> [..., out]."""
+        product = torch.ops.mkldnn._linear_pointwise(x, self._matrix, self._bias, "none", [], "")
+        return cast(Tensor, product)
 
 
 def packed(plain: nn.Linear) -> nn.Module:
-    """The same layer, packed where that makes it faster: in bfloat16 on CPUs that multiply it."""
+    """Return the layer, packed if that makes it faster: in bfloat16 on CPUs that multiply it."""
     weight = plain.weight
     fits = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
     if fits and torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -35,7 +35,7 @@ def packed(plain: nn.Linear) -> nn.Module:
 
 
 def pack(module: nn.Module) -> None:
-    """Pack every linear layer inside, one after the other."""
+    """Pack every linear layer inside a module, in place."""
     for child in module.modules():
         for name, part in child.named_children():
             if type(part) is nn.Linear:

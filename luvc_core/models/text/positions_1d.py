@@ -1,4 +1,4 @@
-"""Language halves that count all tokens along one line, visual ones too: Qwen2 and Llama."""
+"""Language halves whose positions have one axis, visual tokens included: Qwen2 and Llama."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -16,6 +16,8 @@ from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 class Text1D(TextHalf):
+    """A language half that counts all tokens along one axis."""
+
     positions = "1-D"
     text_models: ClassVar[dict[str, Any]] = {"qwen2": Qwen2Model, "llama": LlamaModel}
 
@@ -26,7 +28,7 @@ class Text1D(TextHalf):
 
 
 def _line_positions(segment: Tensor, images: Sequence[VisionTokens]) -> tuple[Tensor, float]:
-    """float32 [length, 1], and the position after the last."""
+    """Compute positions, float32 [length, 1], and the position after the last token."""
     parts: list[Tensor] = []
     start = 0
     runs = runs_of(segment)
@@ -37,36 +39,39 @@ def _line_positions(segment: Tensor, images: Sequence[VisionTokens]) -> tuple[Te
         if tokens.source_positions
     }
     for image, length in runs:
-        places, room = torch.arange(length).float(), length
+        offsets, extent = torch.arange(length).float(), length
         if image != TEXT and image in source:
-            places, room = source[image].popleft()
-        parts.append(places + start)
-        start += room
+            offsets, extent = source[image].popleft()
+        parts.append(offsets + start)
+        start += extent
     return torch.cat(parts).unsqueeze(1), float(start)
 
 
 def _source_runs(tokens: VisionTokens, count: int) -> list[tuple[Tensor, int]]:
-    """For each of `count` runs of equal length: the places of its tokens from the run's start, and
-    the room that they took unmerged."""
-    room = tokens.source_token_count // count
-    parts = _source_places(tokens).tensor_split(count)
-    return [(part - index * room, room) for index, part in enumerate(parts)]
+    """Split the source positions of an image or video into `count` runs of equal length.
+
+    Returns for each run the positions of its tokens from its start, and how many positions it takes
+    without merging.
+    """
+    extent = tokens.source_token_count // count
+    parts = _source_positions(tokens).tensor_split(count)
+    return [(part - index * extent, extent) for index, part in enumerate(parts)]
 
 
-def _source_places(tokens: VisionTokens) -> Tensor:
-    """float32 [tokens]: the mean place of each one's source tokens in the unmerged sequence.
+def _source_positions(tokens: VisionTokens) -> Tensor:
+    """Compute the mean position of each token's source tokens in the unmerged sequence, [tokens].
 
-    Not always ascending: a token merged from two rows lies half a row behind its neighbours.
+    It does not always ascend: a token merged from two rows is half a row behind its neighbours.
     """
     parts: list[Tensor] = []
     start = 0
-    for piece, own in zip(
+    for piece, positions in zip(
         tokens.pieces,
         torch.split(tokens.positions, [piece.token_count for piece in tokens.pieces]),
         strict=True,
     ):
         width = piece.source_grid.columns + (piece.separators == "row")
         strides = torch.tensor([piece.source_grid.rows * width, width, 1]).float()
-        parts.append(own @ strides + start)
+        parts.append(positions @ strides + start)
         start += piece.source_token_count
     return torch.cat(parts)

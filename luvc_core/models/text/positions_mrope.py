@@ -14,6 +14,8 @@ from luvc_core.visual_tokens.vision_tokens import VideoFrames, VisionTokens, ras
 
 
 class TextMrope(TextHalf):
+    """A language half whose positions count frames, rows and columns."""
+
     positions = "M-RoPE"
 
     def tokenize(self, messages: Sequence[Message[VisionTokens]]) -> Prompt:
@@ -23,9 +25,11 @@ class TextMrope(TextHalf):
         return Prompt(ids, segment, positions, next_position, images)
 
     def _mrope_positions(self, segment: Tensor, images: Sequence[VisionTokens]) -> Tensor:
-        """float32 [length, 3]: text counts on all axes; a picture or clip starts where text left
-        off, spreads along its axes, and text goes on after its longer side, however many frames
-        there are.
+        """Compute positions, float32 [length, 3].
+
+        Text counts on all three axes. An image or video starts at the next position and counts its
+        frames, rows and columns from there. Text goes on after its longer side, however many frames
+        it has.
         """
         parts: list[Tensor] = []
         start = 0
@@ -49,11 +53,12 @@ class TextMrope(TextHalf):
         return torch.cat(parts)
 
     def _times(self, frames: Tensor, video: VideoFrames) -> Tensor:
-        """float32 [tokens]: where each stands on the first axis, from the frame that it is in."""
+        """Compute positions on the first axis from frames: [tokens] -> float32 [tokens]."""
         return frames
 
     def _check_times(self, times: Tensor, field: str) -> None:
-        """A few frames, far apart in time, may need more room than all their tokens."""
+        """Raise InvalidInput for positions past the context length."""
+        # A few frames, far apart in time, may need more positions than there are tokens.
         last = float(times.max())
         if not last < self.context_length:
             problem = f"its frames reach position {last:g}"

@@ -1,0 +1,1 @@
+"""What vision halves of several families share: towers with merging, media processors."""

@@ -1,4 +1,4 @@
-"""The image processor of a checkpoint, and what identifies it."""
+"""The image processor of a checkpoint, and the digest of its settings."""
 
 import hashlib
 import json
@@ -14,8 +14,17 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def load_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any:
-    """An image processor of transformers. settings: stronger than those of the checkpoint."""
+def read_image_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any:
+    """Make the image processor of a checkpoint.
+
+    Args:
+        kind: its class in transformers.
+        checkpoint: the folder with its settings.
+        settings: that replace the checkpoint's own.
+
+    Raises:
+        CheckpointError: where the settings are missing or do not fit.
+    """
     try:
         return kind.from_pretrained(checkpoint.folder, **settings)
     except (OSError, ValueError, TypeError) as error:
@@ -23,12 +32,17 @@ def load_processor(kind: Any, checkpoint: Checkpoint, **settings: object) -> Any
 
 
 def preprocessing_sha256(
-    processor: Any, own: Sequence[str], videos: Mapping[str, Any] | None = None
+    processor: Any, family_settings: Sequence[str], videos: Mapping[str, Any] | None = None
 ) -> str:
-    """Digest of the settings that decide over pixels. own: those that only this kind has. clips:
-    those for clips, where the family takes any."""
+    """Compute the digest of all settings that change the pixels the tower gets.
+
+    Args:
+        processor: image processor of transformers.
+        family_settings: names of settings that only this kind of processor has.
+        videos: settings for videos by name; None where the family takes no videos.
+    """
     settings = processor.to_dict()
-    chosen = {name: settings.get(name) for name in (*_SETTINGS, *own)}
+    chosen = {name: settings.get(name) for name in (*_SETTINGS, *family_settings)}
     if videos is not None:
         chosen["clips"] = dict(videos)
     text = json.dumps(chosen, sort_keys=True)

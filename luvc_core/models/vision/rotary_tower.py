@@ -1,7 +1,7 @@
 """Vision halves whose tower rotates queries and keys by the row and column of each patch.
 
-Modules and weights are those of transformers. The loop over them is our own: stock code runs one
-picture after another.
+Modules and weights are those of transformers. The loop over the blocks is written here, because
+tokens merge between them and images of one size share a batch.
 """
 
 import dataclasses
@@ -23,19 +23,21 @@ from luvc_core.media.video_request import Video
 from luvc_core.models.base import Patches, Rotary, VisionHalf
 from luvc_core.models.checkpoint.layout import Layout
 from luvc_core.models.checkpoint.resolve import Checkpoint
-from luvc_core.models.vision.anyres import frames
-from luvc_core.models.vision.image_processor import load_processor, preprocessing_sha256
-from luvc_core.models.vision.tower import MergePlan, one_piece, run_parts
+from luvc_core.models.vision.anyres import take_frames
+from luvc_core.models.vision.image_processor import preprocessing_sha256, read_image_processor
+from luvc_core.models.vision.tower import MergePlan, run_parts, single_piece_tokens
 from luvc_core.models.vision.video_patches import VideoPatches
 from luvc_core.visual_tokens.identity import Identity
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 
-_OWN_SETTINGS = ("patch_size", "temporal_patch_size", "merge_size")
+_FAMILY_SETTINGS = ("patch_size", "temporal_patch_size", "merge_size")
 
 
 class RotaryVision(VisionHalf):
-    """A frame's tokens stay in raster order until the projector, which takes square blocks. A
-    family adds its names, and how its blocks attend where that is not to the whole frame."""
+    """Keeps the tokens of a frame in raster order until the projector, which takes square blocks.
+
+    A family adds its names, and how its blocks attend if not to the whole frame.
+    """
 
     layout: ClassVar[Layout]
     tower_class: ClassVar[Any]
@@ -48,6 +50,15 @@ class RotaryVision(VisionHalf):
         videos: VideoPatches,
         device: torch.device,
     ) -> None:
+        """Make a half of a tower that holds its weights.
+
+        Args:
+            identity: with the digests of vision half and preprocessing.
+            tower: vision tower of transformers, projector included.
+            processor: image processor of transformers.
+            videos: cuts videos into patches.
+            device: where the tower is.
+        """
         self.identity = identity
         self.device = device
         self.dtype = tower.dtype
@@ -58,7 +69,7 @@ class RotaryVision(VisionHalf):
             self.sampling = videos.sampling
         self._block: int = self.layout.multiple
         self._patch_weight: Tensor = tower.patch_embed.proj.weight.flatten(1)
-        # A new one: what it computes when made is no part of a checkpoint.
+        # Made anew: the tables that it computes when made are not part of a checkpoint.
         self._rotary = type(tower.rotary_pos_emb)(tower.config).to(device)
 
     @classmethod
@@ -67,17 +78,11 @@ class RotaryVision(VisionHalf):
         opened.require("vision_config.spatial_merge_size", cls.layout.multiple)
         with torch.device("meta"):
             tower = cls.tower_class._from_config(opened.config.vision_config)
-        opened.weights.fill(tower, "visual.", device, dtype)
-        processor = load_processor(Qwen2VLImageProcessorPil, checkpoint)
+        opened.weights.load_into(tower, "visual.", device, dtype)
+        processor = read_image_processor(Qwen2VLImageProcessorPil, checkpoint)
         videos = VideoPatches(checkpoint, tower.config)
-        identity = dataclasses.replace(
-            opened.identity,
-            vision_sha256=opened.weights.sha256("visual."),
-            preprocessing_sha256=preprocessing_sha256(
-                processor, _OWN_SETTINGS, videos.identifying()
-            ),
-        )
-        return cls(identity, tower, processor, videos, device)
+        digest = preprocessing_sha256(processor, _FAMILY_SETTINGS, videos.pixel_settings())
+        return cls(opened.vision_identity(digest), tower, processor, videos, device)
 
     def preprocess(self, image: Image.Image, alone: bool = True) -> Patches:
         batch = self._processor.preprocess([image], return_tensors="pt")
@@ -88,24 +93,29 @@ class RotaryVision(VisionHalf):
 
     @torch.inference_mode()
     def encode(self, patches: Sequence[Patches], oim: OimSettings) -> list[VisionTokens]:
-        """Pictures of one size share a batch, and so do frames."""
+        # Images of one size share a batch, and so do frames.
         results: dict[int, VisionTokens] = {}
         for grid in dict.fromkeys(p.grid for p in patches):
-            places = [i for i, p in enumerate(patches) if p.grid == grid]
-            pixels = torch.stack([patches[i].pixels for i in places])
+            indices = [i for i, p in enumerate(patches) if p.grid == grid]
+            pixels = torch.stack([patches[i].pixels for i in indices])
             by_frame = pixels.view(-1, grid.rows * grid.columns, pixels.shape[2])
             merged = run_parts(by_frame, partial(self._run_tower, grid=grid, oim=oim))
             side = self._block
             source = Grid(grid.frames, grid.rows // side, grid.columns // side)
             state = project_blocks(merged, side, (source.rows, source.columns), self._tower.merger)
-            for n, place in enumerate(places):
-                own = frames(state, n * grid.frames, (n + 1) * grid.frames)
-                results[place] = one_piece(own, source, self.identity, oim, patches[place].video)
+            for n, index in enumerate(indices):
+                frames = take_frames(state, n * grid.frames, (n + 1) * grid.frames)
+                results[index] = single_piece_tokens(
+                    frames, source, self.identity, oim, patches[index].video
+                )
         return [results[i] for i in range(len(patches))]
 
     def _run_tower(self, pixels: Tensor, grid: Grid, oim: OimSettings) -> TokenGrid:
-        """pixels: [frames, patches, values]. Frames attend only within themselves, so each frame
-        of each picture is one frame of the TokenGrid, whose positions count patches."""
+        """Run the blocks over [frames, patches, values], merging in between.
+
+        A frame attends only to itself, so each frame of each image or video is one frame of the
+        result, whose positions count patches.
+        """
         embedded = F.linear(pixels.to(self.device, self.dtype), self._patch_weight)
         raster = from_blocks(embedded, grid.rows, grid.columns, self._block)
         state = TokenGrid.of_source(raster)
@@ -123,12 +133,15 @@ class RotaryVision(VisionHalf):
     def _run_block(
         self, index: int, block: Any, hidden: Tensor, rotary: Rotary, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """hidden: [frames, rows, columns, dim], also what comes back. The rest: rotary_block."""
+        """Run rotary_block over [frames, rows, columns, dim], a shape that the result keeps."""
         tokens, keys = rotary_block(block, hidden.flatten(1, 2), rotary, bias)
         return tokens.view_as(hidden), keys
 
     def _vision_rotary(self, positions: Tensor) -> Rotary:
-        """[frames, rows, columns, 2] -> (cos, sin), each [frames, tokens, head size]"""
+        """Compute the rotary tables of all tokens.
+
+        [frames, rows, columns, 2] -> (cos, sin), each [frames, tokens, head size]
+        """
         frames = positions.shape[0]
         cos, sin = self._rotary(positions, positions.reshape(-1, 2))
         return cos.view(frames, -1, cos.shape[1]), sin.view(frames, -1, sin.shape[1])
@@ -137,7 +150,17 @@ class RotaryVision(VisionHalf):
 def rotary_block(
     block: Any, hidden: Tensor, rotary: Rotary, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """As tower.Block, with the rotation of queries and keys."""
+    """Run one block of a tower, with rotation of queries and keys.
+
+    Args:
+        block: of transformers.
+        hidden: [frames, tokens, dim].
+        rotary: tables for each token.
+        bias: [frames, 1, 1, tokens] added to the attention logits, or None.
+
+    Returns:
+        The new hidden states, and the mean of the unrotated keys over heads, as tower.Block.
+    """
     attention = block.attn
     qkv = attention.qkv(block.norm1(hidden)).view(*hidden.shape[:2], 3, attention.num_heads, -1)
     queries, keys, values = qkv.unbind(2)

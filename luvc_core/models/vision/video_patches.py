@@ -1,4 +1,4 @@
-"""Clips cut into patches as Qwen2-VL takes them: two frames, or more, to one patch."""
+"""Videos cut into patches as Qwen2-VL takes them: a patch spans two frames or more."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from luvc_core.models.checkpoint.resolve import Checkpoint
 from luvc_core.models.vision.video_processor import VideoProcessor
 from luvc_core.visual_tokens.vision_tokens import Grid, VideoFrames
 
-_OWN_SETTINGS = (
+_FAMILY_SETTINGS = (
     "fps", "min_frames", "max_frames", "cap_pixels_per_frame", "max_video_tokens", "min_pixels",
     "max_pixels",
 )  # fmt: skip
@@ -28,23 +28,36 @@ _STOCK = {
 
 
 class VideoPatches:
-    """tower: settings of the vision tower, which say how large a patch is."""
+    """Resizes the frames of a video and cuts them into patches.
+
+    Attributes:
+        sampling: which frames the family looks at.
+    """
 
     def __init__(self, checkpoint: Checkpoint, tower: Any) -> None:
+        """Read the checkpoint's settings for videos.
+
+        Args:
+            checkpoint: the folder with the settings.
+            tower: config of the vision tower, which says how large a patch is.
+
+        Raises:
+            CheckpointError: where settings are missing or do not fit.
+        """
         self._processor = VideoProcessor(checkpoint, _STOCK)
         self._patch: int = tower.patch_size
         self._depth: int = tower.temporal_patch_size
         self._merge: int = tower.spatial_merge_size
         settings = self._processor.settings
         try:
-            # Older settings name the bounds apart.
+            # Older checkpoints name the bounds of pixels differently.
             size = settings["size"]
-            self._least = int(settings.get("min_pixels") or size["shortest_edge"])
-            self._most = int(settings.get("max_pixels") or size["longest_edge"])
-            self._budget: int | None = None
+            self._min_pixels = int(settings.get("min_pixels") or size["shortest_edge"])
+            self._max_pixels = int(settings.get("max_pixels") or size["longest_edge"])
+            self._video_pixels: int | None = None
             if settings.get("cap_pixels_per_frame"):
                 area = (self._patch * self._merge) ** 2
-                self._budget = int(settings["max_video_tokens"] * area * 0.9)
+                self._video_pixels = int(settings["max_video_tokens"] * area * 0.9)
             self.sampling = RateSampling(
                 float(settings["fps"]),
                 int(settings["min_frames"]),
@@ -55,39 +68,42 @@ class VideoPatches:
             problem = f"video processor settings do not fit: {error!r}"
             raise CheckpointError(f"{checkpoint.folder}: {problem}") from error
 
-    def identifying(self) -> dict[str, Any]:
-        """The settings that decide over pixels."""
-        return self._processor.identifying(*_OWN_SETTINGS)
+    def pixel_settings(self) -> dict[str, Any]:
+        """Return the settings that change the pixels."""
+        return self._processor.pixel_settings(*_FAMILY_SETTINGS)
 
     def cut(self, video: Video) -> Patches:
-        """The whole clip at one size, which depends on how many frames share the budget."""
+        """Cut a video, its frames resized to one size that depends on how many there are."""
         frames = video.frames
         pixels = self._processor.pixels(frames, *self._sides(video))
         missing = -len(frames) % self._depth
-        # The last frame stands in for those that a patch lacks.
+        # The last frame is repeated until the last patch is full.
         pixels = torch.cat((pixels, pixels[-1:].expand(missing, -1, -1, -1)))
         grid = Grid(
             pixels.shape[0] // self._depth,
             pixels.shape[2] // self._patch,
             pixels.shape[3] // self._patch,
         )
-        shown = VideoFrames(len(frames), video.interval)
-        return Patches(self._in_blocks(pixels, grid), grid, video=shown)
+        return Patches(
+            self._in_blocks(pixels, grid), grid, video=VideoFrames(len(frames), video.interval)
+        )
 
     def _sides(self, video: Video) -> tuple[int, int]:
-        """Height and width of a resized frame."""
-        most = self._most
-        if self._budget is not None:
-            share = self._budget * self._depth // len(video.frames)
-            most = max(min(most, share), int(self._least * 1.05))
+        """Return height and width of a resized frame."""
+        max_pixels = self._max_pixels
+        if self._video_pixels is not None:
+            share = self._video_pixels * self._depth // len(video.frames)
+            max_pixels = max(min(max_pixels, share), int(self._min_pixels * 1.05))
         width, height = video.frames[0].size
         factor = self._patch * self._merge
-        sides: tuple[int, int] = smart_resize(height, width, factor, self._least, most)
+        sides: tuple[int, int] = smart_resize(height, width, factor, self._min_pixels, max_pixels)
         return sides
 
     def _in_blocks(self, pixels: Tensor, grid: Grid) -> Tensor:
-        """[frames, channels, height, width] -> [patches, values], block by block of those that the
-        projector joins."""
+        """Cut [frames, channels, height, width] into [patches, values].
+
+        Patches that the projector joins to one token follow each other.
+        """
         side, patch = self._merge, self._patch
         cut = pixels.view(
             grid.frames, self._depth, pixels.shape[1],

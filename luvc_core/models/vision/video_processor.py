@@ -1,7 +1,7 @@
-"""Frames of a clip to pixels by a checkpoint's video settings.
+"""Frames of a video to pixel values, by a checkpoint's settings for videos.
 
-The stock video processors need torchvision, whose builds do not run everywhere; their arithmetic is
-done here by the resizing that pictures have.
+The stock video processors need torchvision, which has no build for some machines. Their arithmetic
+is that of the Pillow image processors, which are used here instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,17 +30,22 @@ _STOCK = {
 
 
 class VideoProcessor:
-    """settings: of the checkpoint, over `defaults`, over those that all stock processors share."""
+    """Resizes and normalises frames.
+
+    Attributes:
+        settings: the checkpoint's, then the family's defaults, then those of all stock processors.
+    """
 
     def __init__(self, checkpoint: Checkpoint, defaults: Mapping[str, Any] | None = None) -> None:
+        """Read the checkpoint's settings; `defaults` are those of the family's stock processor."""
         self._folder = checkpoint.folder
-        self.settings: dict[str, Any] = {**_STOCK, **(defaults or {}), **_stored(checkpoint)}
+        self.settings: dict[str, Any] = {**_STOCK, **(defaults or {}), **_read_settings(checkpoint)}
         shared = {name: self.settings[name] for name in _STOCK if name != "size"}
         self._backend: Any = PilBackend(**shared)
 
-    def identifying(self, *own: str) -> dict[str, Any]:
-        """The settings that decide over pixels. own: those that only this family has."""
-        return {name: self.settings.get(name) for name in (*_STOCK, *own)}
+    def pixel_settings(self, *family_settings: str) -> dict[str, Any]:
+        """Return the settings that change the pixels, those that only this family has included."""
+        return {name: self.settings.get(name) for name in (*_STOCK, *family_settings)}
 
     @property
     def side(self) -> tuple[int, int]:
@@ -54,32 +59,49 @@ class VideoProcessor:
             raise CheckpointError(f"{self._folder}: {problem}; supported: {allowed}") from None
 
     def even_sampling(self, middle: bool) -> EvenSampling:
-        """Raises CheckpointError where the checkpoint's number of frames is none."""
+        """Return the choice of frames that the settings name; `middle` as in EvenSampling.
+
+        Raises:
+            CheckpointError: where the number of frames in the settings is invalid.
+        """
         try:
             return EvenSampling(int(self.settings.get("num_frames") or 32), middle=middle)
         except (TypeError, ValueError, InvalidSettings) as error:
             raise CheckpointError(f"{self._folder}: video processor: {error}") from error
 
     def pixels(self, frames: Sequence[Image.Image], height: int, width: int) -> Tensor:
-        """float32 [frames, channels, height, width]"""
+        """Resize and normalise frames.
+
+        Args:
+            frames: RGB images.
+            height: of the result, in pixels.
+            width: of the result, in pixels.
+
+        Returns:
+            float32 [frames, channels, height, width]
+        """
         size = {"height": height, "width": width}
-        # One at a time: in between, its arrays are several times as large as the result.
+        # One frame at a time: the arrays in between are several times as large as the result.
         batches = (
             self._backend.preprocess([frame], size=size, return_tensors="pt") for frame in frames
         )
         return torch.cat([batch["pixel_values"] for batch in batches])
 
 
-def _stored(checkpoint: Checkpoint) -> dict[str, Any]:
-    """In the order in which transformers looks: nested, in a file of its own, the pictures'."""
+def _read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read the settings for videos from where transformers looks first.
+
+    In order: nested in processor_config.json, a file for videos, the file for images.
+    """
     if (checkpoint.folder / "processor_config.json").is_file():
         nested = checkpoint.read_json("processor_config.json").get("video_processor")
         if isinstance(nested, dict):
-            return _given(nested)
-    own = "video_preprocessor_config.json"
-    name = own if (checkpoint.folder / own).is_file() else "preprocessor_config.json"
-    return _given(checkpoint.read_json(name))
+            return _without_nulls(nested)
+    name = "video_preprocessor_config.json"
+    if not (checkpoint.folder / name).is_file():
+        name = "preprocessor_config.json"
+    return _without_nulls(checkpoint.read_json(name))
 
 
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}

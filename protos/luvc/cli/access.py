@@ -1,4 +1,4 @@
-"""Flags by which a command shows who it is, and checks who answers."""
+"""Flags for the API key and TLS of a command."""
 
 import argparse
 import os
@@ -12,14 +12,14 @@ API_KEY = "LUVC_API_KEY"
 
 @dataclass(frozen=True)
 class Access:
-    """What `luvc.Client` takes besides the endpoint."""
+    """Arguments of `luvc.Client` beside the endpoint."""
 
     api_key: str
     tls: Tls | None
 
 
 def add_access(parser: argparse.ArgumentParser) -> None:
-    """The flags. No key stands on the command line, where every user of the machine sees it."""
+    """Add the flags. Keys come from files, as every user of a machine sees its command lines."""
     parser.add_argument(
         "--api-key",
         metavar="FILE",
@@ -38,8 +38,11 @@ def add_access(parser: argparse.ArgumentParser) -> None:
 
 
 def access_of(options: argparse.Namespace) -> Access:
-    """What the flags say. Raises OSError for a key file that cannot be read, ValueError for flags
-    that do not go together and for a key file without a key."""
+    """Read API key and TLS files that the flags name.
+
+    Raises OSError for a key file that cannot be read, ValueError for flags that do not go together
+    and for an API key that is empty or cannot be sent.
+    """
     if bool(options.cert_file) != bool(options.key_file):
         raise ValueError("--cert-file and --key-file go together")
     key = os.environ.get(API_KEY, "")

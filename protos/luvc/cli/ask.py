@@ -12,6 +12,7 @@ from luvc.wire import traces
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
     parser = commands.add_parser(
         "ask", help="ask a question about pictures and clips", description="Ask a running service."
     )
@@ -56,13 +57,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def ask(options: argparse.Namespace) -> int:
-    """Ask one question; 0 when answered, 1 when the call failed, 2 when a file cannot
-    be read or flags make no sense."""
+    """Ask one question, print the answer, and return the exit status.
+
+    It is 0 when answered, 1 when the call failed, 2 when a file cannot be read or flags make no
+    sense, 130 after Ctrl-C.
+    """
     traces.set_up("luvc")
     try:
         access = access_of(options)
         with Client(options.endpoint, api_key=access.api_key, tls=access.tls) as client:
-            how = {
+            settings = {
                 "profile": options.profile,
                 "max_tokens": options.max_tokens,
                 "temperature": options.temperature,
@@ -72,9 +76,9 @@ def ask(options: argparse.Namespace) -> int:
                 "timeout": options.timeout,
             }
             if options.json:
-                answer = client.ask(options.question, *options.files, **how)
+                answer = client.ask(options.question, *options.files, **settings)
             else:
-                stream = client.stream(options.question, *options.files, **how)
+                stream = client.stream(options.question, *options.files, **settings)
                 for text in stream:
                     print(text, end="", flush=True)
                 print()

@@ -1,9 +1,10 @@
-"""`luvc calibrate`: its flags. The work is done by a process of its own, in the model stack."""
+"""`luvc calibrate`: the flags. The search itself runs as a process, in the model stack."""
 
 import argparse
 import subprocess
 import sys
 
+from luvc.local_stack.ending import with_parent
 from luvc.local_stack.model_stack import is_installed
 
 DESCRIPTION = """\
@@ -23,7 +24,7 @@ Writes a profile file, for `luvc serve --profiles FILE`, and the curve as a plot
 Ends with 1, and writes no profile, where the target cannot be reached; with 2 where flags or
 FOLDER cannot be used. Every flag can also be set as LUVC_CALIBRATE_<FLAG_NAME>.
 """
-# Flag, how its value is called, help. Defaults are those of luvc_core/calibrate/config.py.
+# Flag, name of its value, help. Defaults are those of luvc_core/calibrate/config.py.
 FLAGS = (
     ("--model", "MODEL", "embedded name, local folder or hub id (default: luvc-tiny-qwen2vl)"),
     ("--data", "FOLDER", "media files and questions.jsonl, as above"),
@@ -38,7 +39,7 @@ FLAGS = (
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the others."""
+    """Add the command and its flags."""
     parser = commands.add_parser(
         "calibrate",
         help="find the compression that your own questions bear",
@@ -52,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def calibrate(options: argparse.Namespace) -> int:
-    """Search; returns the exit status. Values are checked where they are used."""
+    """Run the search, and return its exit status. The search checks the values of the flags."""
     if not is_installed("matplotlib", "tqdm"):
         return 2
     command = [sys.executable, "-m", "luvc_core.calibrate"]
@@ -61,6 +62,6 @@ def calibrate(options: argparse.Namespace) -> int:
         if value is not None:
             command.append(f"{flag}={value}")
     try:
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(with_parent(command), check=False).returncode
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""The `luvc` command. Answers go to stdout, everything meant for people's eyes to stderr."""
+"""The `luvc` command. Answers go to stdout, all remarks for people to stderr."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run a command line, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="luvc",
         description="Questions about pictures and clips, answered by a vision-language model "

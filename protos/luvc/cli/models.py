@@ -1,4 +1,4 @@
-"""`luvc models`: what can be served."""
+"""`luvc models`: list what can be served."""
 
 import argparse
 import subprocess
@@ -8,6 +8,7 @@ from luvc.local_stack.model_stack import is_installed
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
     parser = commands.add_parser(
         "models",
         help="list what can be served",
@@ -18,9 +19,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def models(options: argparse.Namespace) -> int:
-    """List what can be served."""
+    """List what can be served, and return the exit status."""
     if not is_installed():
         return 2
-    # In a process of its own, as the services: this package never imports the model stack.
+    # A process of its own, like the services, because this package never imports the model stack.
     command = [sys.executable, "-m", "luvc_core.models.catalogue"]
     return subprocess.run([*command, *(["--json"] if options.json else [])], check=False).returncode

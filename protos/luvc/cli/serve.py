@@ -1,4 +1,4 @@
-"""`luvc serve`: both services on this machine."""
+"""`luvc serve`: run both services on this machine."""
 
 import argparse
 
@@ -6,6 +6,7 @@ from luvc.local_stack.model_stack import is_installed
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its flags."""
     parser = commands.add_parser(
         "serve",
         help="run both services on this machine",
@@ -62,7 +63,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Run both services in the foreground."""
+    """Run both services in the foreground, and return the exit status."""
     if not is_installed():
         return 2
     from luvc.local_stack.launcher import Stack  # noqa: PLC0415 - only `serve` starts processes

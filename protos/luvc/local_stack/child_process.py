@@ -1,18 +1,26 @@
-"""A child process that leads a session of its own, so that nothing it started stays behind."""
+"""A child process in a session of its own, so that nothing it started stays behind."""
 
 import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from luvc.local_stack.ending import with_parent
+
+# Children end with the thread that started them: this one lives as long as the process.
+_STARTER = ThreadPoolExecutor(1, "start-child")
 
 
 class Child:
-    """A running process, which Ctrl-C in this one's terminal does not reach.
+    """A running child process. Ctrl-C in the terminal of this process does not reach it.
 
-    log: holds its stdout and stderr; without one they go where this process's go. environ: all its
-    variables; without it has those of this process.
+    It gets SIGTERM when this process is gone, in whatever way that happened (on Linux).
+
+    log: file for its stdout and stderr; None sends them where those of this process go. environ:
+    all its environment variables; None gives it those of this process.
     """
 
     def __init__(
@@ -25,39 +33,42 @@ class Child:
         self.log = log
         with contextlib.ExitStack() as held:
             output = held.enter_context(log.open("wb")) if log else None
-            self._process = subprocess.Popen(
-                command,
+            self._process = _STARTER.submit(
+                subprocess.Popen,
+                with_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 env=environ,
                 cwd=cwd,
                 start_new_session=True,
-            )
+            ).result()
 
     @property
     def pid(self) -> int:
-        """That of the process, of its group and of its session."""
+        """The id of the process, which is also that of its group and of its session."""
         return self._process.pid
 
     @property
     def status(self) -> int | None:
-        """What it ended with; None while it runs."""
+        """Its exit status; None while it runs."""
         return self._process.poll()
 
     @property
     def said(self) -> str:
-        """Its log so far."""
+        """The text of its log so far."""
         return self.log.read_text(errors="replace") if self.log else ""
 
     def kill(self) -> None:
-        """End it at once; it is gone when this returns. What it started goes on."""
+        """Kill the process and wait for its end. Processes that it started go on."""
         self._process.kill()
         self._process.wait()
 
     def stop(self, seconds: float) -> int:
-        """Ask it to stop, and after so many seconds make it; then end whatever is left of its
-        session. Returns its exit status. It need not run any more."""
+        """Terminate the process, kill what is left of its session, and return its exit status.
+
+        seconds: how long the process may take to end by itself. It may have ended before.
+        """
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)

@@ -1,6 +1,6 @@
-"""CPU cores that a process may use: no more than it is bound to, nor than its container is allowed.
+"""The CPU cores that a process may use.
 
-Threads beyond them do not compute, they wait for each other.
+Threads beyond them do not compute faster: they wait for each other.
 """
 
 import math
@@ -11,7 +11,10 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def core_count(quota: Path = _QUOTA) -> int:
-    """At least 1. quota: the control group's file, `max` or microseconds, and the period's."""
+    """Return how many cores this process is bound to and its container may use; at least 1.
+
+    quota: file of the control group: microseconds or `max`, and those of the period.
+    """
     bound = getattr(os, "sched_getaffinity", None)
     count = len(bound(0)) if bound else os.cpu_count() or 1
     try:

@@ -1,10 +1,10 @@
-"""Free ports of this machine, for whoever starts services on it."""
+"""Free TCP ports, to start services on."""
 
 import socket
 
 
 def free_port() -> int:
-    """One that nobody listens on now."""
+    """Return a port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Both services on this machine, as two processes that start and stop together."""
+"""Both services on this machine: two processes that start and stop together."""
 
 import contextlib
 import os
@@ -27,12 +27,18 @@ class StartFailed(Exception):
 class Stack:
     """An encoder service and a local Ray with decoder replicas, as child processes.
 
-    Each half computes on half of the CPU cores, unless the environment says otherwise
-    (LUVC_ENCODER_TORCH_THREADS, LUVC_DECODER_TORCH_THREADS): on the same ones they would wait for
-    each other in every matrix product, and answer many at once ten times slower.
+    Each service computes on half of the CPU cores, unless the environment says otherwise
+    (LUVC_ENCODER_TORCH_THREADS, LUVC_DECODER_TORCH_THREADS). On the same cores they would wait for
+    each other in every matrix product, and answer many requests at once ten times slower.
 
-    profiles: a file of profiles for both. profile: where a request names none; empty leaves it to
-    the encoder.
+    Attributes:
+        model: embedded name, local folder or hub id.
+        host: address that both listen on.
+        port: of the encoder service.
+        decoder_port: of the decoder service.
+        decoder_replicas: copies of the language half.
+        profiles: a file of profiles for both services.
+        profile: compression where a request names none; empty leaves it to the encoder.
     """
 
     model: str
@@ -47,15 +53,19 @@ class Stack:
 
     @property
     def endpoint(self) -> str:
+        """HOST:PORT of the encoder service."""
         return f"{self.host}:{self.port}"
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of the services that run, by the name of their module."""
+        """Process ids of the services that run, by the name of their module."""
         return {name: child.pid for name, child in self._children.items()}
 
     def start(self, timeout: float) -> None:
-        """Start both and wait until they answer. Raises StartFailed after `timeout` seconds."""
+        """Start both services and wait until they answer.
+
+        Raises StartFailed where one ends, or is not ready within `timeout` seconds.
+        """
         deadline = time.monotonic() + timeout
         self._spawn(
             "decoder_service",
@@ -83,14 +93,16 @@ class Stack:
         self._await("encoder_service", self.port, deadline)
 
     def stop(self) -> None:
-        """Stop the front door first, so that accepted answers can finish, then the decoder."""
+        """Stop the encoder first, so that accepted answers can finish, then the decoder."""
         for name in ("encoder_service", "decoder_service"):
             if child := self._children.pop(name, None):
                 child.stop(STOP_SECONDS)
 
     def run(self, start_timeout: float) -> int:
-        """Serve in the foreground until SIGINT, SIGTERM or, but for nohup, SIGHUP; returns the exit
-        status."""
+        """Serve in the foreground until a signal comes, and return the exit status.
+
+        The signals are SIGINT, SIGTERM and, unless it is ignored as under nohup, SIGHUP.
+        """
         signal.signal(signal.SIGINT, self._ask_to_stop)
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -116,13 +128,13 @@ class Stack:
     def _ask_to_stop(self, *_: object) -> None:
         if not self._asked_to_stop.is_set():
             self._asked_to_stop.set()
-            # Not print, which the signal may have interrupted; the terminal may be gone.
+            # Not print: the signal may have interrupted another print. The terminal may be gone.
             with contextlib.suppress(OSError):
                 os.write(2, b"luvc: stopping ...\n")
 
     @contextlib.contextmanager
     def running(self, start_timeout: float) -> Iterator["Stack"]:
-        """Both services, for the time of a `with` block."""
+        """Run both services for the time of the block. Raises StartFailed."""
         try:
             self.start(start_timeout)
             yield self
@@ -139,7 +151,7 @@ class Stack:
         self._children[module] = Child([*command, *flags], environ=cores | os.environ)
 
     def _profile_flags(self, *names: str) -> list[str]:
-        """Those that are set."""
+        """Return flags for the named settings that are not empty."""
         return [f"--{name}={value}" for name in names if (value := getattr(self, name))]
 
     def _await(self, name: str, port: int, deadline: float) -> None:

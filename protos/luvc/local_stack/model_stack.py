@@ -1,11 +1,11 @@
-"""Whether this machine has what serving needs, which the thin client does without."""
+"""Check for packages that serving needs, and the client does without."""
 
 import importlib.util
 import sys
 
 
 def is_installed(*more: str) -> bool:
-    """Says so on stderr where the model stack, or one of some more packages, is missing."""
+    """Return whether the model stack and `more` are installed; print to stderr what is not."""
     if not all(map(importlib.util.find_spec, ("ray", "torch"))):
         missing = "the model stack: pip install 'luvc[serve]'"
     elif not all(map(importlib.util.find_spec, more)):

@@ -1,4 +1,4 @@
-"""Rich error details (google.rpc.Status) in the trailing metadata, without googleapis installed.
+"""Rich error details (google.rpc.Status) in trailing metadata, without googleapis installed.
 
 The three messages are declared in a pool of their own, so that they neither need nor clash with
 the package googleapis-common-protos; on the wire they are the same.
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf import (
@@ -25,7 +25,8 @@ from luvc.wire.fields import seconds_of
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "luvc"
-# Trailers travel as HTTP/2 headers, which peers cut off at 8 KiB; a message travels thrice.
+# Trailers travel as HTTP/2 headers, which peers cut off at 8 KiB. A message is in them three times:
+# as the status text, in the rich status, and as the description of a field violation.
 MAX_CHARACTERS = 800
 Field = descriptor_pb2.FieldDescriptorProto
 
@@ -40,9 +41,14 @@ class Violation:
 
 @dataclass(frozen=True)
 class Details:
-    """What a failed call says beyond its code. `reason` is a constant such as INVALID_MEDIA.
+    """What a failed call says beyond its code.
 
-    retry_after: seconds after which trying again makes sense; None where the server does not say.
+    Attributes:
+        reason: a constant such as INVALID_MEDIA.
+        violations: the parts of the request that are at fault.
+        request_id: the id under which the server logs the request.
+        retry_after: seconds after which trying again makes sense; None where the server does not
+            say.
     """
 
     reason: str
@@ -53,7 +59,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Status:
-    """How a call fails: what a server sends in place of an answer."""
+    """How a call fails: what a server sends instead of an answer."""
 
     code: grpc.StatusCode
     message: str
@@ -61,24 +67,59 @@ class Status:
 
     @property
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """The rich details, for `context.abort` and its kin."""
+        """The rich details, in the form that `context.abort` takes."""
         number: int = self.code.value[0]
         return ((DETAILS_KEY, to_bytes(number, self.message, self.details)),)
 
 
-def reason_of(error: BaseException) -> str:
-    """The constant for an exception's class: INVALID_MEDIA for InvalidMedia."""
+class DescribedError(Protocol):
+    """An exception that says how a call fails by it. Its text is meant for the caller."""
+
+    @property
+    def code(self) -> str:
+        """Name of a gRPC status."""
+
+    @property
+    def field(self) -> str:
+        """The part of the request at fault; empty where none is."""
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which trying again makes sense; None where it says nothing."""
+
+
+def status_from(error: DescribedError, request_id: str) -> Status:
+    """Build the status of a call that failed by an error meant for its caller."""
+    message = _shorten(str(error))
+    violations = (Violation(error.field, message),) if error.field else ()
+    details = Details(reason_of(error), violations, request_id, error.retry_after)
+    return Status(grpc.StatusCode[error.code], message, details)
+
+
+def internal_status(message: str, request_id: str) -> Status:
+    """Build the status of a call that failed by an error which its caller is not told."""
+    return Status(grpc.StatusCode.INTERNAL, message, Details("INTERNAL", request_id=request_id))
+
+
+def reason_of(error: object) -> str:
+    """Return the constant for an exception's class: INVALID_MEDIA for InvalidMedia."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).upper()
 
 
-def shorten(text: str) -> str:
-    """Text that fits a trailer, and can be encoded."""
+def _shorten(text: str) -> str:
+    """Cut text to what fits a trailer, and replace what UTF-8 cannot encode."""
     short = text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + " ..."
     return short.encode("utf-8", "replace").decode()
 
 
 def to_bytes(code: int, text: str, details: Details) -> bytes:
-    """The value of `grpc-status-details-bin`: a google.rpc.Status and what it says more."""
+    """Build the value of `grpc-status-details-bin`: a serialised google.rpc.Status.
+
+    Args:
+        code: number of the gRPC status.
+        text: the message of the status.
+        details: what is sent beside it, as ErrorInfo, BadRequest and RetryInfo.
+    """
     info = _ErrorInfo(reason=details.reason, domain=DOMAIN)
     if details.request_id:
         info.metadata.add(key="request_id", value=details.request_id)
@@ -90,14 +131,14 @@ def to_bytes(code: int, text: str, details: Details) -> bytes:
             bad.field_violations.add(field=violation.field, description=violation.description)
         status.details.add(type_url=_TYPE_URL + "BadRequest", value=bad.SerializeToString())
     if details.retry_after is not None:
-        # A timedelta, since this pool's Duration is another class than the one everybody knows.
+        # A timedelta, because the Duration of this pool is another class than duration_pb2's.
         hint = _RetryInfo(retry_delay=timedelta(seconds=details.retry_after))
         status.details.add(type_url=_TYPE_URL + "RetryInfo", value=hint.SerializeToString())
     return bytes(status.SerializeToString())
 
 
 def from_metadata(trailing: Iterable[Any] | None) -> Details | None:
-    """The details of a failed call; None where there are none of this domain."""
+    """Read the details of a failed call; return None where this service sent none."""
     for key, value in trailing or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             with contextlib.suppress(message.DecodeError):
@@ -123,8 +164,8 @@ def _from_bytes(data: bytes) -> Details | None:
 _TYPE_URL = "type.googleapis.com/google.rpc."
 _STRING, _INT32, _MESSAGE = Field.TYPE_STRING, Field.TYPE_INT32, Field.TYPE_MESSAGE
 _ANY = ".google.protobuf.Any"
-# message -> (field, number, type, message type). Messages repeat, but for a Duration; a map is a
-# repeated key/value message.
+# Fields by message, each as (name, number, type, message type). Fields that are messages are
+# repeated, except for a Duration. A map is a repeated message of key and value.
 _MESSAGES: dict[str, list[tuple[str, int, Any, str]]] = {
     "Status": [
         ("code", 1, _INT32, ""),

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from luvc.cli.main import main as luvc
+from luvc.local_stack.ending import with_parent
 
 from luvc_core.calibrate.__main__ import main
 from luvc_core.calibrate.config import CalibrateConfig
-from luvc_core.calibrate.folder import read_folder, shown_alone
+from luvc_core.calibrate.question_folder import read_folder, shown_alone
 from luvc_core.compression.profile_files import read_profiles
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.cli_config import config_from
@@ -77,7 +78,7 @@ def test_a_folder_is_read_in_order(folder: Path) -> None:
     assert [q.answer for q in questions] == ["A  Blob", None, "nothing", None]
     assert questions[1].files == (folder / "1.png", folder / "2.png")
     # Empty lines count.
-    assert questions[1].place == f"{folder}/questions.jsonl:3"
+    assert questions[1].location == f"{folder}/questions.jsonl:3"
     assert [shown_alone(q.read()) for q in questions] == [True, False, False, True]
 
 
@@ -146,6 +147,7 @@ def test_a_model_that_is_none_is_named(
         (["--data=x", "--max-tokens=0"], {}, "--max-tokens"),
         (["--data=x", "--output=/nowhere/own.toml"], {}, "--output"),
         (["--data=x", "--plot=/"], {}, "--plot"),
+        (["--data=x", "--picture=/"], {}, "--plot"),
         (["--data=x"], {"LUVC_CALIBRATE_TARGET": "1"}, "LUVC_CALIBRATE_TARGET"),
     ],
 )
@@ -161,7 +163,7 @@ def test_flags_are_checked(
 def run_command(
     monkeypatch: pytest.MonkeyPatch, *arguments: str, status: int = 0
 ) -> tuple[int, list[str]]:
-    """The exit status of `luvc calibrate`, and what it ran."""
+    """Return the exit status of `luvc calibrate`, and what it ran."""
     ran: list[str] = []
 
     def run(command: list[str], check: bool) -> SimpleNamespace:
@@ -178,9 +180,9 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
     flags = ("--data", "own", "--target-loyalty", "0.97", "--output", "a.toml")
     status, ran = run_command(monkeypatch, *flags, status=1)
     assert status == 1
-    assert ran[:3] == [sys.executable, "-m", "luvc_core.calibrate"]
-    assert ran[3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
-    config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[3:], {})
+    assert ran[:-3] == with_parent([sys.executable, "-m", "luvc_core.calibrate"])
+    assert ran[-3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
+    config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[-3:], {})
     assert (config.target_loyalty, str(config.plot_path)) == (0.97, "a.png")
 
 

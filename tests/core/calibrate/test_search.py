@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from luvc_core.calibrate import curve, report
+from luvc_core.calibrate import plot, report
 from luvc_core.calibrate.candidates import AXES, LEVELS, Shape, ramp_at
 from luvc_core.calibrate.search import Search
 from luvc_core.calibrate.trial import Outcome, Trial, label
@@ -27,7 +27,7 @@ def nominal(compression: Compression) -> float:
     return sum(counts) / LAYERS / 10_000 * oim.keep_rows * oim.keep_columns
 
 
-class Exam:
+class Evaluation:
     """Questions of which each needs some strength: it gets the uncompressed answer from there on.
 
     strength: of a compression, in [0, 1].
@@ -49,10 +49,12 @@ class Exam:
                 self.answers += 1
 
 
-def found(strength: Bears, count: int = 200, target: float = 0.95) -> tuple[Search, Trial, Exam]:
-    exam = Exam(count, strength)
-    search = Search(exam.ask, LAYERS, count, target)
-    return search, search.run(), exam
+def found(
+    strength: Bears, count: int = 200, target: float = 0.95
+) -> tuple[Search, Trial, Evaluation]:
+    evaluation = Evaluation(count, strength)
+    search = Search(evaluation.ask, LAYERS, count, target)
+    return search, search.run(), evaluation
 
 
 @pytest.mark.parametrize("layers", [5, 12, 24, 28, 32, 80])
@@ -87,7 +89,7 @@ def test_a_trial_ends_where_it_cannot_pass() -> None:
     trial.add(Outcome(False, None, 0.1, 0.5))
     assert (trial.hopeless, trial.ended, trial.passed) == (True, True, False)
     assert (trial.asked, trial.lasted, trial.same, trial.accuracy) == (5, 4, 2, None)
-    patient = Trial(PROFILES["max"], questions=8, target=1.0, least=8)
+    patient = Trial(PROFILES["max"], questions=8, target=1.0, min_questions=8)
     for i in range(8):
         assert not patient.ended
         patient.add(Outcome(i > 0, i > 3, 0.1, 0.5))
@@ -97,7 +99,7 @@ def test_a_trial_ends_where_it_cannot_pass() -> None:
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.99, 1.0])
 def test_room_for_misses_is_what_the_target_leaves(target: float) -> None:
     for misses in range(30):
-        trial = Trial(PROFILES["max"], questions=200, target=target, least=200)
+        trial = Trial(PROFILES["max"], questions=200, target=target, min_questions=200)
         for i in range(200):
             trial.add(Outcome(i >= misses, None, 0.1, 1.0))
         assert trial.passed == ((200 - misses) / 200 >= target)
@@ -137,8 +139,8 @@ def test_merging_is_used_where_it_costs_nothing() -> None:
 
 
 def test_what_cannot_pass_costs_little() -> None:
-    search, _, exam = found(lambda c: min(1.0, nominal(c) / 0.5), count=500, target=0.99)
-    assert exam.answers < 0.4 * 500 * len(search.trials)
+    search, _, evaluation = found(lambda c: min(1.0, nominal(c) / 0.5), count=500, target=0.99)
+    assert evaluation.answers < 0.4 * 500 * len(search.trials)
     assert len(search.trials) < 40
 
 
@@ -169,8 +171,8 @@ def test_table_and_image(tmp_path: Path) -> None:
     assert "lossless" in text
     assert "given up early" in text
     path = tmp_path / "curve.picture"
-    curve.draw(search.trials, best, 0.95, "a title", path)
+    plot.draw(search.trials, best, 0.95, "a title", path)
     assert path.read_bytes().startswith(b"\x89PNG")
-    edge = curve.frontier([t for t in search.trials if t.asked == t.questions])
+    edge = plot.frontier([t for t in search.trials if t.asked == t.questions])
     assert best in edge
     assert [t.loyalty for t in edge] == sorted(t.loyalty for t in edge)

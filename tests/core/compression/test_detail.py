@@ -8,7 +8,7 @@ import pytest
 from luvc.v1 import compression_pb2
 from PIL import Image
 
-from benchmarks.tasks.files import file_questions
+from benchmarks.tasks.question_files import file_questions
 from luvc_core.compression.detail import detail_of
 from luvc_core.compression.profiles import PROFILES
 from luvc_core.compression.settings import FINE_DETAIL, Compression, Ramp, SpuSettings

@@ -22,7 +22,7 @@ choices = st.fixed_dictionaries(
 
 @st.composite
 def cases(draw):
-    """A grid that has been merged once before or not, its metric, and a target."""
+    """Draw a grid that has been merged once before or not, its metric, and a target."""
     frames, rows, columns = (
         draw(st.integers(1, 3)),
         draw(st.integers(1, 9)),

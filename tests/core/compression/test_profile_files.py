@@ -10,7 +10,7 @@ from luvc.local_stack.launcher import Stack
 from decoder_service.app import application
 from decoder_service.config import DecoderConfig
 from encoder_service.config import EncoderConfig
-from encoder_service.server import load_profiles
+from encoder_service.server import profiles_from
 from luvc_core.compression.profile_files import read_profiles, to_toml
 from luvc_core.compression.profiles import BUILT_IN, PROFILES
 from luvc_core.compression.settings import Compression, Keep, OimSettings, Ramp, SpuSettings
@@ -158,10 +158,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_the_encoder_starts_with_a_profile_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, EXAMPLE)
-    own = load_profiles(EncoderConfig(profiles=path, profile="receipts"))
+    own = profiles_from(EncoderConfig(profiles=path, profile="receipts"))
     assert own.get("receipts").oim.keep_rows == 0.75
     with pytest.raises(InvalidSettings, match=r"--profile: got 'tickets'; allowed: .*receipts"):
-        load_profiles(EncoderConfig(profiles=path, profile="tickets"))
+        profiles_from(EncoderConfig(profiles=path, profile="tickets"))
     with pytest.raises(ValueError, match=r"--profile: got 'receipts'; allowed: off.*--profiles"):
         EncoderConfig(profile="receipts")
 

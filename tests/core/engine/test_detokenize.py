@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.common.chat_templates import token_id
 from luvc_core.chat import Message
 from luvc_core.engine.detokenize import Detokenizer
 from luvc_core.models.base import LanguageHalf
-from tests.support.checkpoints import token_id
 
 # Of one to four bytes, a combining mark, and what decoders write for broken bytes.
 LETTERS = "aZ \n\0éß\u0301界한\u200d🙂𝄞\ufffd"
 
 
 def bytes_to_text(ids: Sequence[int]) -> str:
-    """A tokenizer of one token a byte."""
+    """Decode as a tokenizer of one token a byte."""
     return bytes(ids).decode("utf-8", errors="replace")
 
 
@@ -26,7 +26,7 @@ def pieces(ids: Sequence[int], stop: Sequence[str] = ()) -> tuple[list[str], boo
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
-    """What is left when the text is read letter by letter until it ends in a stop string."""
+    """Return what is left when the text is read letter by letter until it ends in a stop string."""
     for end in range(1, len(text) + 1):
         hits = [s for s in stop if text[:end].endswith(s)]
         if hits:

@@ -42,9 +42,11 @@ def dense_logits(
     counts: Callable[[int], tuple[int, ...]],
     spu: SpuSettings,
 ) -> Tensor:
-    """Logits after the last token, from all layers over the whole sequence: a mask for each layer
-    hides the visual tokens that have left before it, and raises those that stand for them. No
-    cache, no gathering."""
+    """Return logits after the last token, from all layers over the whole sequence.
+
+    A mask for each layer hides the visual tokens that have left before it, and raises those that
+    stand for them. No cache, no gathering.
+    """
     text = stock.model.language_model
     length = prompt.length + len(answered)
     hidden = text.embed_tokens(torch.cat((prompt.ids, torch.tensor(answered, dtype=torch.long))))
@@ -79,7 +81,7 @@ def dense_logits(
 
 
 def in_two_runs(prompt: Prompt) -> Prompt:
-    """The same with a token of text in the middle of the first picture."""
+    """Put a token of text into the middle of the first image."""
     places = (prompt.segment == 0).nonzero().squeeze(1).tolist()
     order = list(range(prompt.length))
     order.insert(places[len(places) // 2], order.pop(places[-1] + 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from luvc import AsyncClient
 
-from benchmarks.compute.small_prompts import noise
+from benchmarks.compute.pruning_break_even import noise
 from decoder_service.config import DecoderConfig
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.profiles import profile
@@ -72,10 +72,10 @@ def test_a_schedule_for_another_depth_is_refused_all_the_same(embedded: Language
 
 
 async def test_usage_tells(checkpoint: Path, vision: VisionHalf) -> None:
-    assert DecoderConfig().pruning == "thrifty"
+    assert DecoderConfig().pruning == "auto"
     image = encoded(noise_image(112, 112))
     async with (
-        in_process_halves.decoder(checkpoint, pruning="thrifty") as (endpoint, _),
+        in_process_halves.decoder(checkpoint, pruning="auto") as (endpoint, _),
         in_process_halves.encoder(vision, endpoint) as (front, _),
         AsyncClient(front) as client,
     ):

@@ -54,7 +54,7 @@ def requests(images: list[VisionTokens]) -> list[Request]:
 
 @pytest.fixture(scope="module")
 def alone(language: LanguageHalf, requests: list[Request]) -> list[tuple[int, ...]]:
-    """The tokens of each, served alone, one after the other."""
+    """Return the tokens of each request, served alone, one after the other."""
     found = []
     for request in requests:
         generation = RequestProcessor(language).start(request)

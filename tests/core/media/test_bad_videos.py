@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luvc_core.errors import DeadlineExceeded, InvalidMedia
@@ -141,13 +141,9 @@ FUZZED = {
 }
 
 
-# Derandomised, and with no limit on the clock: on a busy machine one would fail now and then.
 @pytest.mark.filterwarnings("ignore:Invalid APNG")
 @pytest.mark.parametrize("name", FUZZED)
-@settings(
-    max_examples=120, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
+@settings(max_examples=120)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=8)
 )

@@ -19,7 +19,7 @@ from luvc_core.media.frame_sampling import EvenSampling, FrameSampling, RateSamp
 
 
 def stock_function(module: str, function: str) -> Callable[..., Any]:
-    """A function of a stock video processor, whose module wants torchvision to be imported."""
+    """Return a function of a stock video processor, whose module imports torchvision."""
     spec = find_spec(f"transformers.models.{module}")
     assert spec is not None
     assert spec.origin is not None

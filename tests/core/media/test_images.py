@@ -31,7 +31,7 @@ def animated(kind: str) -> bytes:
 
 
 def huge_png() -> bytes:
-    """A header of 100,000 x 100,000 pixels before data of 64 x 48."""
+    """Make a PNG whose header says 100,000 x 100,000 pixels before data of 64 x 48."""
     data = bytearray(encoded(IMAGE))
     data[16:24] = (100_000).to_bytes(4, "big") * 2
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
@@ -39,7 +39,7 @@ def huge_png() -> bytes:
 
 
 def huge_webp() -> bytes:
-    """A canvas of 16,384 x 16,384 pixels around a picture of 64 x 48; Pillow would allocate it."""
+    """Make a WebP of 16,384 x 16,384 pixels around 64 x 48; Pillow would allocate it."""
     buffer = io.BytesIO()
     IMAGE.save(buffer, "WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0")
     data = bytearray(buffer.getvalue())

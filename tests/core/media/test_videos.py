@@ -8,13 +8,14 @@ from PIL import Image
 from transformers.video_utils import read_video_pyav
 
 from luvc_core.errors import InvalidMedia
-from luvc_core.media.decode_video import decode_video, kind_of
+from luvc_core.media.decode_video import decode_video, media_kind_of
 from luvc_core.media.frame_sampling import EvenSampling, RateSampling
 from luvc_core.media.images import decode_image
 from tests.core.media.test_frame_sampling import stock_indices
 from tests.support.checkpoints import encoded
 from tests.support.video_files import (
     ALL,
+    AV1_FILMS,
     FIELD,
     FILMS,
     FRAGMENTED,
@@ -23,8 +24,10 @@ from tests.support.video_files import (
     animation,
     difference,
     film,
+    film_of,
 )
 
+NAMES = [*FILMS, *AV1_FILMS]
 SAMPLINGS = {
     "Qwen2-VL": RateSampling(rate=4, min_frames=4, max_frames=10),
     "InternVL": EvenSampling(5, middle=True),
@@ -32,16 +35,16 @@ SAMPLINGS = {
 }
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_films_are_videos(name: str) -> None:
-    assert kind_of(film(FRAMES[:2], *FILMS[name])) == "video"
+    assert media_kind_of(film_of(name)) == "video"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_what_moves_is_a_video_and_what_does_not_an_image(kind: str) -> None:
-    assert kind_of(animation(FRAMES, kind)) == "video"
-    assert kind_of(encoded(FRAMES[0], kind)) == "image"
-    assert kind_of(animation(FRAMES, kind)[:12]) == "image"
+    assert media_kind_of(animation(FRAMES, kind)) == "video"
+    assert media_kind_of(encoded(FRAMES[0], kind)) == "image"
+    assert media_kind_of(animation(FRAMES, kind)[:12]) == "image"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_what_moves_is_a_video_and_what_does_not_an_image(kind: str) -> None:
     [b"", b"hello", b"GIF89a", encoded(FRAMES[0], "JPEG"), b"\0\0\0\x20ftypavif", b"\0" * 20],
 )
 def test_everything_else_is_left_to_the_images(data: bytes) -> None:
-    assert kind_of(data) == "image"
+    assert media_kind_of(data) == "image"
 
 
 def test_a_still_gif_is_refused_as_before() -> None:
@@ -58,9 +61,9 @@ def test_a_still_gif_is_refused_as_before() -> None:
 
 
 @pytest.mark.parametrize("family", SAMPLINGS)
-@pytest.mark.parametrize("name", [name for name in FILMS if "webm" not in name])
+@pytest.mark.parametrize("name", [name for name in NAMES if "webm" not in name])
 def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None:
-    data, sampling = film(FRAMES, *FILMS[name]), SAMPLINGS[family]
+    data, sampling = film_of(name), SAMPLINGS[family]
     frames, metadata = read_video_pyav(
         io.BytesIO(data), lambda metadata: stock_indices(sampling, metadata)
     )
@@ -71,9 +74,9 @@ def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None
     assert video.timestamps == pytest.approx(metadata.timestamps)
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_films(name: str) -> None:
-    video = decode_video(film(FRAMES, *FILMS[name]), FIELD, LIMITS, ALL)
+    video = decode_video(film_of(name), FIELD, LIMITS, ALL)
     assert (video.frame_count, video.duration, video.rate) == (24, 3.0, 8.0)
     assert video.timestamps == pytest.approx([i / 8 for i in range(24)])
     assert all(difference(a, b) < 9 for a, b in zip(video.frames, FRAMES, strict=True))

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from benchmarks.common.checkpoint import Checkpoint
-from benchmarks.tasks.files import ALL_KINDS, Asked, file_questions
+from benchmarks.tasks.question_files import ALL_KINDS, Asked, file_questions
 from luvc_core.chat import Message
 from luvc_core.compression.profiles import PROFILES
-from luvc_core.models.checkpoint.resolve import embedded
+from luvc_core.models.checkpoint.resolve import embedded_checkpoints
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.families import KITS, Kit
 
@@ -47,8 +47,8 @@ def asker(model: str) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def stock(model: str, kit: Kit) -> Any:
-    """The checkpoint as transformers runs it."""
-    return kit.stock.from_pretrained(embedded()[model], dtype=torch.float32).eval()
+    """Load the checkpoint as transformers runs it."""
+    return kit.stock.from_pretrained(embedded_checkpoints()[model], dtype=torch.float32).eval()
 
 
 class Case(NamedTuple):
@@ -62,7 +62,7 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cases(asker: Checkpoint) -> list[Case]:
-    """Some of each kind, all kinds in turn."""
+    """Make some cases of each kind, all kinds in turn."""
     streams = zip(*(file_questions(kind, EACH) for kind in KINDS), strict=True)
     found = []
     for kind, asked in zip(cycle(KINDS), chain.from_iterable(streams), strict=False):
@@ -73,7 +73,7 @@ def cases(asker: Checkpoint) -> list[Case]:
 
 
 def test_every_checkpoint_is_tested() -> None:
-    assert FAMILIES.keys() == embedded().keys()
+    assert FAMILIES.keys() == embedded_checkpoints().keys()
 
 
 def test_vision_tokens_equal_stock(

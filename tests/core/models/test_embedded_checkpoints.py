@@ -11,11 +11,11 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
 from benchmarks.tasks import make_sample
-from benchmarks.tasks.files import png
+from benchmarks.tasks.question_files import png
 from benchmarks.tasks.words import all_words
 from luvc_core.compression.settings import OimSettings
 from luvc_core.media_encoder import MediaEncoder
-from luvc_core.models.checkpoint.resolve import embedded
+from luvc_core.models.checkpoint.resolve import embedded_checkpoints
 from luvc_core.models.registry import load_vision
 
 pytestmark = pytest.mark.transformers
@@ -47,7 +47,7 @@ FACTS = {
 }
 
 
-@pytest.fixture(params=sorted(embedded()))
+@pytest.fixture(params=sorted(embedded_checkpoints()))
 def name(request: pytest.FixtureRequest) -> str:
     chosen: str = request.param
     return chosen
@@ -55,7 +55,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def folder(name: str) -> Path:
-    return embedded()[name]
+    return embedded_checkpoints()[name]
 
 
 def test_stock_loading_misses_nothing(folder: Path) -> None:

@@ -142,7 +142,7 @@ def test_unknown_family_lists_those_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["no-such-name", "/no/such/folder", "a/b/c", ".", "../x", ""])
 def test_names_that_are_nothing(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(resolve, "embedded", lambda: {"luvc-tiny": tmp_path})
+    monkeypatch.setattr(resolve, "embedded_checkpoints", lambda: {"luvc-tiny": tmp_path})
     expected = "config.json is missing" if name == "." else "embedded checkpoints: luvc-tiny"
     with pytest.raises(CheckpointError, match=expected):
         load_vision(name)

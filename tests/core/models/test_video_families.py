@@ -128,7 +128,7 @@ def test_greedy_answers_equal_stock(
 
 
 def stock_text(family: Kit, tokenizer: Any, patches: Patches) -> str:
-    """What the stock processor puts in the place of a clip."""
+    """Return what the stock processor puts in the place of a video."""
     like = SimpleNamespace(
         video_token=family.token_names.get("video_token", "<video>"),
         image_token=family.placeholder,

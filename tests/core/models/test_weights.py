@@ -26,7 +26,7 @@ LAYOUTS = [
 
 
 def reads_of(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The canonical names that are read from now on."""
+    """Collect the canonical names that are read from now on."""
     names: set[str] = set()
     read = Weights.read
 
@@ -165,7 +165,7 @@ def test_hub_revision_is_in_the_name(monkeypatch: pytest.MonkeyPatch, checkpoint
 
 
 def test_embedded_names(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
-    monkeypatch.setattr(resolve, "embedded", lambda: {"luvc-tiny": checkpoint})
+    monkeypatch.setattr(resolve, "embedded_checkpoints", lambda: {"luvc-tiny": checkpoint})
     assert load_vision("luvc-tiny", "cpu").identity.revision == "luvc-tiny"
 
 

@@ -39,10 +39,10 @@ async def test_the_earliest_limit_wins_and_none_is_no_limit() -> None:
 
 
 async def test_slots_serve_in_order_and_refuse_beyond_their_bound() -> None:
-    slots, order = AdmissionLimiter(active=1, waiting=2), []
+    limiter, order = AdmissionLimiter(active=1, waiting=2), []
 
     async def request(name: int) -> None:
-        async with slots.take(Deadline.after(5)):
+        async with limiter.take(Deadline.after(5)):
             order.append(name)
             await asyncio.sleep(0.01)
 
@@ -57,11 +57,11 @@ async def test_slots_serve_in_order_and_refuse_beyond_their_bound() -> None:
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_who_leaves_the_queue_leaves_no_trace(how: str) -> None:
-    slots = AdmissionLimiter(active=1, waiting=1)
-    async with slots.take(Deadline.after(5)):
+    limiter = AdmissionLimiter(active=1, waiting=1)
+    async with limiter.take(Deadline.after(5)):
 
         async def wait() -> None:
-            async with slots.take(Deadline.after(0.02 if how == "deadline" else 5)):
+            async with limiter.take(Deadline.after(0.02 if how == "deadline" else 5)):
                 pass
 
         task = asyncio.create_task(wait())
@@ -70,9 +70,9 @@ async def test_who_leaves_the_queue_leaves_no_trace(how: str) -> None:
             task.cancel()
         with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
             await task
-        assert slots.waiting == 0
+        assert limiter.waiting == 0
     start = time.monotonic()
-    async with slots.take(Deadline.after(5)):
+    async with limiter.take(Deadline.after(5)):
         assert time.monotonic() - start < 1
 
 
@@ -101,6 +101,15 @@ def test_former_spellings_are_accepted_wherever_the_present_ones_are() -> None:
             from_mapping(EncoderConfig, {former: 3}),
         ):
             assert getattr(config, name) == 3
+
+
+def test_former_values_are_accepted_wherever_the_present_ones_are() -> None:
+    for config in (
+        config_from(DecoderConfig, "x", "LUVC_DECODER_", ["--pruning", "thrifty"], {}),
+        config_from(DecoderConfig, "x", "LUVC_DECODER_", [], {"LUVC_DECODER_PRUNING": "thrifty"}),
+        from_mapping(DecoderConfig, {"pruning": "thrifty"}),
+    ):
+        assert config == DecoderConfig(pruning="auto")
 
 
 @pytest.mark.parametrize(
@@ -134,4 +143,4 @@ def test_junk_ends_the_program(
 def test_an_application_refuses_settings_that_serve_would_ignore(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"replica|port"):
         from_mapping(DecoderConfig, settings)
-    assert from_mapping(DecoderConfig, {"max_replicas": "4", "min_replicas": 1}).most_replicas == 4
+    assert from_mapping(DecoderConfig, {"max_replicas": "4", "min_replicas": 1}).replica_limit == 4

@@ -1,4 +1,0 @@
-"""Each half comes and goes with its own work, under load, while the other stays as it is.
-
-`make bench-scale`, or `python -m benchmarks.serving.scale`; writes `results/scale.json`.
-"""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.common import family_configs
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import Ramp, SpuSettings
 from luvc_core.engine.prefill import layer_counts, prefill
@@ -17,7 +18,6 @@ from luvc_core.models.registry import load_vision
 from luvc_core.visual_tokens.vision_tokens import Grid, VisionTokens
 from tests.core.models.test_families import HALF, OFF, patches_of, run
 from tests.core.models.test_video_families import noise_video, videos_of
-from tests.support import configs
 from tests.support.checkpoints import ask, write_checkpoint
 from tests.support.families import KITS, VIDEO_FAMILIES, Kit
 
@@ -27,7 +27,7 @@ SPU = SpuSettings(Ramp(start=0.0))
 
 
 def mixed(vision: VisionHalf) -> tuple[Message[VisionTokens], ...]:
-    """A clip and a picture, several turns, text everywhere."""
+    """Make a conversation of a video and an image, several turns, text everywhere."""
     (video,) = vision.encode(videos_of(vision, (84, 140)), OFF)
     (image,) = vision.encode(patches_of(vision, (112, 112)), OFF)
     answer = Message[VisionTokens]("assistant", ("It falls.",))
@@ -89,8 +89,9 @@ def test_pruning_takes_visual_tokens_and_no_text(
     assert [cache.length - text for cache in caches] == counts
     assert counts[0] == sum(p.token_count for p in prompt.images)
     assert counts[-1] == 0
-    request = Request(messages, SamplingParams(max_tokens=6), spu)
-    generation = RequestProcessor(language).start(request)
+    generation = RequestProcessor(language).start(
+        Request(messages, SamplingParams(max_tokens=6), spu)
+    )
     run(generation)
     assert len(generation.tokens) > 1
 
@@ -113,7 +114,7 @@ def test_text_goes_on_as_if_nothing_had_been_merged(
 
 
 def grown(name: str, tokens: int, **vision: Any) -> Kit:
-    """A family at the picture size of its published checkpoints, as thin as in the other tests."""
+    """Return a family at the image size of its published checkpoints, as thin as elsewhere."""
     kit = KITS[name]
 
     def config(text: dict[str, Any], tied: bool) -> Any:
@@ -129,7 +130,7 @@ def grown(name: str, tokens: int, **vision: Any) -> Kit:
         kit,
         config=config,
         preprocessing={**kit.preprocessing, **shape},
-        video_preprocessing=configs.NORMALIZED | {"num_frames": 32} | shape,
+        video_preprocessing=family_configs.NORMALIZED | {"num_frames": 32} | shape,
     )
 
 

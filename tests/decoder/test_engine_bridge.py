@@ -21,9 +21,9 @@ def language(tmp_path_factory: pytest.TempPathFactory) -> LanguageHalf:
     return load_language(str(folder), "cpu", "float32")
 
 
-def _generation(language: LanguageHalf, most_tokens: int) -> Generation:
+def _generation(language: LanguageHalf, max_tokens: int) -> Generation:
     return RequestProcessor(language).start(
-        Request(ask("Hello"), SamplingParams(max_tokens=most_tokens))
+        Request(ask("Hello"), SamplingParams(max_tokens=max_tokens))
     )
 
 

@@ -18,7 +18,8 @@ the square of what the filter takes away, `low_pass` the square of what it leave
 [0.71, 0.06, 0.01, 0.06, 0.71, 3.11, 33.18, 3.11]
 >>> top_indices(scores, 3).tolist()  # the token that differs, and both beside it
 [5, 6, 7]
->>> top_indices(token_scores(hidden[5:], torch.arange(5, 8), (1, 1, 8), scoring), 1).tolist()
+>>> rest = token_scores(hidden[5:], torch.arange(5, 8), (1, 1, 8), scoring)
+>>> top_indices(rest, 1).tolist()  # holes hold the mean of the three, of which the second differs
 [1]
 """
 

@@ -1,14 +1,13 @@
 """OIM, the Orthogonal Iterative Merger: rows and columns of a token grid merge in turn.
 
-One step works along one axis. In every line (a row, or a column) the even tokens are sources (src)
-and the odd ones destinations (dst), the two sides of a bipartite graph. Each source finds its most
-similar destination in the same line, and the best of these pairs merge. Every line loses equally
-many tokens and keeps its order, so the grid stays a grid. Follows "Towards Lossless Ultimate Vision
-Token Compression for VLMs" (arXiv 2512.09010), with the bipartite matching of "Token Merging"
-(arXiv 2210.09461).
+One step works along one axis. In every line (a row, or a column) the even tokens are src and the
+odd ones dst, the two sides of a bipartite graph. Each src token finds its most similar dst token in
+the same line, and the best of these pairs merge. Every line loses equally many tokens and keeps its
+order, so the grid stays a grid. Follows "Towards Lossless Ultimate Vision Token Compression for
+VLMs" (arXiv 2512.09010), with the bipartite matching of "Token Merging" (arXiv 2210.09461).
 
-An example: two pairs of one line of six tokens. Cosines decide: token 0 points where 1 does, and 2
-where 3 does, while source 4 lies between its neighbours.
+An example: two pairs of one line of six tokens. Cosines decide: token 0 points in the direction of
+1, and 2 in that of 3, while 4 lies between its neighbours.
 
 >>> line = torch.tensor([[1, 0], [3, 0], [0, 1], [0, 2], [1, 1], [4, 0]]).float()
 >>> x, sizes = line.view(1, 1, 6, 2), torch.ones(1, 1, 6)  # one frame of one line
@@ -43,8 +42,8 @@ class Pairs:
 
     Attributes:
         src: int64 [frames, lines, pairs], even indices within a line, of tokens that leave.
-        dst: int64 [frames, lines, pairs], odd indices, of the token that each source merges into;
-            several sources may share one.
+        dst: int64 [frames, lines, pairs], odd indices, of the token that each src token merges
+            into; several may merge into one.
         kept: int64 [frames, lines, tokens - pairs], ascending indices of all that stay.
     """
 
@@ -53,7 +52,7 @@ class Pairs:
     kept: Tensor
 
     def merge(self, x: Tensor, sizes: Tensor) -> Tensor:
-        """Replace each destination by the size-weighted mean of itself and its sources.
+        """Replace each dst token by the size-weighted mean of itself and its src tokens.
 
         A token that nothing merges into keeps its bits, and so does one that its equals merge into.
 
@@ -74,7 +73,7 @@ class Pairs:
         return _take(x, self.kept).float().add_(spread @ difference).to(x.dtype)
 
     def merge_sizes(self, sizes: Tensor) -> Tensor:
-        """Add sources' sizes to destinations': [frames, lines, tokens] -> [..., tokens - pairs]."""
+        """Add src sizes to dst sizes: [frames, lines, tokens] -> [..., tokens - pairs]."""
         # Whole numbers, so that the order of summation does not matter.
         return sizes.gather(2, self.kept).scatter_add(2, self._slot, sizes.gather(2, self.src))
 
@@ -87,7 +86,7 @@ class Pairs:
 def choose_pairs(metric: Tensor, pairs: int, window: int = 0, shared: bool = False) -> Pairs:
     """Choose the `pairs` most similar pairs of every line.
 
-    Ties go to the nearer destination, then to the one behind; among equal pairs the choice spreads
+    Ties go to the nearer dst token, then to the one behind; among equal pairs the choice spreads
     evenly over the line.
 
     Args:
@@ -152,7 +151,7 @@ def merge_grid(
         window: how many tokens apart the two of a pair may be; 0 for no limit.
         alignment: per_line: each line chooses its pairs. shared: all lines of a frame choose alike.
         position: of a merged token. mean: the size-weighted mean of its tokens. kept: that of the
-            destination.
+            dst token.
 
     Returns:
         The merged grid; `state` itself where the target is the grid that it has.

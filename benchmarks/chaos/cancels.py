@@ -18,9 +18,9 @@ _ENCODER_GAUGES = ("luvc_num_requests_running", "luvc_num_requests_waiting", "lu
           "luvc_tower_pixels")  # fmt: skip
 _DECODER_GAUGES = ("ray_luvc_num_requests_running", "ray_luvc_num_requests_waiting",
          "ray_luvc_kv_cache_usage_ratio")  # fmt: skip
-# Of any call to the store, giving leases decoder_free included.
+# What an encoder logs when a call to the store fails, also one that gives a lease back.
 _FAILURE = "luvc_core.store.redis: the store at"
-# What replicas log as places, and as room for keys and values, come free.
+# What replicas log when they have ended a request, and when no KV cache is held any more.
 _ENDED = re.compile(r"request \S+ (left|answered) after")
 _IDLE = "idle: no request holds keys and values"
 

@@ -19,7 +19,7 @@ from benchmarks.chaos.tenants import tenants
 from benchmarks.chaos.testbed import Size, Testbed, running_testbed
 
 Case = Callable[[Testbed], Awaitable[list[Row]]]
-# Those that kill come last: what is measured before finds every process as it was started.
+# Cases that kill come last, so that the others find every process as it was started.
 CASES: dict[str, Case] = {
     "crowd": crowd,
     "cancels": cancels,

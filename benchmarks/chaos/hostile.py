@@ -39,7 +39,7 @@ from luvc_core.visual_tokens.blob import to_blob
 from luvc_core.wire.vision_tokens import write_vision_tokens
 
 MOST_GROWTH_MIB = 50.0
-# Of 20 inputs, how many each edge gets.
+# How many of 20 inputs each edge gets.
 SHARES = {
     "media": 8, "encoder_request": 3, "decoder_request": 3, "encoder_bytes": 1, "decoder_bytes": 1,
     "settings": 1, "profiles": 1, "headers": 1, "blob": 1,

@@ -8,7 +8,7 @@ import signal
 from benchmarks.chaos.outcomes import Outcome, Row, row
 from benchmarks.chaos.testbed import Testbed
 
-# So many kills that one of them must end an answer.
+# With so many kills one of them must end an answer.
 _MANY = 5
 _RETRIES = 12
 

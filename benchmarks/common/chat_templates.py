@@ -41,7 +41,7 @@ You are helpful.<|im_end|>
 {% endif -%}
 """
 
-# A line of its own for each picture or clip; no default system message.
+# A line of its own for each image or video; no default system message.
 INTERNVL = """\
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -65,7 +65,7 @@ INTERNVL = """\
 {% endif -%}
 """
 
-# Takes no content that is a string, and shows the pictures of a message, then its clips, before its
+# Takes no content that is a string, and shows the images of a message, then its videos, before its
 # text.
 LLAVA_ONEVISION = """\
 {%- for message in messages -%}
@@ -86,7 +86,7 @@ LLAVA_ONEVISION = """\
 {% endif -%}
 """
 
-# Roles in plain text, pictures first; what begins a text is the tokenizer's to add.
+# Roles in plain text, images first; what begins a text is the tokenizer's to add.
 LLAVA = """\
 {%- for message in messages -%}
 {{ message.role.upper() + ': ' }}

@@ -43,7 +43,7 @@ def timed_run(half: VisionHalf, patches: Patches, oim: OimSettings) -> Run:
     with _timed_merges(run, cpu):
         (tokens,) = half.encode([patches], oim)
     run.cpu, run.wall = time.process_time() - cpu, time.perf_counter() - wall
-    # Separators show nothing of the picture.
+    # Separators show nothing of the image.
     run.tokens = int((tokens.sizes > 0).sum())
     return run
 

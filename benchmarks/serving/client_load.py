@@ -13,7 +13,7 @@ from luvc.v1 import usage_pb2
 from benchmarks.tasks.question_files import file_questions
 
 KINDS = ("presence", "document", "text", "colour", "chart")
-# Of 256 tokens of 192 numbers of 2 bytes.
+# Each has 256 tokens of 192 numbers of 2 bytes.
 MEGABYTE_IMAGES = 10
 
 

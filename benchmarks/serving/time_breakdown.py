@@ -135,7 +135,7 @@ def step(
     position = torch.full((1, 3), 10_000.0)
     held = sum(cache.byte_count for cache in work.caches)
     seconds = median_seconds(lambda: decode_step(language, [0], position, [work.caches]), 3)
-    # Those of the layers, and the head.
+    # Weights of the layers, and of the head.
     count = language.layer_count * language.row_flops // 2 + shape.vocabulary * shape.hidden
     weights = count * language.dtype.itemsize
     return {

@@ -43,13 +43,13 @@ KINDS: dict[str, str] = {
     "chart": "chart",
     "document": "document",
 }
-"""Kind of question -> the task whose pictures it is asked about."""
+"""Kind of question -> the task whose images it is asked about."""
 
 SERIES: dict[str, tuple[int, Callable[[Sequence[Canvas]], tuple[list[Paint], list[QA]]]]] = {
     "clip": (videos.FRAMES, videos.layout),
     "pair": (pairs.IMAGES, pairs.layout),
 }
-"""How many pictures a series of each task has, and what lays them out."""
+"""How many images a series of each task has, and what lays them out."""
 
 SERIES_KINDS: dict[str, str] = {
     "movement": "clip",

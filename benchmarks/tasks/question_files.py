@@ -13,7 +13,7 @@ from . import KINDS, SERIES_KINDS, questions, series_questions
 
 FRAMES_PER_SECOND = 2
 ALL_KINDS: dict[str, str] = {**KINDS, **SERIES_KINDS}
-"""Kind of question -> the task that it belongs to, pictures first."""
+"""Kind of question -> the task that it belongs to, images first."""
 
 
 class Asked(NamedTuple):

@@ -171,7 +171,7 @@ class Aims:
                 return self._edge(self._objects(qa.answer, hot), text).expand(2, -1, -1)
             return torch.stack([self._edge(self._objects(side, hot), text) for side in sides])
         if " is gone " in text:
-            # What the first picture shows less what the second does: each head has all of one.
+            # What the first image shows less what the second does: each head has all of one.
             ends, marked = none.clone(), hot[..., self._object] > 0
             ends[0, 0], ends[1, -1] = marked[0], marked[-1]
             return ends

@@ -37,7 +37,7 @@ READING = Diet(
     counted=20,
     long_share=0.2,
 )
-"""For a model that knows clips and pairs, most of a step's work, but not yet numbers and codes."""
+"""For a model that knows videos and pairs, most of a step's work, but not yet numbers and codes."""
 
 FIRST = {"scene": 500, "chart": 200, "document": 200, "clip": 150, "pair": 200}
 """Samples drawn before the first step; a diet poor in a task needs fewer."""

@@ -23,10 +23,10 @@ from .tokenizer import build_tokenizer
 from .towers import TOWERS, to_patches
 
 TOLD_NOISE = 0.5
-"""Of tokens made of labels, as in `noisy_sums`."""
+"""Noise of tokens made of labels, as in `noisy_sums`."""
 
 FILED = 224
-"""Pixels on a side of the files of clips and pairs."""
+"""Pixels on a side of the files of videos and pairs."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ LLM_LAYERS, SHALLOW = 12, 6
 """Layers of the checkpoint, and of the language model it is grown from."""
 
 SIDE = 448
-"""Pixels: the pictures of every family, and the tiles of those that have tiles."""
+"""Pixels: the images of every family, and the tiles of those that have tiles."""
 
 
 @dataclass(frozen=True)

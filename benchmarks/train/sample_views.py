@@ -16,10 +16,10 @@ from .label_vectors import AtomTable, keep_cells, noisy_sums, place_codes
 from .model import HIDDEN, SIDE, Family
 
 PADDING, NEWLINE = -1, -2
-"""In the place of a cell's number: no visual token, and the token that ends a row or a picture."""
+"""In the place of a cell's number: no visual token, and the token that ends a row or an image."""
 
 STEPS = 4
-"""Moments of a clip that a model sees: every second of its frames."""
+"""Moments of a video that a model sees: every second of its frames."""
 
 
 class View(NamedTuple):

@@ -18,14 +18,14 @@ SIZES = (
     (0.62, ((448, 448), (448, 448), (448, 224), (336, 336))),
     (0.80, ((448, 448),)),
 )
-"""From which progress on, which picture sizes (width, height)."""
+"""Progress from which on images have these sizes (width, height)."""
 
 TUNED_SIZES = 6 * ((448, 448),) + ((448, 224),)
 
 TUNED_SHARES = {
     "document": 0.16, "codes": 0.22, "chart": 0.2, "scene": 0.36, "clip": 0.03, "pair": 0.03,
 }  # fmt: skip
-"""What a tower is last to be sure of: in which cell an object's middle is, and rare letters."""
+"""Shares of what a tower learns last: in which cell an object's middle is, and rare letters."""
 
 TUNED_PATCH_SCALE = 3.0
 

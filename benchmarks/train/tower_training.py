@@ -19,13 +19,13 @@ from .towers import TOWERS, WHOLE, Looks, look_gap, to_patches
 TASK_SHARES = {"document": 0.29, "chart": 0.27, "scene": 0.34, "clip": 0.05, "pair": 0.05}
 
 LETTER_WEIGHT = 6.0
-"""Of a letter in a code, which is so much rarer than a digit."""
+"""Weight of a letter in a code, which is so much rarer than a digit."""
 
 OBJECT_WEIGHT = 8.0
-"""Of whether a cell holds an object's middle: one wrong cell makes a count wrong."""
+"""Weight of whether a cell holds an object's middle: one wrong cell makes a count wrong."""
 
 IMITATED_ROWS = 96
-"""Patches of each picture that are shown where the elder tower's look."""
+"""Patches of each image that are shown where the elder tower's look."""
 
 
 class Weights(NamedTuple):

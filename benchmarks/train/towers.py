@@ -26,7 +26,7 @@ WHOLE = 16
 """Cells on a side of a tile."""
 
 Looks = list[tuple[torch.Tensor, torch.Tensor]]
-"""Each block's queries and keys of the patches: [pictures, heads, patches, head size]."""
+"""Each block's queries and keys of the patches: [images, heads, patches, head size]."""
 
 
 class Qwen2VLTower:

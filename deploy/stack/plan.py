@@ -25,7 +25,7 @@ _FLAG = re.compile(r"(--[\w.-]+)=(.*)")
 
 
 class CannotStart(Exception):
-    """What is needed is not here. The text says what."""
+    """Something that is needed is not here. The text says what."""
 
 
 @dataclass

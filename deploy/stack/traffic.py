@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from luvc import Client, InvalidArgument, LuvcError
 from PIL import Image
 
-# So hot that some answers have several pieces, with time between.
+# At this temperature some answers have several pieces, with time between.
 _TOKENS, _TEMPERATURE = 12, 2.0
 
 

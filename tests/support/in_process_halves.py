@@ -45,7 +45,7 @@ class _Replica(decoder_pb2_grpc.DecoderServiceServicer):
 @asynccontextmanager
 async def decoder(checkpoint: Path, **settings: Any) -> AsyncIterator[tuple[str, _Replica]]:
     """Run a replica; yield its endpoint, and the replica, which remembers what it was asked."""
-    # The pictures of tests are too small for pruning to pay.
+    # The images of tests are too small for pruning to pay.
     settings = {"pruning": "always", **settings}
     config = DecoderConfig(
         model=str(checkpoint), device="cpu", dtype="float32", torch_threads=1, **settings

@@ -35,7 +35,7 @@ def decoder(model: Path, folder: Path, *flags: str, **options: Any) -> Iterator[
     with service(
         "decoder", f"127.0.0.1:{port}", folder / f"decoder-{port}.log",
         "--model", str(model), "--port", str(port), "--http-port", str(free_port()),
-        # The pictures of tests are too small for pruning to pay.
+        # The images of tests are too small for pruning to pay.
         "--pruning", "always", *flags, **options,
     ) as running:  # fmt: skip
         yield running
@@ -116,7 +116,7 @@ class Stack:
     collecting: Collector
 
 
-# Bounds that the pictures of the tests never meet, and clips can.
+# Bounds that the images of the tests never meet, and videos can.
 VIDEO_LIMITS = ("--max-video-bytes", "100000", "--max-video-pixels", "100000", "--max-videos", "2")
 
 

@@ -127,7 +127,7 @@ def clusters(keys: Tensor, survivors: Tensor, count: int) -> tuple[Tensor, Tenso
     delta = distance.masked_fill(~denser, math.inf).min(dim=1).values
     peaks = top_indices(delta, count)
     centres = survivors[peaks]
-    # That of the densest is infinite; by convention it is the largest distance there is.
+    # The delta of the densest token is infinite; by convention it is the largest distance.
     cutoff = min(float(delta[peaks].min()), float(distance.max()))
     away, cluster = (1 - unit @ unit[centres].T).min(dim=1)
     pruned = torch.ones(len(keys), dtype=torch.bool, device=keys.device)

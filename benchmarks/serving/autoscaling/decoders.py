@@ -15,7 +15,7 @@ from benchmarks.tasks.question_files import file_questions
 
 COMMON = ("--device=cpu", "--torch-threads=1")
 PHASES = (("few", 1), ("many", 12), ("few", 1))
-# So few places that pictures wait, of 256 tokens each: two of them want another replica.
+# Images of 256 tokens each have to wait: two that wait call for another replica.
 SCALING = ("--min-replicas=1", f"--max-replicas={MOST}", "--max-active=2", "--ray-cpus=2",
            "--target-queued-tokens=256", "--upscale-delay=2")  # fmt: skip
 # Ray hands on what replicas count every ten seconds otherwise.

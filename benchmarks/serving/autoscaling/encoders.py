@@ -112,7 +112,7 @@ def measure(services: Services, seconds: float, window: float, patience: float) 
         "decoder", CHECKOUT, *COMMON, f"--http-port={free_port()}", "--ray-cpus=1"
     )
     decoder.wait_ready(patience)
-    # Two pictures an encoder: in the tower, or waiting for it.
+    # Two images an encoder: in the tower, or waiting for it.
     encoders = Encoders(services, decoder, 2 * SIDE * SIDE, window, patience)
     encoders.grow()
     return [phase(encoders, name, clients, ask, seconds) for name, clients in PHASES]

@@ -13,14 +13,18 @@ from luvc_core.engine.scheduler import Limits, Outcome
 
 
 class EngineBridge:
-    """Streams the answers of one engine thread. Made and used on one event loop.
-
-    cores: how many CPU cores the model may use. text_interval: least time between two pieces of an
-    answer, in seconds. A short piece costs Ray's proxies and the encoder as much as a long one, and
-    nobody reads so fast.
-    """
+    """Streams the answers of one engine thread. Made and used on one event loop."""
 
     def __init__(self, limits: Limits, cores: int, text_interval: float) -> None:
+        """Start the engine thread.
+
+        Args:
+            limits: what its scheduler may use.
+            cores: how many CPU cores the model may use.
+            text_interval: least time between two pieces of an answer, in seconds. A short piece
+                costs Ray's proxies and the encoder as much as a long one, and nobody reads so
+                fast.
+        """
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mailboxes: dict[Generation, _Mailbox] = {}
         self._text_interval = text_interval

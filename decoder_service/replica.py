@@ -29,7 +29,7 @@ from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.cancellation import Cancellation
 from luvc_core.runtime.cpu_threads import compute_on
 from luvc_core.runtime.deadline import Deadline
-from luvc_core.runtime.log_format import of_request, request_id_of, set_up
+from luvc_core.runtime.log_format import log_extra, request_id_of, set_up
 from luvc_core.runtime.offload import run_on
 from luvc_core.runtime.request_timeline import RequestTimeline
 from luvc_core.wire.generate import FINISH_REASONS, read_decoder_request, read_timeout, write_usage
@@ -93,7 +93,7 @@ class DecoderReplica(Health):
         request_id = request_id_of(request.request_id)
         code = grpc.StatusCode.CANCELLED
         span = traces.span(f"{SERVICE}/Generate", "server", grpc_context.invocation_metadata())
-        span.note(luvc__request_id=request_id)
+        span.set_attributes(luvc__request_id=request_id)
         try:
             async with aclosing(self._answer(request, request_id, span)) as responses:
                 async for response in responses:
@@ -103,7 +103,7 @@ class DecoderReplica(Health):
             code = refuse(grpc_context, error, request_id)
             yield Response()
         finally:
-            self._metrics.ended(code.name)
+            self._metrics.record_end(code.name)
             span.end_call(code.name)
 
     async def GetModelInfo(
@@ -129,7 +129,7 @@ class DecoderReplica(Health):
         question = await self._read(request, timeline, deadline, span)
         async with AsyncExitStack() as stack:
             in_backlog = stack.enter_context(self._backlog.entry(question.visual_token_count))
-            await stack.enter_async_context(self._limiter.take(deadline))
+            await stack.enter_async_context(self._limiter.slot(deadline))
             # When the caller leaves, a prefill that is under way ends at its next layer.
             cancellation = stack.enter_context(Cancellation())
             check = partial(cancellation.check, deadline)
@@ -141,7 +141,7 @@ class DecoderReplica(Health):
                 stream = self._stream(generation, request.whole_answer, timeline, deadline, span)
                 async with aclosing(stream) as responses:
                     async for response in responses:
-                        in_backlog.began()
+                        in_backlog.remove()
                         yield response
                 outcome = "answered"
             finally:
@@ -150,7 +150,7 @@ class DecoderReplica(Health):
                     request_id,
                     outcome,
                     len(generation.tokens),
-                    extra=of_request(request_id),
+                    extra=log_extra(request_id),
                 )
 
     async def _read(
@@ -163,7 +163,7 @@ class DecoderReplica(Health):
         """Fetch the visual tokens that a request refers to, and check all of it."""
         fetched = await self._fetcher.fetch(request.vision_tokens, deadline, span)
         if fetched:
-            self._metrics.fetched(timeline.elapsed)
+            self._metrics.record_fetch(timeline.elapsed)
         model = self._processor.language
         max_tokens = model.context_length - 1
         return await deadline.wait_for(
@@ -196,12 +196,12 @@ class DecoderReplica(Health):
                     continue
                 gap = timeline.add_piece(has_text=bool(event.text))
                 if gap is not None:
-                    self._metrics.gap(gap)
+                    self._metrics.record_gap(gap)
                 if not event.result:
                     yield Response(text=event.text)
                     continue
                 usage = _usage(generation, event.result, timeline)
-                self._metrics.answered(usage)
+                self._metrics.record_answer(usage)
                 note_stages(span, generation, event.result, timeline.arrival)
                 yield Response(
                     text=event.text,

@@ -96,7 +96,7 @@ class EncodingExecutor:
         async with AsyncExitStack() as stack:
             if kind == "video":
                 # The frames of a video take as much memory as a hundred images.
-                await stack.enter_async_context(self._video_limiter.take(deadline))
+                await stack.enter_async_context(self._video_limiter.slot(deadline))
             start = time.monotonic()
             patches = await self._prepare(file, alone, deadline)
             prepared = time.monotonic()

@@ -43,7 +43,7 @@ class BaseAnswerStream:
     def _send(self) -> None:
         """Start an attempt, without the text of earlier ones."""
         self._texts.clear()
-        timeout = self._retry_state.left + DEADLINE_GRACE_SECONDS
+        timeout = self._retry_state.seconds_left + DEADLINE_GRACE_SECONDS
         self._call = self._generate(self._retry_state.request(), timeout=timeout)
 
     def _take(self, response: encoder_pb2.GenerateResponse) -> str:

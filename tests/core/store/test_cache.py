@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from luvc_core.errors import DeadlineExceeded, InvalidMedia
 from luvc_core.runtime.deadline import Deadline
-from luvc_core.store.cache import Entry, TokenCache
+from luvc_core.store.cache import CacheEntry, TokenCache
 from luvc_core.store.keys import Recipe, image_key, video_key
 from luvc_core.store.memory import MemoryStore
 from luvc_core.visual_tokens.blob import BadValue, checksum_of, from_blob, to_blob
@@ -156,7 +156,7 @@ class Oven:
         return tokens()
 
 
-def gather(*work: Awaitable[Entry]) -> "asyncio.Future[list[Entry | BaseException]]":
+def gather(*work: Awaitable[CacheEntry]) -> "asyncio.Future[list[CacheEntry | BaseException]]":
     return asyncio.gather(*work, return_exceptions=True)
 
 

@@ -35,7 +35,7 @@ async def test_a_full_store_refuses_and_tokens_are_made(full: ValkeyServer) -> N
     cache, oven = cache_over(store), ready()
     entry = await cache.get(KEY, oven.make, Deadline.after(20))
     assert (entry.origin, entry.kept) == ("encoded", False)
-    assert "OutOfMemory" in entry.trouble
+    assert "OutOfMemory" in entry.store_problem
     with pytest.raises(Unavailable, match="OutOfMemory"):
         await cache.get(KEY, oven.make, Deadline.after(20), strict=True)
     await store.close()
@@ -49,7 +49,7 @@ async def test_a_store_that_stands_still_is_given_up_in_time(server: ValkeyServe
     try:
         entry = await cache_over(store).get(KEY, ready().make, Deadline.after(20))
         assert entry.origin == "encoded"
-        assert "TimeoutError" in entry.trouble
+        assert "TimeoutError" in entry.store_problem
         # And is not waited for by each that follows.
         with pytest.raises(StoreFailed, match="a moment ago"):
             await store.get("a")
@@ -65,8 +65,8 @@ async def test_a_store_that_is_not_ours_to_use(password: str) -> None:
         store = open_at(url(locked, password))
         entry = await cache_over(store).get(KEY, ready().make, Deadline.after(20))
         assert entry.origin == "encoded"
-        assert "Authentication" in entry.trouble
-        assert "wrong" not in entry.trouble
+        assert "Authentication" in entry.store_problem
+        assert "wrong" not in entry.store_problem
         await store.close()
 
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from decoder_service.metrics import Workload
 from luvc_core.engine.engine_thread import EngineThread
-from luvc_core.engine.request_processor import Event, Generation
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.requests import Event
 from luvc_core.engine.scheduler import Limits, Outcome
 
 

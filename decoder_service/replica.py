@@ -22,7 +22,9 @@ from decoder_service.health import SERVICE, Health
 from decoder_service.metrics import Metrics, Workload, sample_for_ever
 from decoder_service.token_fetcher import TokenFetcher
 from decoder_service.trace_stages import note_stages
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor, Result
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request, Result
 from luvc_core.engine.scheduler import Limits
 from luvc_core.models.registry import load_language
 from luvc_core.runtime.admission import AdmissionLimiter

@@ -2,7 +2,8 @@
 
 from luvc.wire.traces import Span
 
-from luvc_core.engine.request_processor import Generation, Result
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.requests import Result
 
 
 def note_stages(span: Span, generation: Generation, result: Result, arrival: float) -> None:

@@ -1,4 +1,4 @@
-"""From the bytes of images and videos to visual tokens."""
+"""Encode images and videos, given as the bytes of their files, into visual tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

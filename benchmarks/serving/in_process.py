@@ -10,7 +10,8 @@ from benchmarks.serving.client_load import Asked, Question
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.profiles import profile
 from luvc_core.compression.settings import Compression
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_language, load_vision

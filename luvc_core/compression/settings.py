@@ -215,7 +215,7 @@ class SpuSettings:
             f"{len(shares)} shares, but the model has {layer_count} layers",
             f"{layer_count} shares",
         )
-        return schedules.counts(shares, token_count)
+        return schedules.token_counts(shares, token_count)
 
 
 @dataclass(frozen=True)

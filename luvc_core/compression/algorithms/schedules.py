@@ -61,7 +61,7 @@ def ramp_shares(
     return tuple(shares)
 
 
-def counts(shares: Sequence[float], token_count: int) -> tuple[int, ...]:
+def token_counts(shares: Sequence[float], token_count: int) -> tuple[int, ...]:
     """Count the tokens that enter each layer: share * token_count, rounded half up."""
     return tuple(math.floor(share * token_count + 0.5) for share in shares)
 

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luvc_core.compression.settings import OimSettings
-from luvc_core.engine.generation import GenerationStatus
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor
+from luvc_core.engine.generation import Generation, GenerationStatus
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language, load_vision

@@ -93,11 +93,11 @@ class BaseClient(Generic[StreamT]):
         self._kept = KeptMedia()
 
     def stream(self, question: str, *media: MediaLike, **options: Any) -> StreamT:
-        """Ask about pictures and clips, and get the answer piece by piece.
+        """Ask about images and videos, and get the answer piece by piece.
 
         Args:
             question: what to ask.
-            media: paths or bytes of picture and clip files, or PIL pictures.
+            media: paths or bytes of image and video files, or PIL images.
             options: fields of `luvc.requests.Options`.
 
         Returns:

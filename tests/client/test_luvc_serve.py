@@ -18,7 +18,7 @@ from luvc.local_stack.child_process import Child
 from luvc.local_stack.free_port import free_port
 
 from tests.support.asking import IMAGES
-from tests.support.video_files import film, moving_square
+from tests.support.video_files import encode_video, moving_square
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 BIN = Path(sys.executable).parent
@@ -86,7 +86,7 @@ def test_ask_streams_text_and_sums_up_for_people(endpoints: tuple[str, str], ima
 
 def test_ask_takes_a_video(endpoints: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    path.write_bytes(film(moving_square(24)))
+    path.write_bytes(encode_video(moving_square(24)))
     plain = luvc_ask(endpoints[0], path, "What moves?")
     assert plain.returncode == 0, plain.stderr
     assert "in the media (6 frames)" in plain.stderr

@@ -17,7 +17,7 @@ from luvc_core.compression.profile_files import read_profiles
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.cli_config import config_from
 from tests.support.checkpoints import encoded, noise_image
-from tests.support.video_files import FRAMES, film
+from tests.support.video_files import FRAMES, encode_video
 
 QUESTIONS: list[dict[str, Any]] = [
     {"files": ["0.png"], "question": "What is it?", "answer": "A  Blob"},
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     data.mkdir()
     for i in range(3):
         (data / f"{i}.png").write_bytes(encoded(noise_image(112, 84 + 28 * i, i)))
-    (data / "clip.mp4").write_bytes(film(FRAMES[:3]))
+    (data / "clip.mp4").write_bytes(encode_video(FRAMES[:3]))
     lines = "\n\n".join(map(json.dumps, QUESTIONS))
     (data / "questions.jsonl").write_text(lines + "\n")
     return data

@@ -37,7 +37,7 @@ class _Stop(BaseException):
 
 
 def main() -> int:
-    """Serve until told to stop, and return the exit status."""
+    """Serve until a signal to stop, and return the exit status."""
     config = config_from(
         DecoderConfig, "decoder_service", "LUVC_DECODER_", sys.argv[1:], os.environ
     )

@@ -83,7 +83,7 @@ class Kit:
         features = stock.model.get_image_features(**self.inputs(patches)).pooler_output
         if self.name == "internvl":
             tiles = features.split([p.grid.frames for p in patches])
-            return [own.flatten(0, 1) for own in tiles]
+            return [image_tiles.flatten(0, 1) for image_tiles in tiles]
         return list(features)
 
     def stock_inputs(self, stock: Any, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:

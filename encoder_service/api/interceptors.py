@@ -12,7 +12,7 @@ from luvc_core.errors import InvalidInput, Unauthenticated
 
 _ENCODER_SERVICE = "/luvc.v1.EncoderService/"
 # Open to everybody: load balancers ask for health, and decoders fetch by a handle of 256 random
-# bits that only they were told.
+# bits that no one else knows.
 _OPEN_METHODS = ("/grpc.health.v1.Health/", "/luvc.v1.EncoderService/FetchTokens")
 
 

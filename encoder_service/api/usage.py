@@ -16,7 +16,7 @@ from luvc_core.runtime.request_timeline import RequestTimeline
 
 @dataclass(frozen=True)
 class RequestState:
-    """A Generate request at work, and what belongs to its call."""
+    """A Generate request in progress, with the state of its call."""
 
     request: encoder_pb2.GenerateRequest
     request_id: str

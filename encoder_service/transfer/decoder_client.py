@@ -114,7 +114,7 @@ class DecoderClient:
         details = from_metadata(error.trailing_metadata())
         if details is not None:
             return DecoderRefused(Status(code, text, details))
-        # The text is Ray's or gRPC's, which may hold anything, so that no caller is told it.
+        # The text is Ray's or gRPC's and may hold anything, so it is logged and not passed on.
         log.warning("the decoder at %s failed: %s: %s", self._endpoint, code.name, text)
         by_code: dict[grpc.StatusCode, ServiceError] = {
             grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded(

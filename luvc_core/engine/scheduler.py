@@ -81,10 +81,10 @@ class Scheduler:
 
         Raises InvalidInput where it needs more KV budget than there is in all.
         """
-        needed, room = generation.kv_byte_count, self.kv_budget.byte_count
-        if needed > room:
+        needed, available = generation.kv_byte_count, self.kv_budget.byte_count
+        if needed > available:
             problem = f"prompt and answer need {needed / MIB:.1f} MiB of keys and values"
-            raise InvalidInput("messages", problem, f"at most {room / MIB:.1f} MiB")
+            raise InvalidInput("messages", problem, f"at most {available / MIB:.1f} MiB")
         self._waiting.append(generation)
 
     def cancel(self, generation: Generation) -> None:

@@ -55,11 +55,11 @@ def request_id_of(given: str) -> str:
 
 
 def log_unexpected(log: logging.Logger, request_id: str, error: BaseException) -> None:
-    """Log an error that no caller is told, with its traceback.
+    """Log an unexpected error with its traceback; the caller sees only the request id.
 
     Args:
         log: the logger of the service.
-        request_id: the only thing that the caller is told, to find this record by.
+        request_id: what this record can be found by.
         error: what was raised.
     """
     log.error(

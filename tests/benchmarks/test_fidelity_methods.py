@@ -204,6 +204,6 @@ def test_videos_are_compressed_too(name: str, question: Question) -> None:
 
 def test_layers_by_can_be_nested_and_leaves_nothing(question: Question) -> None:
     language = question.language
-    with attention.renumbered(language, 1), attention.watched(language, attention.Seen()):
+    with attention.renumbered(language, 1), attention.watched(language, attention.LayerInput()):
         assert "layer" in language.__dict__
     assert "layer" not in language.__dict__

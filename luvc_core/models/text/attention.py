@@ -37,8 +37,12 @@ def with_bias(
     Returns:
         Queries, keys and values, each wider by the same number of columns.
     """
-    room = (0, _BIAS_COLUMNS)
-    queries, keys, values = F.pad(queries, room, value=1.0), F.pad(keys, room), F.pad(values, room)
+    padding = (0, _BIAS_COLUMNS)
+    queries, keys, values = (
+        F.pad(queries, padding, value=1.0),
+        F.pad(keys, padding),
+        F.pad(values, padding),
+    )
     # In two parts, because bfloat16 keeps only eight bits of it.
     whole = bias / scale
     coarse = whole.to(keys.dtype)

@@ -1,4 +1,4 @@
-"""How programs end: in order when they are told to, and together with the one that started them.
+"""End programs in order on a signal, and together with the process that started them.
 
 Also a program of its own, which needs nothing but the standard library: `ending.py PARENT COMMAND`.
 """

@@ -97,7 +97,7 @@ def status_from(error: DescribedError, request_id: str) -> Status:
 
 
 def internal_status(message: str, request_id: str) -> Status:
-    """Build the status of a call that failed by an error which its caller is not told."""
+    """Build the status of a call that failed by an error kept from its caller."""
     return Status(grpc.StatusCode.INTERNAL, message, Details("INTERNAL", request_id=request_id))
 
 

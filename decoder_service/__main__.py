@@ -48,7 +48,7 @@ def main() -> int:
         built = application(config)
         _catch_signals()
         _start_ray(config)
-        # Once more, because ray.init installs handlers of its own.
+        # Again, because ray.init installs handlers of its own.
         _catch_signals()
         _deploy(config, built)
         print(f"decoder ready on {config.host}:{config.port} ({config.model})", flush=True)

@@ -1,4 +1,4 @@
-"""How many replicas there should be, by the visual tokens that wait and the KV budget in use.
+"""Autoscaling of replicas, by the visual tokens that wait and the share of KV budget in use.
 
 The number of requests is no measure of work: one may bring a line of text, another two thousand
 visual tokens, and how large the KV cache of each is depends on how far it is pruned. Each replica

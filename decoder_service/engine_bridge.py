@@ -38,7 +38,7 @@ class EngineBridge:
 
     @property
     def workload(self) -> Workload:
-        """What the engine has to do. Any thread may ask."""
+        """The work of the engine now. Any thread may ask."""
         engine_thread = self._engine_thread
         kv_usage = engine_thread.kv_bytes_used / engine_thread.kv_bytes
         return Workload(engine_thread.running_count, engine_thread.waiting_count, kv_usage)

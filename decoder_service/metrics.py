@@ -24,7 +24,7 @@ STAGES = ("prefill_queue", "prefill", "decode")
 
 @dataclass(frozen=True)
 class Workload:
-    """What a replica has to do at one moment.
+    """The work of a replica at one moment.
 
     Attributes:
         running: requests that hold keys and values.

@@ -1,4 +1,4 @@
-"""All errors that LUVC raises on purpose.
+"""The errors that LUVC raises on purpose.
 
     ServiceError
     ├── InvalidInput            a request that can never succeed

@@ -28,7 +28,7 @@ class MediaEncoder:
 
     @property
     def recipe(self) -> Recipe:
-        """What visual tokens depend on besides the media and their merging."""
+        """All that visual tokens depend on besides the media and their merging."""
         limits = self.limits
         return Recipe(
             self.identity,

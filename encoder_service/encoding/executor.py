@@ -1,4 +1,4 @@
-"""Images and videos to visual tokens off the event loop.
+"""Encoding on threads: images and videos become visual tokens off the event loop.
 
 Decoding runs on a few threads, the vision tower on one.
 """

@@ -1,4 +1,4 @@
-"""Visual tokens of the images and videos of a request, by way of the store."""
+"""Get the visual tokens of the images and videos of a request: from the store, or encoded."""
 
 import hashlib
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class EncodedMedia:
 
 @dataclass(frozen=True)
 class _EncodingOptions:
-    """How the media of one request are encoded, and for which tenant."""
+    """Options of one request: how its media are encoded, and for which tenant."""
 
     oim: OimSettings
     tenant: str
@@ -92,7 +92,7 @@ class EncodingPipeline:
 
     @property
     def counts(self) -> CacheCounts:
-        """What the cache did so far."""
+        """Counts of the cache so far."""
         return self._cache.counts
 
     async def tokens_for(

@@ -47,7 +47,7 @@ class TokenPayload:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """How tokens may travel: what the request wants, as far as the decoder can take it.
+    """The forms in which tokens may travel: as the request wants, where the decoder takes it.
 
     Attributes:
         sources: TokenSource values that the decoder fetches from.

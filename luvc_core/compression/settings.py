@@ -220,7 +220,7 @@ class SpuSettings:
 
 @dataclass(frozen=True)
 class Compression:
-    """What is applied to one request: merging and pruning.
+    """The compression of one request: merging and pruning.
 
     Attributes:
         name: shown in usage.

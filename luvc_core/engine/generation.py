@@ -19,7 +19,7 @@ from luvc_core.models.base import LanguageHalf, Prompt
 
 
 class GenerationStatus(Enum):
-    """What comes next for an answer: a layer of its prompt, a token, or nothing."""
+    """The next step of an answer: a layer of its prompt, a token, or nothing."""
 
     PREFILL = auto()
     DECODE = auto()

@@ -1,4 +1,4 @@
-"""Which visual tokens stay: the contract of a pruner, and SPU, the product's own."""
+"""Pruners decide which visual tokens stay: their contract, and SPU, the product's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class SurvivingTokens:
 
 @dataclass(frozen=True)
 class PruningDecision:
-    """Which of one image's surviving tokens enter a layer, and what changes in them.
+    """A decision on one image: which surviving tokens enter a layer, and what changes in them.
 
     Attributes:
         indices: int64 [kept], ascending, into the image's survivors.

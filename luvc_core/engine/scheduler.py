@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What a scheduler may use.
+    """The resources that a scheduler may use.
 
     Attributes:
         kv_bytes: keys and values of all requests at once.
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step brought one answer: an event, or the error that ended it."""
+    """The outcome of a step for one answer: an event, or the error that ended it."""
 
     generation: Generation
     event: Event | None = None
@@ -58,7 +58,7 @@ class Scheduler:
         self._waiting: deque[Generation] = deque()
         self._prefilling: list[Generation] = []
         self._decoding: list[Generation] = []
-        # Rows computed of prefills while they were the oldest, minus those of shorter ones.
+        # Rows computed for the oldest prefill minus those computed for shorter ones.
         self._oldest_lead = 0
 
     @property

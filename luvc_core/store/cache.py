@@ -51,7 +51,7 @@ class CacheEntry:
 
 @dataclass
 class CacheCounts:
-    """What the cache has done since it was made.
+    """Counts of what the cache has done since it was made.
 
     Attributes:
         stored: lookups that the store answered.

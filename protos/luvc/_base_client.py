@@ -1,4 +1,4 @@
-"""What the blocking and the asyncio client share: building requests, and the state of an answer."""
+"""Base of the blocking and the asyncio client: requests, and the state of an answer."""
 
 import asyncio
 import threading

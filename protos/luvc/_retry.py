@@ -1,4 +1,4 @@
-"""When the clients send a request again, and what they send.
+"""Retries: when the clients send a request again, and what they send.
 
 Nothing is lost by sending a request again: the server ends an earlier attempt with the same key.
 """

@@ -88,7 +88,7 @@ def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
 
 @dataclass(frozen=True)
 class Options:
-    """How to answer. An option that is None is left to the server.
+    """Options of a request. One that is None is left to the server.
 
     Attributes:
         profile: name of the compression profile.

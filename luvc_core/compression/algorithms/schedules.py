@@ -1,4 +1,4 @@
-"""How many visual tokens enter each layer of the LLM: from all of them down to none at the end."""
+"""Schedules: how many visual tokens enter each layer of the LLM, from all down to none."""
 
 import math
 from collections.abc import Sequence

@@ -124,7 +124,7 @@ class ChatTokenizer:
         ids: list[int] = []
         segment: list[int] = []
         following = iter(runs)
-        # As in stock code: the token that begins every text comes once, from template or tokenizer.
+        # The token that begins every text comes once, as in stock code: from template or tokenizer.
         has_start = text.startswith(self._tokenizer.bos_token or _PROBE)
         for token in self._tokenizer(text, add_special_tokens=not has_start).input_ids:
             number, count = next(following) if token in self._visual_ids else (TEXT, 1)

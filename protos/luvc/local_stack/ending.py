@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 PATIENCE_SECONDS = 10.0
-# Of <sys/prctl.h>.
+# From <sys/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 
 

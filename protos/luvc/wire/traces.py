@@ -162,7 +162,7 @@ def span(name: str, kind: Kind, metadata: Metadata | None = None) -> Span:
 
 
 def _open(name: str, kind: Kind, context: Any, start_time: int | None = None) -> Any:
-    # Where nothing is set up here, spans go to the provider of the application, if it has one.
+    # Without a provider of our own, spans go to the provider of the application, if it has one.
     tracer = (_provider or trace.get_tracer_provider()).get_tracer("luvc")
     attributes = {} if kind == "internal" else {"rpc.system.name": "grpc", "rpc.method": name}
     return tracer.start_span(

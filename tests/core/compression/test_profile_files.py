@@ -183,7 +183,7 @@ def test_serve_hands_the_file_to_both_services(
     path = write(tmp_path, EXAMPLE)
     flags: dict[str, tuple[str, ...]] = {}
     monkeypatch.setattr(Stack, "_spawn", lambda _, module, *own: flags.update({module: own}))
-    monkeypatch.setattr(Stack, "_await", lambda *_: None)
+    monkeypatch.setattr(Stack, "_wait_ready", lambda *_: None)
     Stack("any", profiles=path, profile="receipts").start(1.0)
     front = config_from(EncoderConfig, "e", "LUVC_ENCODER_", flags["encoder_service"], {})
     back = config_from(DecoderConfig, "d", "LUVC_DECODER_", flags["decoder_service"], {})

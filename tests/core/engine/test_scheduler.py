@@ -107,13 +107,13 @@ def test_logits_do_not_change_by_a_bit(
     seen: dict[int, list[torch.Tensor]] = {}
 
     def follow(generation: Generation, number: int) -> None:
-        take = generation.take
+        sample_next = generation.sample_next
 
         def noting(logits: torch.Tensor) -> object:
             seen.setdefault(number, []).append(logits.clone())
-            return take(logits)
+            return sample_next(logits)
 
-        monkeypatch.setattr(generation, "take", noting)
+        monkeypatch.setattr(generation, "sample_next", noting)
 
     engine = RequestProcessor(language)
     expected = []

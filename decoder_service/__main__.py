@@ -5,10 +5,10 @@ import math
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
 import ray
+from luvc.local_stack.ending import child_pids
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions, gRPCOptions
@@ -118,10 +118,9 @@ def _start_again() -> NoReturn:
 
 def _kill_children() -> None:
     """Kill the processes of a Ray that did not start, which it has forgotten itself."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
-            os.waitpid(int(pid), 0)
+    for pid in child_pids():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _deploy(config: DecoderConfig, built: Application) -> None:

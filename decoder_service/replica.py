@@ -47,7 +47,8 @@ class DecoderReplica(Health):
     """Serves one language model.
 
     All model work happens on the engine's thread, which works on all answers at once. The event
-    loop never waits for it. Requests are read and tokenised on the edge threads.
+    loop never waits for it. Requests are read and tokenised on two other
+    threads.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -55,7 +56,7 @@ class DecoderReplica(Health):
         traces.set_up("luvc-decoder")
         self._config = config
         compute_on(1)
-        self._edge_threads = ThreadPoolExecutor(2, "edge", compute_on, (1,))
+        self._request_threads = ThreadPoolExecutor(2, "requests", compute_on, (1,))
         self._limiter = AdmissionLimiter(config.max_active, config.max_waiting)
         self._backlog = autoscaling.Backlog()
         self._processor = _load_processor(config)
@@ -63,7 +64,9 @@ class DecoderReplica(Health):
         self._bridge = EngineBridge(
             Limits(config.kv_bytes, config.prefill_rows), cores, config.text_interval
         )
-        self._fetcher = TokenFetcher(config, self._processor.language.identity, self._edge_threads)
+        self._fetcher = TokenFetcher(
+            config, self._processor.language.identity, self._request_threads
+        )
         self._metrics = Metrics()
         sample_for_ever(self._metrics, self._workload)
         log.info("the replica is ready: %s", self._processor.language.identity)
@@ -128,15 +131,15 @@ class DecoderReplica(Health):
         """Read a request, wait for its turn, start a generation and stream its text."""
         timeline = RequestTimeline()
         deadline = Deadline.after(self._config.timeout, read_timeout(request))
-        question = await self._read(request, timeline, deadline, span)
+        engine_request = await self._read(request, timeline, deadline, span)
         async with AsyncExitStack() as stack:
-            in_backlog = stack.enter_context(self._backlog.entry(question.visual_token_count))
+            in_backlog = stack.enter_context(self._backlog.entry(engine_request.visual_token_count))
             await stack.enter_async_context(self._limiter.slot(deadline))
             # When the caller leaves, a prefill that is under way ends at its next layer.
             cancellation = stack.enter_context(Cancellation())
             check = partial(cancellation.check, deadline)
             generation = await deadline.wait_for(
-                run_on(self._edge_threads, self._processor.start, question, check)
+                run_on(self._request_threads, self._processor.start, engine_request, check)
             )
             outcome = "left"
             try:
@@ -170,7 +173,7 @@ class DecoderReplica(Health):
         max_tokens = model.context_length - 1
         return await deadline.wait_for(
             run_on(
-                self._edge_threads,
+                self._request_threads,
                 read_decoder_request,
                 request,
                 model.identity,

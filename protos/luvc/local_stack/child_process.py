@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from luvc.local_stack.ending import with_parent
+from luvc.local_stack.ending import tied_to_parent
 
 # Children end with the thread that started them: this one lives as long as the process.
 _STARTER = ThreadPoolExecutor(1, "start-child")
@@ -40,7 +40,7 @@ class Child:
             output = held.enter_context(log.open("wb")) if log else None
             self._process = _STARTER.submit(
                 subprocess.Popen,
-                with_parent(command),
+                tied_to_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from luvc.cli.main import main as luvc
-from luvc.local_stack.ending import with_parent
+from luvc.local_stack.ending import tied_to_parent
 
 from luvc_core.calibrate.__main__ import main
 from luvc_core.calibrate.config import CalibrateConfig
@@ -180,7 +180,7 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
     flags = ("--data", "own", "--target-loyalty", "0.97", "--output", "a.toml")
     status, ran = run_command(monkeypatch, *flags, status=1)
     assert status == 1
-    assert ran[:-3] == with_parent([sys.executable, "-m", "luvc_core.calibrate"])
+    assert ran[:-3] == tied_to_parent([sys.executable, "-m", "luvc_core.calibrate"])
     assert ran[-3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
     config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[-3:], {})
     assert (config.target_loyalty, str(config.plot_path)) == (0.97, "a.png")

@@ -46,7 +46,7 @@ class BaseAnswerStream:
         timeout = self._retry_state.seconds_left + DEADLINE_GRACE_SECONDS
         self._call = self._generate(self._retry_state.request(), timeout=timeout)
 
-    def _take(self, response: encoder_pb2.GenerateResponse) -> str:
+    def _receive(self, response: encoder_pb2.GenerateResponse) -> str:
         """Keep a message of the stream, and return its text, which may be empty."""
         self._last = response
         if response.text:

@@ -27,7 +27,7 @@ class AsyncAnswerStream(BaseAnswerStream):
         while not self._done:
             try:
                 async for response in self._call:
-                    if text := self._take(response):
+                    if text := self._receive(response):
                         yield text
                 self._complete()
             except asyncio.CancelledError:

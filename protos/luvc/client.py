@@ -26,7 +26,7 @@ class AnswerStream(BaseAnswerStream):
         while not self._done:
             try:
                 for response in self._call:
-                    if text := self._take(response):
+                    if text := self._receive(response):
                         yield text
                 self._complete()
             except grpc.RpcError as failed:

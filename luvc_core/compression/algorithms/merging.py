@@ -64,13 +64,13 @@ class Pairs:
             [frames, lines, tokens - pairs, dim].
         """
         share = sizes.gather(2, self.src) / self.merge_sizes(sizes).gather(2, self._slot)
-        # Copied once here, not in each `_take`: half of the calls come with a transposed grid.
+        # Copied once here, not in each gather: half of the calls come with a transposed grid.
         x = x.contiguous()
-        difference = _take(x, self.src).float() - _take(x, self.dst).float()
+        difference = _gather_tokens(x, self.src).float() - _gather_tokens(x, self.dst).float()
         # A matrix product rather than scatter_add, whose order of summation varies on CUDA.
         spread = difference.new_zeros(*self.kept.shape, self.src.shape[2])
         spread.scatter_(2, self._slot.unsqueeze(2), share.unsqueeze(2))
-        return _take(x, self.kept).float().add_(spread @ difference).to(x.dtype)
+        return _gather_tokens(x, self.kept).float().add_(spread @ difference).to(x.dtype)
 
     def merge_sizes(self, sizes: Tensor) -> Tensor:
         """Add src sizes to dst sizes: [frames, lines, tokens] -> [..., tokens - pairs]."""
@@ -195,7 +195,7 @@ def _merge_columns(
         return state, metric
     pairs = choose_pairs(metric, state.columns - target, window, shared)
     positions = (
-        _take(state.positions, pairs.kept)
+        _gather_tokens(state.positions, pairs.kept)
         if position == "kept"
         else pairs.merge(state.positions, state.sizes)
     )
@@ -204,8 +204,8 @@ def _merge_columns(
     return merged, pairs.merge(metric, state.sizes)
 
 
-def _take(x: Tensor, indices: Tensor) -> Tensor:
-    """Take n tokens a line: [frames, lines, tokens, dim] at [frames, lines, n] of them."""
+def _gather_tokens(x: Tensor, indices: Tensor) -> Tensor:
+    """Gather n tokens a line: [frames, lines, tokens, dim] at [frames, lines, n] of them."""
     # Whole tokens at a time: several times faster on a CPU than to gather their elements.
     frames, lines, tokens, dim = x.shape
     start = torch.arange(frames * lines, device=x.device).view(frames, lines, 1) * tokens

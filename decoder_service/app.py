@@ -9,7 +9,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from decoder_service.config import DecoderConfig
 from decoder_service.replica import DecoderReplica
 from luvc_core.compression.profile_files import read_profiles
-from luvc_core.models.registry import layer_count
+from luvc_core.models.registry import read_layer_count
 from luvc_core.runtime.cli_config import from_mapping
 
 # Reports of replicas are averaged over this time, in which Ray samples them five times.
@@ -33,7 +33,7 @@ def application(config: DecoderConfig) -> Application:
     profiles is only checked here, before anything starts. Raises InvalidProfiles.
     """
     if config.profiles:
-        read_profiles(config.profiles, layer_count(config.model))
+        read_profiles(config.profiles, read_layer_count(config.model))
     options: dict[str, Any] = {"num_replicas": config.replicas}
     if config.max_replicas:
         options = {

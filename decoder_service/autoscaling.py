@@ -1,4 +1,4 @@
-"""How many replicas there should be, by the visual tokens that wait and the KV budget in use.
+"""Autoscaling of replicas, by the visual tokens that wait and the share of KV budget in use.
 
 The number of requests is no measure of work: one may bring a line of text, another two thousand
 visual tokens, and how large the KV cache of each is depends on how far it is pruned. Each replica
@@ -26,16 +26,16 @@ class Backlog:
         self.token_count = 0
 
     @contextmanager
-    def entry(self, token_count: int) -> Iterator["Entry"]:
-        """Count a request until its entry is told that its answer began, or the block ends."""
-        entry = Entry(self, max(token_count, TEXT_ONLY_TOKENS))
+    def entry(self, token_count: int) -> Iterator["BacklogEntry"]:
+        """Count a request until its entry is removed, or the block ends."""
+        entry = BacklogEntry(self, max(token_count, TEXT_ONLY_TOKENS))
         try:
             yield entry
         finally:
-            entry.began()
+            entry.remove()
 
 
-class Entry:
+class BacklogEntry:
     """One request in a backlog."""
 
     def __init__(self, backlog: Backlog, token_count: int) -> None:
@@ -43,20 +43,21 @@ class Entry:
         self._token_count = token_count
         backlog.token_count += token_count
 
-    def began(self) -> None:
+    def remove(self) -> None:
         """Take the request out, because its answer has begun. Harmless more than once."""
         self._backlog.token_count -= self._token_count
         self._token_count = 0
 
 
 class ByVisualTokens:
-    """Autoscaling policy for Ray Serve.
-
-    queued_tokens: how many visual tokens should wait for each replica. kv_usage: which share of its
-    KV budget should be in use.
-    """
+    """Autoscaling policy for Ray Serve."""
 
     def __init__(self, queued_tokens: float, kv_usage: float) -> None:
+        """Set the targets of each replica.
+
+        queued_tokens: how many visual tokens should wait for it. kv_usage: which share of its KV
+        budget should be in use.
+        """
         self._targets = {QUEUED: queued_tokens, KV: kv_usage}
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:

@@ -8,19 +8,24 @@ from contextlib import suppress
 
 from decoder_service.metrics import Workload
 from luvc_core.engine.engine_thread import EngineThread
-from luvc_core.engine.request_processor import Event, Generation
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.requests import Event
 from luvc_core.engine.scheduler import Limits, Outcome
 
 
 class EngineBridge:
-    """Streams the answers of one engine thread. Made and used on one event loop.
-
-    cores: how many CPU cores the model may use. text_interval: least time between two pieces of an
-    answer, in seconds. A short piece costs Ray's proxies and the encoder as much as a long one, and
-    nobody reads so fast.
-    """
+    """Streams the answers of one engine thread. Made and used on one event loop."""
 
     def __init__(self, limits: Limits, cores: int, text_interval: float) -> None:
+        """Start the engine thread.
+
+        Args:
+            limits: what its scheduler may use.
+            cores: how many CPU cores the model may use.
+            text_interval: least time between two pieces of an answer, in seconds. A short piece
+                costs Ray's proxies and the encoder as much as a long one, and nobody reads so
+                fast.
+        """
         self._loop: asyncio.AbstractEventLoop | None = None
         self._mailboxes: dict[Generation, _Mailbox] = {}
         self._text_interval = text_interval
@@ -33,7 +38,7 @@ class EngineBridge:
 
     @property
     def workload(self) -> Workload:
-        """What the engine has to do. Any thread may ask."""
+        """The work of the engine now. Any thread may ask."""
         engine_thread = self._engine_thread
         kv_usage = engine_thread.kv_bytes_used / engine_thread.kv_bytes
         return Workload(engine_thread.running_count, engine_thread.waiting_count, kv_usage)

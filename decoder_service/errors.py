@@ -39,7 +39,7 @@ def refuse(
 
 
 def status_of(error: BaseException, request_id: str) -> Status:
-    """Return the status for an exception. One that is unexpected is logged instead of told."""
+    """Return the status for an exception. An unexpected one is logged, and not shown to callers."""
     if isinstance(error, ServiceError):
         return status_from(error, request_id)
     log_unexpected(log, request_id, error)

@@ -24,7 +24,7 @@ STAGES = ("prefill_queue", "prefill", "decode")
 
 @dataclass(frozen=True)
 class Workload:
-    """What a replica has to do at one moment.
+    """The work of a replica at one moment.
 
     Attributes:
         running: requests that hold keys and values.
@@ -73,19 +73,19 @@ class Metrics:
         """All metrics of this replica."""
         return [m for m in vars(self).values() if isinstance(m, Counter | Gauge | Histogram)]
 
-    def ended(self, code: str) -> None:
+    def record_end(self, code: str) -> None:
         """Count an answer that is over. code: name of a gRPC status."""
         self._requests.inc(tags={"code": code})
 
-    def gap(self, seconds: float) -> None:
+    def record_gap(self, seconds: float) -> None:
         """Record the time between two pieces of one answer."""
         self._gaps.observe(seconds)
 
-    def fetched(self, seconds: float) -> None:
+    def record_fetch(self, seconds: float) -> None:
         """Record the time that fetching all tokens of a request took."""
         self._fetch.observe(seconds)
 
-    def answered(self, usage: usage_pb2.Usage) -> None:
+    def record_answer(self, usage: usage_pb2.Usage) -> None:
         """Record the usage of a complete answer."""
         self._first_token.observe(seconds_of(usage.times.time_to_first_token))
         self._end_to_end.observe(seconds_of(usage.times.total))

@@ -22,14 +22,16 @@ from decoder_service.health import SERVICE, Health
 from decoder_service.metrics import Metrics, Workload, sample_for_ever
 from decoder_service.token_fetcher import TokenFetcher
 from decoder_service.trace_stages import note_stages
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor, Result
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request, Result
 from luvc_core.engine.scheduler import Limits
 from luvc_core.models.registry import load_language
 from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.cancellation import Cancellation
 from luvc_core.runtime.cpu_threads import compute_on
 from luvc_core.runtime.deadline import Deadline
-from luvc_core.runtime.log_format import of_request, request_id_of, set_up
+from luvc_core.runtime.log_format import log_extra, request_id_of, set_up
 from luvc_core.runtime.offload import run_on
 from luvc_core.runtime.request_timeline import RequestTimeline
 from luvc_core.wire.generate import FINISH_REASONS, read_decoder_request, read_timeout, write_usage
@@ -45,7 +47,8 @@ class DecoderReplica(Health):
     """Serves one language model.
 
     All model work happens on the engine's thread, which works on all answers at once. The event
-    loop never waits for it. Requests are read and tokenised on the edge threads.
+    loop never waits for it. Requests are read and tokenised on two other
+    threads.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -53,7 +56,7 @@ class DecoderReplica(Health):
         traces.set_up("luvc-decoder")
         self._config = config
         compute_on(1)
-        self._edge_threads = ThreadPoolExecutor(2, "edge", compute_on, (1,))
+        self._request_threads = ThreadPoolExecutor(2, "requests", compute_on, (1,))
         self._limiter = AdmissionLimiter(config.max_active, config.max_waiting)
         self._backlog = autoscaling.Backlog()
         self._processor = _load_processor(config)
@@ -61,7 +64,9 @@ class DecoderReplica(Health):
         self._bridge = EngineBridge(
             Limits(config.kv_bytes, config.prefill_rows), cores, config.text_interval
         )
-        self._fetcher = TokenFetcher(config, self._processor.language.identity, self._edge_threads)
+        self._fetcher = TokenFetcher(
+            config, self._processor.language.identity, self._request_threads
+        )
         self._metrics = Metrics()
         sample_for_ever(self._metrics, self._workload)
         log.info("the replica is ready: %s", self._processor.language.identity)
@@ -93,7 +98,7 @@ class DecoderReplica(Health):
         request_id = request_id_of(request.request_id)
         code = grpc.StatusCode.CANCELLED
         span = traces.span(f"{SERVICE}/Generate", "server", grpc_context.invocation_metadata())
-        span.note(luvc__request_id=request_id)
+        span.set_attributes(luvc__request_id=request_id)
         try:
             async with aclosing(self._answer(request, request_id, span)) as responses:
                 async for response in responses:
@@ -103,7 +108,7 @@ class DecoderReplica(Health):
             code = refuse(grpc_context, error, request_id)
             yield Response()
         finally:
-            self._metrics.ended(code.name)
+            self._metrics.record_end(code.name)
             span.end_call(code.name)
 
     async def GetModelInfo(
@@ -126,22 +131,22 @@ class DecoderReplica(Health):
         """Read a request, wait for its turn, start a generation and stream its text."""
         timeline = RequestTimeline()
         deadline = Deadline.after(self._config.timeout, read_timeout(request))
-        question = await self._read(request, timeline, deadline, span)
+        engine_request = await self._read(request, timeline, deadline, span)
         async with AsyncExitStack() as stack:
-            in_backlog = stack.enter_context(self._backlog.entry(question.visual_token_count))
-            await stack.enter_async_context(self._limiter.take(deadline))
+            in_backlog = stack.enter_context(self._backlog.entry(engine_request.visual_token_count))
+            await stack.enter_async_context(self._limiter.slot(deadline))
             # When the caller leaves, a prefill that is under way ends at its next layer.
             cancellation = stack.enter_context(Cancellation())
             check = partial(cancellation.check, deadline)
             generation = await deadline.wait_for(
-                run_on(self._edge_threads, self._processor.start, question, check)
+                run_on(self._request_threads, self._processor.start, engine_request, check)
             )
             outcome = "left"
             try:
                 stream = self._stream(generation, request.whole_answer, timeline, deadline, span)
                 async with aclosing(stream) as responses:
                     async for response in responses:
-                        in_backlog.began()
+                        in_backlog.remove()
                         yield response
                 outcome = "answered"
             finally:
@@ -150,7 +155,7 @@ class DecoderReplica(Health):
                     request_id,
                     outcome,
                     len(generation.tokens),
-                    extra=of_request(request_id),
+                    extra=log_extra(request_id),
                 )
 
     async def _read(
@@ -163,12 +168,12 @@ class DecoderReplica(Health):
         """Fetch the visual tokens that a request refers to, and check all of it."""
         fetched = await self._fetcher.fetch(request.vision_tokens, deadline, span)
         if fetched:
-            self._metrics.fetched(timeline.elapsed)
+            self._metrics.record_fetch(timeline.elapsed)
         model = self._processor.language
         max_tokens = model.context_length - 1
         return await deadline.wait_for(
             run_on(
-                self._edge_threads,
+                self._request_threads,
                 read_decoder_request,
                 request,
                 model.identity,
@@ -196,12 +201,12 @@ class DecoderReplica(Health):
                     continue
                 gap = timeline.add_piece(has_text=bool(event.text))
                 if gap is not None:
-                    self._metrics.gap(gap)
+                    self._metrics.record_gap(gap)
                 if not event.result:
                     yield Response(text=event.text)
                     continue
                 usage = _usage(generation, event.result, timeline)
-                self._metrics.answered(usage)
+                self._metrics.record_answer(usage)
                 note_stages(span, generation, event.result, timeline.arrival)
                 yield Response(
                     text=event.text,

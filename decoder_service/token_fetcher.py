@@ -90,7 +90,7 @@ class TokenFetcher:
         await limit.wait_for(self._turns.acquire())
         try:
             with span.part("fetch") as part:
-                part.note(luvc__bytes=reference.byte_count)
+                part.set_attributes(luvc__bytes=reference.byte_count)
                 return await self._fetch(reference, field, limit, part)
         finally:
             self._turns.release()
@@ -127,7 +127,7 @@ class TokenFetcher:
     ) -> bytes:
         stub = encoder_pb2_grpc.EncoderServiceStub(self._channel(reference.endpoint, field))
         request = encoder_pb2.FetchTokensRequest(handle=reference.handle)
-        call = stub.FetchTokens(request, timeout=deadline.left, metadata=span.metadata)
+        call = stub.FetchTokens(request, timeout=deadline.seconds_left, metadata=span.metadata)
         chunks, byte_count = [], 0
         try:
             while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:

@@ -2,7 +2,8 @@
 
 from luvc.wire.traces import Span
 
-from luvc_core.engine.request_processor import Generation, Result
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.requests import Result
 
 
 def note_stages(span: Span, generation: Generation, result: Result, arrival: float) -> None:
@@ -18,7 +19,7 @@ def note_stages(span: Span, generation: Generation, result: Result, arrival: flo
     span.stage("prefill_queue", arrival, began - arrival)
     span.stage("prefill", began, result.prefill_seconds)
     span.stage("decode", prefilled, result.decode_seconds)
-    span.note(
+    span.set_attributes(
         luvc__prompt_tokens=result.prompt_token_count,
         luvc__completion_tokens=result.completion_token_count,
         luvc__layer_averaged_tokens=result.layer_averaged_visual_token_count,

@@ -1,0 +1,1 @@
+"""The encoder service: images and videos to visual tokens, over gRPC."""

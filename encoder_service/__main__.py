@@ -14,7 +14,7 @@ from luvc_core.runtime.log_format import set_up
 
 
 def main() -> int:
-    """Serve until told to stop, and return the exit status."""
+    """Serve until a signal to stop, and return the exit status."""
     config = config_from(
         EncoderConfig, "encoder_service", "LUVC_ENCODER_", sys.argv[1:], os.environ
     )

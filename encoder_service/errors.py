@@ -10,8 +10,8 @@ from luvc_core.runtime.log_format import log_unexpected
 log = logging.getLogger(__name__)
 
 
-class Refused(Exception):
-    """The decoder's own typed status, passed on as it is."""
+class DecoderRefused(Exception):
+    """The decoder refused a request; its typed status is passed on as it is."""
 
     def __init__(self, status: Status) -> None:
         self.status = status
@@ -19,8 +19,8 @@ class Refused(Exception):
 
 
 def status_of(error: BaseException, request_id: str) -> Status:
-    """Return the status for an exception. One that is unexpected is logged instead of told."""
-    if isinstance(error, Refused):
+    """Return the status for an exception. An unexpected one is logged, and not shown to callers."""
+    if isinstance(error, DecoderRefused):
         return error.status
     if isinstance(error, ServiceError):
         return status_from(error, request_id)

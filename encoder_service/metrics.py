@@ -18,7 +18,7 @@ from encoder_service.tenants import Tenants
 from encoder_service.transfer.blob_handles import HeldBlobs
 from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.histogram_buckets import GAP, LATENCY, STAGE
-from luvc_core.store.cache import Counts
+from luvc_core.store.cache import CacheCounts
 
 # Fields of luvc.v1.StageTimes that are stages; its other fields have histograms of their own.
 STAGES = ("media", "encode_queue", "encode", "transfer", "prefill_queue", "prefill", "decode")
@@ -101,15 +101,15 @@ class Metrics:
         self._held_bytes.set_function(lambda: held_blobs.byte_count)
         self._store.pipeline = pipeline
 
-    def ended(self, method: str, code: str) -> None:
+    def record_end(self, method: str, code: str) -> None:
         """Count a call that is over. code: name of a gRPC status."""
         self._requests.labels(method, code).inc()
 
-    def gap(self, seconds: float) -> None:
+    def record_gap(self, seconds: float) -> None:
         """Record the time between two pieces of one answer."""
         self._gaps.observe(seconds)
 
-    def answered(self, usage: usage_pb2.Usage, media_count: int) -> None:
+    def record_answer(self, usage: usage_pb2.Usage, media_count: int) -> None:
         """Record a complete answer. media_count: images and videos of its conversation."""
         times = usage.times
         self._first_token.observe(seconds_of(times.time_to_first_token))
@@ -148,7 +148,7 @@ class _StoreCounts(Collector):
     pipeline: EncodingPipeline | None = None
 
     def collect(self) -> Iterable[CounterMetricFamily]:
-        counts = self.pipeline.counts if self.pipeline else Counts()
+        counts = self.pipeline.counts if self.pipeline else CacheCounts()
         lookups = CounterMetricFamily(
             "luvc_store_lookups",
             "Tokens asked for: stored were found, joined were made for another request of the"

@@ -142,7 +142,7 @@ def build_server(
         The server, its health servicer, and the port that it is bound to.
     """
     # The method of a refused call is whatever its caller wrote: it becomes no label.
-    count_refused = partial(metrics.ended, "any")
+    count_refused = partial(metrics.record_end, "any")
     server = grpc.aio.server(
         options=_options(config),
         interceptors=[

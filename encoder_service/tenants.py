@@ -74,13 +74,14 @@ class Tenants:
         raise Unauthenticated("no API key; send authorization: Bearer KEY, or x-api-key: KEY")
 
     @asynccontextmanager
-    async def turn(self, tenant: str, deadline: Deadline) -> AsyncIterator[None]:
-        """Count a request as its tenant's for the time of the block, waiting for its turn before.
+    async def slot(self, tenant: str, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold one of the tenant's slots for the time of the block; wait for one before.
 
-        Raises Overloaded at once where too many of the tenant's requests wait already.
+        Callers without a tenant need no slot. Raises Overloaded at once where too many of the
+        tenant's requests wait already.
         """
         if not tenant:
             yield
             return
-        async with self._limiters[tenant].take(deadline):
+        async with self._limiters[tenant].slot(deadline):
             yield

@@ -46,7 +46,7 @@ def check_conversation(messages: tuple[Message[MediaT], ...]) -> None:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How the tokens of an answer are sampled. Fields as in luvc.v1.Sampling.
+    """Parameters by which the tokens of an answer are sampled. Fields as in luvc.v1.Sampling.
 
     Attributes:
         max_tokens: how long the answer may be.

@@ -1,4 +1,4 @@
-"""All errors that LUVC raises on purpose.
+"""The errors that LUVC raises on purpose.
 
     ServiceError
     ├── InvalidInput            a request that can never succeed
@@ -28,7 +28,7 @@ class ServiceError(Exception):
     Attributes:
         code: name of the canonical gRPC status that the services answer with.
         field: the part of the request that is at fault; empty where none is.
-        retry_after: seconds after which trying again makes sense; None where it says nothing.
+        retry_after: seconds after which trying again makes sense; None where that is not known.
     """
 
     code: ClassVar[str] = "INTERNAL"

@@ -1,4 +1,4 @@
-"""From the bytes of images and videos to visual tokens."""
+"""Encode images and videos, given as the bytes of their files, into visual tokens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ class MediaEncoder:
 
     @property
     def recipe(self) -> Recipe:
-        """What visual tokens depend on besides the media and their merging."""
+        """All that visual tokens depend on besides the media and their merging."""
         limits = self.limits
         return Recipe(
             self.identity,

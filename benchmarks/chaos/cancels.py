@@ -56,13 +56,13 @@ async def cancels(testbed: Testbed) -> list[Row]:
         "encoder_free_s": encoder_free, "leases_free_s": leases, "decoder_free_s": decoder_free,
         "store_failures": failed, "leases_expired": expired,
     }  # fmt: skip
-    most = testbed.size.free_seconds
+    allowed = testbed.size.free_seconds
     demands = {
-        f"the encoder was busy for {encoder_free:g} s": encoder_free <= most,
-        f"leases lasted {leases:g} s": leases <= most,
+        f"the encoder was busy for {encoder_free:g} s": encoder_free <= allowed,
+        f"leases lasted {leases:g} s": leases <= allowed,
         # A store that is too slow to be told keeps a lease for its time.
         f"{expired} leases were not given back": not expired or failed > 0,
-        f"the decoder was busy for {decoder_free:g} s": decoder_free <= most,
+        f"the decoder was busy for {decoder_free:g} s": decoder_free <= allowed,
     }
     return [row("callers leave", outcomes, facts, demands, ("CANCELLED", "RESOURCE_EXHAUSTED"))]
 

@@ -64,8 +64,8 @@ class Edges:
         """Read a request as the decoder does, and make the first tokens of its answer."""
         read_timeout(request)
         model = self._engine.language
-        most = model.context_length - 1
-        question = read_decoder_request(request, model.identity, {}, most)
+        max_tokens = model.context_length - 1
+        question = read_decoder_request(request, model.identity, {}, max_tokens)
         generation = self._engine.start(question)
         for _ in range(3):
             if generation.step() is None:

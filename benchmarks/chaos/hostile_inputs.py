@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from benchmarks.common.noise_images import encoded, noise_image
-from benchmarks.common.video_files import FILMS, animation, film, moving_square
+from benchmarks.common.video_files import VIDEO_FORMATS, animation, encode_video, moving_square
 
 _FRAMES = moving_square(4, 64, 48)
 # What counts, sizes and offsets are set to.
@@ -47,7 +47,7 @@ def files() -> dict[str, bytes]:
     kinds = {kind: encoded(still, kind) for kind in ("PNG", "JPEG", "WEBP")}
     kinds |= {f"moving {kind}": animation(_FRAMES, kind) for kind in ("GIF", "PNG", "WEBP")}
     names = ("h264 mp4", "mpeg4 mp4", "vp9 webm", "h264 mov")
-    return kinds | {name: film(_FRAMES, *FILMS[name]) for name in names}
+    return kinds | {name: encode_video(_FRAMES, *VIDEO_FORMATS[name]) for name in names}
 
 
 def bombs() -> dict[str, bytes]:

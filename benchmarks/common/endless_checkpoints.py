@@ -49,8 +49,8 @@ def half_billion(folder: Path, shape: Mapping[str, Mapping[str, Any]] = HALF_BIL
     """Write random weights of 0.5 B parameters, with the embedded checkpoint's tokenizer."""
     _copy(folder)
     settings = json.loads((EMBEDDED / "config.json").read_text())
-    for part, own in shape.items():
-        settings[part] |= own
+    for part, part_settings in shape.items():
+        settings[part] |= part_settings
     torch.manual_seed(0)
     config = Qwen2VLConfig(**settings)
     model = Qwen2VLForConditionalGeneration._from_config(config, dtype=torch.float32)

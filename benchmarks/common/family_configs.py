@@ -18,7 +18,7 @@ from benchmarks.common.chat_templates import token_id
 from luvc_core.models.base import Patches
 
 
-def same(config: dict[str, Any]) -> dict[str, Any]:
+def unchanged(config: dict[str, Any]) -> dict[str, Any]:
     """Return the settings unchanged."""
     return config
 

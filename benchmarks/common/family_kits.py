@@ -83,7 +83,7 @@ class Kit:
         features = stock.model.get_image_features(**self.inputs(patches)).pooler_output
         if self.name == "internvl":
             tiles = features.split([p.grid.frames for p in patches])
-            return [own.flatten(0, 1) for own in tiles]
+            return [image_tiles.flatten(0, 1) for image_tiles in tiles]
         return list(features)
 
     def stock_inputs(self, stock: Any, ids: Tensor, patches: list[Patches]) -> dict[str, Tensor]:
@@ -171,7 +171,7 @@ KITS = {
             template=chat_templates.INTERNVL,
             placeholder="<IMG_CONTEXT>",
             hub_names=family_configs.OLDER_HUB_NAMES,
-            hub_config=family_configs.same,
+            hub_config=family_configs.unchanged,
             inputs=family_configs.tiles,
             layout=internvl.LAYOUT,
             processor=InternVLProcessor,
@@ -196,7 +196,7 @@ KITS = {
                 **family_configs.OLDER_HUB_NAMES,
                 "model.vision_tower.": "vision_tower.vision_model.",
             },
-            hub_config=family_configs.same,
+            hub_config=family_configs.unchanged,
             inputs=family_configs.tiles,
             layout=llava.LAYOUT,
             processor=LlavaProcessor,
@@ -222,7 +222,7 @@ KITS = {
                 "model.image_newline": "image_newline",
                 "model.vision_tower.": "vision_tower.vision_model.",
             },
-            hub_config=family_configs.same,
+            hub_config=family_configs.unchanged,
             inputs=family_configs.llava_onevision_inputs,
             video_inputs=family_configs.llava_onevision_video_inputs,
             layout=llava_onevision.LAYOUT,

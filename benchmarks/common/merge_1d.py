@@ -70,8 +70,8 @@ class Recorder:
         row = torch.arange(self._members.rows).view(-1, 1) // side
         column = torch.arange(self._members.columns) // side
         token = row * (self._members.columns // side) + column
-        place = member.flatten(0, 1).int().argmax(dim=0)
-        return token.flatten()[place].view(self._source)
+        owner_index = member.flatten(0, 1).int().argmax(dim=0)
+        return token.flatten()[owner_index].view(self._source)
 
 
 def _as_line(x: Tensor) -> Tensor:

@@ -164,8 +164,8 @@ def write_weights(folder: Path, state: Mapping[str, torch.Tensor], shards: int =
     }
     for file, members in files.items():
         save_file({name: state[name] for name in members}, folder / file)
-    places = {name: file for file, members in files.items() for name in members}
-    _write_json(folder / "model.safetensors.index.json", {"weight_map": places})
+    weight_map = {name: file for file, members in files.items() for name in members}
+    _write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:

@@ -122,13 +122,13 @@ def random_image_tokens(shape: Shape, tokens: int, dtype: torch.dtype) -> Vision
     """
     grid = Grid(1, _ROWS, tokens // _ROWS)
     noise = torch.Generator().manual_seed(1)
-    places = torch.cartesian_prod(
+    positions = torch.cartesian_prod(
         torch.zeros(1, dtype=torch.long), torch.arange(grid.rows), torch.arange(grid.columns)
     )
     return VisionTokens(
         torch.randn(tokens, shape.hidden, generator=noise).mul(0.02).to(dtype),
         (Piece(grid, grid),),
-        places.float(),
+        positions.float(),
         torch.ones(tokens),
         identity(shape),
         "",

@@ -48,13 +48,13 @@ class Service:
         """Return the first line of the log that holds `text`. Raises NotReady."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for line in self.child.said.splitlines():
+            for line in self.child.output.splitlines():
                 if text in line:
                     return line
             if self.child.status is not None:
                 break
             time.sleep(0.05)
-        raise NotReady(f"no {text!r} in {self.child.log}:\n{self.child.said}")
+        raise NotReady(f"no {text!r} in {self.child.log}:\n{self.child.output}")
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
         """Ask it to stop; return its exit status."""
@@ -140,7 +140,7 @@ class RestartableService:
     @property
     def log(self) -> str:
         """What all its processes have logged so far."""
-        return "".join(service.child.said for service in self._services)
+        return "".join(service.child.output for service in self._services)
 
     def kill(self) -> None:
         """Kill it with signal 9; it is gone when this returns."""

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from PIL import Image
 
-FILMS = {
+VIDEO_FORMATS = {
     "h264 mp4": ("mp4", "libx264"),
     "hevc mp4": ("mp4", "libx265"),
     "mpeg4 mp4": ("mp4", "mpeg4"),
@@ -39,7 +39,7 @@ def moving_square(count: int, width: int = 96, height: int = 64) -> list[Image.I
     return frames
 
 
-def film(
+def encode_video(
     frames: Sequence[Image.Image],
     kind: str = "mp4",
     codec: str = "libx264",

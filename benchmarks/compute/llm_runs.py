@@ -14,7 +14,8 @@ from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.engine import prefill
 from luvc_core.engine.pruner import SpuPruner
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.models.base import LanguageHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 

@@ -132,12 +132,14 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Both are about merging at the default blocks; the share is of a merged tower's time.
     """
-    own = {r["tower"]: r for r in rows if r["schedule"] == DEFAULT and r["tower"] in NAMES}
+    default_rows = {r["tower"]: r for r in rows if r["schedule"] == DEFAULT and r["tower"] in NAMES}
     found = {
-        f"speedup_{NAMES[name]}": round(own[name]["ratio"], 4) for name in NAMES if name in own
+        f"speedup_{NAMES[name]}": round(default_rows[name]["ratio"], 4)
+        for name in NAMES
+        if name in default_rows
     }
-    if own:
-        shares = [r["merging_s"] / r["merged_s"] for r in own.values()]
+    if default_rows:
+        shares = [r["merging_s"] / r["merged_s"] for r in default_rows.values()]
         found["oim_cost_share"] = round(max(shares), 4)
     return found
 

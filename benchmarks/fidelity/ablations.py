@@ -45,13 +45,17 @@ def table(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> str
         name: of the ablation.
         reduction: which of its reductions.
     """
-    own = [r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction]
-    tasks = list(dict.fromkeys(row["task"] for row in own))
+    ablation_rows = [
+        r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction
+    ]
+    tasks = list(dict.fromkeys(row["task"] for row in ablation_rows))
     lines = []
-    for method in dict.fromkeys(row["method"] for row in own):
-        of_task = {t: [r for r in own if (r["method"], r["task"]) == (method, t)] for t in tasks}
+    for method in dict.fromkeys(row["method"] for row in ablation_rows):
+        of_task = {
+            t: [r for r in ablation_rows if (r["method"], r["task"]) == (method, t)] for t in tasks
+        }
         loyal = [mean(r["loyalty"] for r in of_task[t]) if of_task[t] else 0.0 for t in tasks]
-        kept = mean(r["retention"] for r in own if r["method"] == method)
+        kept = mean(r["retention"] for r in ablation_rows if r["method"] == method)
         lines.append([method.split(": ")[1], mean(loyal), kept, *loyal])
     lines.sort(key=lambda line: -float(line[1]))
     shown = [[line[0], *(f"{100 * float(v):.1f}" for v in line[1:])] for line in lines]
@@ -66,15 +70,17 @@ def decided(rows: Sequence[Mapping[str, Any]], name: str, reduction: float) -> s
         name: of the ablation.
         reduction: which of its reductions.
     """
-    own = [r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction]
+    ablation_rows = [
+        r for r in rows if r["method"].startswith(f"{name}: ") and r["reduction"] == reduction
+    ]
     loyal = {
-        method: sum(r["loyalty"] * r["n"] for r in own if r["method"] == method)
-        / sum(r["n"] for r in own if r["method"] == method)
-        for method in dict.fromkeys(row["method"] for row in own)
+        method: sum(r["loyalty"] * r["n"] for r in ablation_rows if r["method"] == method)
+        / sum(r["n"] for r in ablation_rows if r["method"] == method)
+        for method in dict.fromkeys(row["method"] for row in ablation_rows)
     }
     best = max(loyal, key=lambda method: loyal[method])
     default = f"{name}: {ABLATIONS[name].default}"
-    n = sum(r["n"] for r in own if r["method"] == best)
+    n = sum(r["n"] for r in ablation_rows if r["method"] == best)
     gain = loyal[best] - loyal[default]
     if gain <= 0:
         kept = f"keeps most answers ({100 * loyal[default]:.1f} %, n = {n})"
@@ -102,8 +108,8 @@ def measure(
         n: questions of each kind.
         jobs: processes; None for one a core.
     """
-    own = ABLATIONS[name]
-    aims = aims_of([_Named(name, method) for method in own.variants], own.reductions)
+    ablation = ABLATIONS[name]
+    aims = aims_of([_Named(name, method) for method in ablation.variants], ablation.reductions)
     wanted = dict.fromkeys(aims, n)
     tasks = [missing(store, m, kind, wanted, "validation") for m in models for kind in kinds]
     for _ in run(tasks, store, jobs):
@@ -147,7 +153,7 @@ def main() -> int:
     for name in set(options.names) - set(ABLATIONS):
         parser.error(f"no ablation {name!r}; there are {', '.join(ABLATIONS)}")
     if not options.names:
-        print("\n".join(f"{name:12}  {own.asks}" for name, own in ABLATIONS.items()))
+        print("\n".join(f"{name:12}  {ablation.asks}" for name, ablation in ABLATIONS.items()))
     store = Store(report.RESULTS / "ablations.json")
     for name in options.names:
         measure(store, name, options.models, options.kinds, options.n, options.jobs)

@@ -23,8 +23,8 @@ def publish(rows: Rows, page: Path) -> None:
     rows = [row for row in rows if row["checkpoint"] in cards]
     report.between_marks(page, MARKS, table(rows))
     for name in {row["checkpoint"] for row in rows}:
-        own = [row for row in rows if row["checkpoint"] == name]
-        report.between_marks(cards[name], MARKS, table(own))
+        checkpoint_rows = [row for row in rows if row["checkpoint"] == name]
+        report.between_marks(cards[name], MARKS, table(checkpoint_rows))
 
 
 def table(rows: Rows) -> str:

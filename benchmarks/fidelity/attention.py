@@ -117,7 +117,7 @@ def layers_by(language: LanguageHalf, layer: LayerCall) -> Iterator[None]:
             language.__dict__["layer"] = before
 
 
-class Seen:
+class LayerInput:
     """What entered the layer that ran last.
 
     Attributes:
@@ -130,12 +130,12 @@ class Seen:
 
 
 @contextmanager
-def watched(language: LanguageHalf, seen: Seen) -> Iterator[None]:
-    """Keep `seen` up to date within the block."""
+def watched(language: LanguageHalf, layer_input: LayerInput) -> Iterator[None]:
+    """Keep `layer_input` up to date within the block."""
     plain = language.layer
 
     def layer(index: int, hidden: Tensor, rotary: Rotary, cache: LayerCache) -> Tensor:
-        seen.hidden, seen.rotary = hidden, rotary
+        layer_input.hidden, layer_input.rotary = hidden, rotary
         return plain(index, hidden, rotary, cache)
 
     with layers_by(language, layer):

@@ -41,15 +41,17 @@ def index(models: Sequence[str]) -> Figure:
     kept = []
     for row, (line, model) in enumerate(zip(panels, models, strict=True)):
         found = position_bias.profiles(Checkpoint.load(model), "presence", QUESTIONS)
-        for axes, own in zip(line, found, strict=True):
-            colour = _COLOURS[own.name]
-            place = [(i + 0.5) / len(own.values) for i in range(len(own.values))]
-            axes.plot(place, own.values, color=colour, linewidth=1.2)
-            ends = [1 - own.slope / 2, 1 + own.slope / 2]
+        for axes, profile in zip(line, found, strict=True):
+            colour = _COLOURS[profile.name]
+            bin_centres = [(i + 0.5) / len(profile.values) for i in range(len(profile.values))]
+            axes.plot(bin_centres, profile.values, color=colour, linewidth=1.2)
+            ends = [1 - profile.slope / 2, 1 + profile.slope / 2]
             axes.plot([0, 1], ends, color="black", linestyle="--", linewidth=1.5)
-            name = "" if row else own.name
-            axes.set_title(f"{name}\nslope {own.slope:+.2f} ± {1.96 * own.error:.2f}".strip())
-            axes.set_ylim(0, max(2.0, 1.05 * max(own.values)))
+            name = "" if row else profile.name
+            axes.set_title(
+                f"{name}\nslope {profile.slope:+.2f} ± {1.96 * profile.error:.2f}".strip()
+            )
+            axes.set_ylim(0, max(2.0, 1.05 * max(profile.values)))
             axes.set_xlabel("place in the raster (first to last)")
             axes.grid(alpha=0.25)
         line[0].set_ylabel(f"{Path(model).name}\nmultiple of the mean")

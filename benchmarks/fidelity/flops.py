@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.fidelity.question import Question
-from luvc_core.engine.request_processor import Result
+from luvc_core.engine.requests import Result
 from luvc_core.models.text.decoder import TextHalf
 
 

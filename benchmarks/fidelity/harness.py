@@ -137,8 +137,8 @@ def _answer_chunk(
         The outcomes of each question, and how many answers were asked for.
     """
     answers = []
-    for index, own in enumerate(asked, start):
-        question = Question(_loaded(task.checkpoint), own, task.kind, index)
+    for index, asked_question in enumerate(asked, start):
+        question = Question(_loaded(task.checkpoint), asked_question, task.kind, index)
         answers.append(answer_all(question, [aim for aim, n in task.aims if index < n]))
     count = len(asked) + sum(1 for i in range(len(asked)) for _, n in task.aims if start + i < n)
     return answers, count

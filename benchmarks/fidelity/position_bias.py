@@ -52,12 +52,12 @@ class _Reader(StagedPruner):
         self, layer: int, hidden: Tensor, rotary: Rotary, survivors: Sequence[SurvivingTokens]
     ) -> list[PruningDecision | None]:
         if layer == self._layer:
-            own, spu = survivors[0], SpuSettings(Ramp())
-            visual, pieces = hidden[own.rows], self._image.pieces
+            tokens, spu = survivors[0], SpuSettings(Ramp())
+            visual, pieces = hidden[tokens.rows], self._image.pieces
             for name, score in (("high-pass energy", spu), ("low-pass energy", _low_pass(spu))):
-                self.scores[name] = image_scores(visual, own.indices, pieces, score)
+                self.scores[name] = image_scores(visual, tokens.indices, pieces, score)
             attention = last_query_attention(self.language, layer, hidden, rotary)
-            self.scores["attention of the last token"] = attention[own.rows]
+            self.scores["attention of the last token"] = attention[tokens.rows]
         return [None] * len(survivors)
 
     def choose(
@@ -109,12 +109,12 @@ def profile(name: str, scores: Sequence[Tensor], bins: int = 64) -> Profile:
         scores: of each question, [tokens].
         bins: of indices.
     """
-    relative = [own.double() / own.double().mean() for own in scores]
-    slopes = np.array([_slope(own) for own in relative])
+    relative = [curve.double() / curve.double().mean() for curve in scores]
+    slopes = np.array([_slope(curve) for curve in relative])
     resized = torch.stack(
         [
-            torch.nn.functional.adaptive_avg_pool1d(own.view(1, 1, -1), min(bins, len(own)))
-            for own in relative
+            torch.nn.functional.adaptive_avg_pool1d(curve.view(1, 1, -1), min(bins, len(curve)))
+            for curve in relative
         ]
     )
     error = slopes.std(ddof=1) / len(slopes) ** 0.5 if len(slopes) > 1 else float("nan")

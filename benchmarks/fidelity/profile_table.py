@@ -26,10 +26,13 @@ def publish(rows: Sequence[Row], page: Path) -> None:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Format a line for each profile. A cell is a task on a checkpoint."""
-    own = [row for row in rows if row["method"].startswith(PREFIX)]
-    if not own:
+    profile_rows = [row for row in rows if row["method"].startswith(PREFIX)]
+    if not profile_rows:
         return "Not measured yet."
-    lines = [_line([r for r in own if r["method"] == m]) for m in _unique(own, "method")]
+    lines = [
+        _line([r for r in profile_rows if r["method"] == m])
+        for m in _unique(profile_rows, "method")
+    ]
     header = [
         "profile",
         "questions a cell",
@@ -43,23 +46,23 @@ def markdown(rows: Sequence[Row]) -> str:
     return report.markdown_table(header, lines)
 
 
-def _line(own: Sequence[Row]) -> list[str]:
+def _line(profile_rows: Sequence[Row]) -> list[str]:
     return [
-        f"`{own[0]['method'].removeprefix(PREFIX)}`",
-        str(min(row["n"] for row in own)),
-        _by_detail(own, "reduction"),
-        _lowest(own, "retention"),
-        _reached(own, "retention", _RETENTION),
-        _lowest(own, "loyalty"),
-        _reached(own, "loyalty", _LOYALTY),
-        _by_detail(own, "prefill_flops"),
+        f"`{profile_rows[0]['method'].removeprefix(PREFIX)}`",
+        str(min(row["n"] for row in profile_rows)),
+        _by_detail(profile_rows, "reduction"),
+        _lowest(profile_rows, "retention"),
+        _reached(profile_rows, "retention", _RETENTION),
+        _lowest(profile_rows, "loyalty"),
+        _reached(profile_rows, "loyalty", _LOYALTY),
+        _by_detail(profile_rows, "prefill_flops"),
     ]
 
 
-def _by_detail(own: Sequence[Row], key: str) -> str:
+def _by_detail(profile_rows: Sequence[Row], key: str) -> str:
     """Format the range over scenes and videos, and over charts and documents if it differs."""
-    scenes = _range(row[key] for row in own if row["task"] not in _DETAILED)
-    detailed = _range(row[key] for row in own if row["task"] in _DETAILED)
+    scenes = _range(row[key] for row in profile_rows if row["task"] not in _DETAILED)
+    detailed = _range(row[key] for row in profile_rows if row["task"] in _DETAILED)
     return scenes if scenes == detailed else f"{scenes}, charts and documents {detailed}"
 
 
@@ -70,13 +73,13 @@ def _range(values: Iterable[float]) -> str:
     )
 
 
-def _lowest(own: Sequence[Row], key: str) -> str:
-    row = min(own, key=lambda r: r[key])
+def _lowest(profile_rows: Sequence[Row], key: str) -> str:
+    row = min(profile_rows, key=lambda r: r[key])
     return f"{100 * row[key]:.1f} % ({row['task']}, {row['checkpoint'].removeprefix('luvc-tiny-')})"
 
 
-def _reached(own: Sequence[Row], key: str, bar: float) -> str:
-    return f"{sum(row[key] >= bar for row in own)} of {len(own)}"
+def _reached(profile_rows: Sequence[Row], key: str, bar: float) -> str:
+    return f"{sum(row[key] >= bar for row in profile_rows)} of {len(profile_rows)}"
 
 
 def _unique(rows: Sequence[Row], key: str) -> list[str]:

@@ -94,24 +94,24 @@ def rows_of(checkpoint: str, task: str, answers: Sequence[Sequence[Outcome]]) ->
             may have been asked of fewer methods, and one method of the first ones only.
     """
     found: defaultdict[tuple[str, float | None], list[tuple[Outcome, Outcome]]] = defaultdict(list)
-    for own in answers:
-        plain = next(outcome for outcome in own if outcome.method == OFF)
-        for outcome in own:
+    for outcomes in answers:
+        plain = next(outcome for outcome in outcomes if outcome.method == OFF)
+        for outcome in outcomes:
             found[outcome.method, outcome.reduction].append((outcome, plain))
     return [_row(checkpoint, task, pairs) for pairs in found.values()]
 
 
 def _row(checkpoint: str, task: str, pairs: Sequence[tuple[Outcome, Outcome]]) -> Row:
-    own, plain = zip(*pairs, strict=True)
-    n = len(own)
-    right, right_plain = [o.right for o in own], [o.right for o in plain]
-    same = sum(o.same for o in own)
-    averaged = mean(o.averaged / o.source for o in own)
-    aimed = own[0].reduction
+    compressed, plain = zip(*pairs, strict=True)
+    n = len(compressed)
+    right, right_plain = [o.right for o in compressed], [o.right for o in plain]
+    same = sum(o.same for o in compressed)
+    averaged = mean(o.averaged / o.source for o in compressed)
+    aimed = compressed[0].reduction
     return Row(
         checkpoint=checkpoint,
         task=task,
-        method=own[0].method,
+        method=compressed[0].method,
         reduction=round(1 - averaged, 4) if aimed is None else aimed,
         matched=aimed is not None,
         n=n,
@@ -122,11 +122,11 @@ def _row(checkpoint: str, task: str, pairs: Sequence[tuple[Outcome, Outcome]]) -
         loyalty=same / n,
         loyalty_interval=wilson(same, n),
         layer_averaged_tokens=averaged,
-        source_tokens=mean(o.source for o in own),
-        prefill_flops=sum(o.flops for o in own) / sum(o.flops for o in plain),
-        prefill_ms=1000 * median(o.prefill_s for o in own),
-        decode_ms=1000 * median(o.decode_s for o in own),
-        cache_bytes=mean(o.cache_bytes for o in own),
+        source_tokens=mean(o.source for o in compressed),
+        prefill_flops=sum(o.flops for o in compressed) / sum(o.flops for o in plain),
+        prefill_ms=1000 * median(o.prefill_s for o in compressed),
+        decode_ms=1000 * median(o.decode_s for o in compressed),
+        cache_bytes=mean(o.cache_bytes for o in compressed),
     )
 
 

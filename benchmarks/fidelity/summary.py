@@ -27,10 +27,10 @@ def means(rows: Rows, checkpoint: str, value: str = "retention") -> dict[tuple[s
         checkpoint: its name.
         value: which field of the rows.
     """
-    own = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
-    tasks = {row["task"] for row in own}
+    checkpoint_rows = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
+    tasks = {row["task"] for row in checkpoint_rows}
     found: dict[tuple[str, float], dict[str, float]] = {}
-    for row in own:
+    for row in checkpoint_rows:
         found.setdefault((row["method"], row["reduction"]), {})[row["task"]] = row[value]
     return {key: mean(of.values()) for key, of in found.items() if set(of) == tasks}
 
@@ -66,10 +66,10 @@ def own_points(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]
     chosen = [row for row in rows if row["checkpoint"] == checkpoint and not row["matched"]]
     lines = []
     for method in dict.fromkeys(row["method"] for row in chosen):
-        own = [row for row in chosen if row["method"] == method]
+        method_rows = [row for row in chosen if row["method"] == method]
 
-        def of(key: str, own: Rows = own) -> list[float]:
-            return [row[key] for row in own]
+        def of(key: str, method_rows: Rows = method_rows) -> list[float]:
+            return [row[key] for row in method_rows]
 
         lines.append(
             [
@@ -77,9 +77,9 @@ def own_points(rows: Rows, checkpoint: str) -> tuple[list[str], list[list[str]]]
                 str(min(of("n"))),
                 _percent(mean(of("reduction"))),
                 _percent(mean(of("retention"))),
-                _worst(own, "retention"),
+                _worst(method_rows, "retention"),
                 _percent(mean(of("loyalty"))),
-                _worst(own, "loyalty"),
+                _worst(method_rows, "loyalty"),
                 _percent(mean(of("prefill_flops"))),
             ]
         )
@@ -94,14 +94,14 @@ def where_others_win(rows: Rows, checkpoint: str, ours: str = "luvc") -> list[st
         checkpoint: its name.
         ours: which method is ours.
     """
-    own = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
+    checkpoint_rows = [row for row in rows if row["checkpoint"] == checkpoint and row["matched"]]
     sentences = []
-    for reduction in sorted({row["reduction"] for row in own}):
+    for reduction in sorted({row["reduction"] for row in checkpoint_rows}):
         better = []
-        for task in dict.fromkeys(row["task"] for row in own):
+        for task in dict.fromkeys(row["task"] for row in checkpoint_rows):
             here = {
                 r["method"]: r["retention"]
-                for r in own
+                for r in checkpoint_rows
                 if r["task"] == task and r["reduction"] == reduction
             }
             if not here:
@@ -175,7 +175,7 @@ def _percent(share: float | None) -> str:
 
 
 def _worst(rows: Rows, value: str) -> str:
-    row = min(rows, key=lambda own: own[value])
+    row = min(rows, key=lambda row: row[value])
     return f"{_percent(row[value])} ({row['task']})"
 
 
@@ -184,10 +184,12 @@ def _tasks(rows: Rows, checkpoint: str) -> int:
 
 
 def _dtypes(rows: Rows, checkpoint: str, matched: bool) -> str:
-    own = (r for r in rows if r["checkpoint"] == checkpoint and r["matched"] == matched)
-    return " and ".join(sorted({r.get("dtype", "float32") for r in own}))
+    checkpoint_rows = (r for r in rows if r["checkpoint"] == checkpoint and r["matched"] == matched)
+    return " and ".join(sorted({r.get("dtype", "float32") for r in checkpoint_rows}))
 
 
 def _least(rows: Rows, checkpoint: str) -> int:
-    own = [r["n"] for r in rows if r["checkpoint"] == checkpoint and r["reduction"] in REDUCTIONS]
-    return min(own, default=0)
+    counts = [
+        r["n"] for r in rows if r["checkpoint"] == checkpoint and r["reduction"] in REDUCTIONS
+    ]
+    return min(counts, default=0)

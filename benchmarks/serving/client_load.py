@@ -87,23 +87,23 @@ def megabyte_questions(count: int) -> list[Question]:
     """Return questions about several images each, whose tokens are a megabyte together."""
     asked = list(file_questions("presence", count * MEGABYTE_IMAGES))
     groups = [asked[i::count] for i in range(count)]
-    return [Question(own[0].question, tuple(q.files[0] for q in own)) for own in groups]
+    return [Question(group[0].question, tuple(q.files[0] for q in group)) for group in groups]
 
 
-def ask(client: Client, question: Question, profile: str, most: int) -> Asked:
+def ask(client: Client, question: Question, profile: str, max_tokens: int) -> Asked:
     """Ask one question over gRPC.
 
     Args:
         client: of the encoder.
         question: the text and its files.
         profile: of the compression.
-        most: tokens of the answer.
+        max_tokens: of the answer.
     """
     start = time.perf_counter()
     times, pieces = [start], []
     try:
         stream = client.stream(
-            question.text, *question.files, profile=profile, max_tokens=most, timeout=110
+            question.text, *question.files, profile=profile, max_tokens=max_tokens, timeout=110
         )
         for piece in stream:
             times.append(time.perf_counter())
@@ -117,7 +117,7 @@ def ask(client: Client, question: Question, profile: str, most: int) -> Asked:
 
 
 def load(
-    client: Client, asked: Sequence[Question], profile: str, concurrent: int, most: int
+    client: Client, asked: Sequence[Question], profile: str, concurrent: int, max_tokens: int
 ) -> tuple[Row, list[Asked]]:
     """Ask all questions by several clients, each with the next one when it has its answer.
 
@@ -126,14 +126,14 @@ def load(
         asked: the questions.
         profile: of the compression.
         concurrent: how many clients.
-        most: tokens of an answer.
+        max_tokens: of an answer.
 
     Returns:
         The row, and the answers in order.
     """
     start = time.perf_counter()
     with ThreadPoolExecutor(concurrent) as pool:
-        answers = list(pool.map(lambda question: ask(client, question, profile, most), asked))
+        answers = list(pool.map(lambda question: ask(client, question, profile, max_tokens), asked))
     seconds = time.perf_counter() - start
     good = [a for a in answers if a.text is not None]
     firsts = [a.first for a in good]

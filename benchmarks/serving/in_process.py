@@ -10,7 +10,8 @@ from benchmarks.serving.client_load import Asked, Question
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.profiles import profile
 from luvc_core.compression.settings import Compression
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_language, load_vision
@@ -33,13 +34,13 @@ class Alone:
         self._compression = profile(name)
         self.stages: dict[str, list[float]] = {stage: [] for stage in WORK}
 
-    def request(self, question: Question, compression: Compression, most: int) -> Request:
+    def request(self, question: Question, compression: Compression, max_tokens: int) -> Request:
         """Encode the images and build the engine's request.
 
         Args:
             question: the text and its files.
             compression: of the images.
-            most: tokens of the answer.
+            max_tokens: of the answer.
         """
         alone = len(question.files) == 1
         start = time.perf_counter()
@@ -49,12 +50,12 @@ class Alone:
         self.stages["media"].append(prepared - start)
         self.stages["encode"].append(time.perf_counter() - prepared)
         spu = compression.spu_for(tokens.detail for tokens in shown)
-        return Request((Message("user", (*shown, question.text)),), SamplingParams(most), spu)
+        return Request((Message("user", (*shown, question.text)),), SamplingParams(max_tokens), spu)
 
-    def ask(self, question: Question, most: int) -> Asked:
+    def ask(self, question: Question, max_tokens: int) -> Asked:
         """Answer a question and note the seconds of each stage."""
         start = time.perf_counter()
-        generation = self._engine.start(self.request(question, self._compression, most))
+        generation = self._engine.start(self.request(question, self._compression, max_tokens))
         text, first, result = "", 0.0, None
         while (event := generation.step()) is not None:
             text += event.text
@@ -65,19 +66,21 @@ class Alone:
         self.stages["decode"].append(result.decode_seconds)
         return Asked(text, first, (), time.perf_counter() - start)
 
-    def in_flight(self, question: Question, compression: Compression, most: int, room: int) -> int:
+    def in_flight(
+        self, question: Question, compression: Compression, max_tokens: int, kv_bytes: int
+    ) -> int:
         """Return how many equal requests can hold KV cache at once.
 
         Args:
             question: what all of them ask.
             compression: of the images.
-            most: tokens of an answer.
-            room: bytes of KV cache.
+            max_tokens: of an answer.
+            kv_bytes: size of the KV cache.
         """
-        scheduler = Scheduler(Limits(room))
-        request = self.request(question, compression, most)
+        scheduler = Scheduler(Limits(kv_bytes))
+        request = self.request(question, compression, max_tokens)
         generation = self._engine.start(request)
-        for _ in range(room // generation.kv_byte_count + 1):
+        for _ in range(kv_bytes // generation.kv_byte_count + 1):
             scheduler.submit(self._engine.start(request))
         scheduler.step()
         return scheduler.in_flight_count
@@ -104,7 +107,8 @@ def breakdown(
 
     named = {stage: of(stage) for stage in (*WORK, *WAITS)}
     named["rest"] = [
-        a.total - sum(own) for a, own in zip(served, zip(*named.values(), strict=True), strict=True)
+        a.total - sum(stage_seconds)
+        for a, stage_seconds in zip(served, zip(*named.values(), strict=True), strict=True)
     ]
     found = {
         stage: {"services_ms": round(1000 * statistics.median(times), 2)}

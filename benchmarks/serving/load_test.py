@@ -44,7 +44,7 @@ from luvc_core.compression.profiles import PROFILES, profile
 MODEL = "luvc-tiny-qwen2vl"
 ENDLESS = Path(__file__).parents[2] / "runs" / "serve" / MODEL
 PROFILE = "lossless"
-ROOM = 64 * 2**20
+KV_BYTES = 64 * 2**20
 START_SECONDS = 300.0
 # A profile, and clients at once.
 Load = tuple[str, int]
@@ -136,9 +136,9 @@ def ratios(
     levels = {row.concurrent for row in long.rows}
     least, most = min(levels), max(levels)
     same = [
-        [a.text for a in own] == list(texts)
+        [a.text for a in answers] == list(texts)
         for found, texts in zip((long, words), expected, strict=True)
-        for row, own in found.answers
+        for row, answers in found.answers
         if row.profile != "off"
     ]
     throughput = f"throughput_{most}_vs_{least}"
@@ -179,8 +179,8 @@ def show(name: str, rows: Sequence[Row], found: Mapping[str, float | bool]) -> N
     panels: dict[str, dict[str, float]] = {}
     for key, title in (("requests_per_s", "requests/s"), ("ttft_p50", "first text, ms, p50"),
                        ("ttft_p95", "first text, ms, p95")):  # fmt: skip
-        for label, own in groupby(sorted(rows, key=_label), _label):
-            panels.setdefault(title, {})[label] = statistics.median(getattr(r, key) for r in own)
+        for label, group in groupby(sorted(rows, key=_label), _label):
+            panels.setdefault(title, {})[label] = statistics.median(getattr(r, key) for r in group)
     plots.bars(name, panels)
 
 
@@ -212,8 +212,8 @@ def main() -> int:
     alone, alone_large = [Alone(plan.model, o.profile) for plan in plans], Alone(MODEL, o.profile)
     expected = [[one.ask(question, o.new).text for question in asked] for one in alone]
     in_flight = {
-        kind: alone[0].in_flight(question, profile(o.profile), o.new, ROOM)
-        / alone[0].in_flight(question, profile("off"), o.new, ROOM)
+        kind: alone[0].in_flight(question, profile(o.profile), o.new, KV_BYTES)
+        / alone[0].in_flight(question, profile("off"), o.new, KV_BYTES)
         for kind, question in (("scene", asked[0]), ("document", asked[1]))
     }
     long, words = (measure(plan, alone_large, o.profile) for plan in plans)

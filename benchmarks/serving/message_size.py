@@ -2,8 +2,8 @@
 
 `make bench-wire`, or `python -m benchmarks.serving.message_size`. The message is the one that the
 encoder sends, made by the families' own `encode` and luvc_core.wire, for the reference videos of
-models of 7 to 8 billion parameters. The towers are thin and random, since only the number of tokens
-and their width matter here. Writes `results/wire.json`.
+models of 7 to 8 billion parameters. The towers are narrow and random, since only the number of
+tokens and their width matter here. Writes `results/wire.json`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class Video:
     tower: Geometry
 
 
-def thin(family: str, side: int, frames: int, hidden: int, multiple: int = 2) -> Geometry:
+def small_tower(family: str, side: int, frames: int, hidden: int, multiple: int = 2) -> Geometry:
     """Return a tower of two blocks and one head: what it computes does not matter.
 
     Args:
@@ -49,12 +49,17 @@ def thin(family: str, side: int, frames: int, hidden: int, multiple: int = 2) ->
 
 
 VIDEOS = (
-    Video("InternVL2.5-8B", "32 frames of 448x448", 32, thin("internvl", 32, 32, 4096)),
+    Video("InternVL2.5-8B", "32 frames of 448x448", 32, small_tower("internvl", 32, 32, 4096)),
     Video(
         "LLaVA-OneVision-7B", "32 frames of 384x384", 32,
-        thin("llava_onevision", 27, 32, 3584, multiple=1),
+        small_tower("llava_onevision", 27, 32, 3584, multiple=1),
     ),
-    Video("Qwen2-VL-7B", "32 frames of 448x448, in pairs", 32, thin("qwen2_vl", 32, 16, 3584)),
+    Video(
+        "Qwen2-VL-7B",
+        "32 frames of 448x448, in pairs",
+        32,
+        small_tower("qwen2_vl", 32, 16, 3584),
+    ),
 )  # fmt: skip
 
 

@@ -23,11 +23,11 @@ def markdown(found: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name in ("off", "lossless"):
-        own = found[name]
-        step = own["step"]
+        times = found[name]
+        step = times["step"]
         lines.append(
-            f"| `{name}` | {own['prefill_ms'] / 1000:.2f} s |"
-            f" {own['prefill_limit_ms'] / own['prefill_ms']:.0%} | {step['ms']:.0f} ms |"
+            f"| `{name}` | {times['prefill_ms'] / 1000:.2f} s |"
+            f" {times['prefill_limit_ms'] / times['prefill_ms']:.0%} | {step['ms']:.0f} ms |"
             f" {step['limit_ms'] / step['ms']:.0%} | {step['kv_mib']:.1f} MiB |"
         )
     lines += [

@@ -29,7 +29,7 @@ def problems(document: dict[str, Any]) -> Iterator[str]:
         for other in service.get("depends_on", ()):
             if other not in services:
                 yield f"compose.yaml: {name} waits for {other}, which is not there"
-        yield from _place_problems(name, service, document.get("volumes", {}))
+        yield from _mount_problems(name, service, document.get("volumes", {}))
         for variable in set(service.get("environment", ())) - _VARIABLES:
             yield f"compose.yaml: {name}: {variable} is not known"
         if not service.get("read_only") or service.get("cap_drop") != ["ALL"]:
@@ -38,7 +38,7 @@ def problems(document: dict[str, Any]) -> Iterator[str]:
     yield from _encoder_problems(services)
 
 
-def _place_problems(name: str, service: dict[str, Any], volumes: dict[str, Any]) -> Iterator[str]:
+def _mount_problems(name: str, service: dict[str, Any], volumes: dict[str, Any]) -> Iterator[str]:
     for mount in service.get("volumes", ()):
         source = mount.partition(":")[0]
         if source.startswith("./") and not (DEPLOY / source).exists():

@@ -55,27 +55,27 @@ def _patch(manifests: list[Manifest], patch: Manifest, folder: Path) -> None:
 def _apply(manifest: Manifest, operation: Manifest, where: str) -> None:
     """Apply add or replace of RFC 6902.
 
-    What is replaced must be there, and so must the place around it.
+    What is replaced must be there, and so must its parent.
     """
     *parents, last = [
         part.replace("~1", "/").replace("~0", "~") for part in operation["path"][1:].split("/")
     ]
-    place: Any = manifest
+    parent: Any = manifest
     try:
         for part in parents:
-            place = place[int(part)] if isinstance(place, list) else place[part]
+            parent = parent[int(part)] if isinstance(parent, list) else parent[part]
         value = copy.deepcopy(operation["value"])
-        match operation["op"], place:
+        match operation["op"], parent:
             case "add", list() if last == "-":
-                place.append(value)
+                parent.append(value)
             case "add", list():
-                place.insert(int(last), value)
+                parent.insert(int(last), value)
             case "add", dict():
-                place[last] = value
+                parent[last] = value
             case "replace", list():
-                place[int(last)] = value
-            case "replace", dict() if last in place:
-                place[last] = value
+                parent[int(last)] = value
+            case "replace", dict() if last in parent:
+                parent[last] = value
             case _:
                 raise KeyError(last)
     except (KeyError, IndexError, ValueError, TypeError):

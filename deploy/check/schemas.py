@@ -28,16 +28,16 @@ def manifest_problems(manifest: dict[str, Any]) -> Iterator[str]:
     """Find problems of one Kubernetes manifest by itself."""
     kind = (str(manifest.get("apiVersion")), str(manifest.get("kind")))
     if kind == ("ray.io/v1", "RayService"):
-        place = "kuberay.json#/$defs/RayService"
+        ref = "kuberay.json#/$defs/RayService"
     elif kind in _KINDS:
-        place = f"kubernetes.json#/$defs/io.k8s.api.{_KINDS[kind]}"
+        ref = f"kubernetes.json#/$defs/io.k8s.api.{_KINDS[kind]}"
     else:
         yield f"{'/'.join(kind)}: no schema for this kind"
         return
     name = manifest.get("metadata", {}).get("name")
     if not name:
         yield f"{kind[1]}: no name"
-    yield from _problems(place, manifest, f"{kind[1]} {name}")
+    yield from _problems(ref, manifest, f"{kind[1]} {name}")
 
 
 def compose_problems(document: dict[str, Any]) -> Iterator[str]:
@@ -45,15 +45,15 @@ def compose_problems(document: dict[str, Any]) -> Iterator[str]:
     yield from _problems("compose.json", document, "compose.yaml")
 
 
-def _problems(place: str, document: dict[str, Any], name: str) -> Iterator[str]:
-    for error in _validator(place).iter_errors(document):
+def _problems(ref: str, document: dict[str, Any], name: str) -> Iterator[str]:
+    for error in _validator(ref).iter_errors(document):
         path = "/".join(map(str, error.absolute_path))
         yield f"{name}: {path}: {error.message[:300]}"
 
 
 @cache
-def _validator(place: str) -> Any:
-    return jsonschema.Draft201909Validator({"$ref": _BASE + place}, registry=_registry())
+def _validator(ref: str) -> Any:
+    return jsonschema.Draft201909Validator({"$ref": _BASE + ref}, registry=_registry())
 
 
 @cache

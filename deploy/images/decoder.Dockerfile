@@ -33,5 +33,5 @@ EXPOSE 6379 8000 8080 50052
 # probes of its own, which call wget.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=600s --retries=3 \
     CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8000/-/healthz"]
-# Of no use by itself: KubeRay and compose.yaml say `ray start ...`.
+# Serves nothing by itself: KubeRay and compose.yaml run `ray start ...`.
 CMD ["ray", "--help"]

@@ -59,7 +59,7 @@ class Processes:
         """
         for name, child in self._running.items():
             if child.status is not None:
-                raise CannotStart(f"{name} ended with {child.status}:\n{child.said[-2000:]}")
+                raise CannotStart(f"{name} ended with {child.status}:\n{child.output[-2000:]}")
 
     def stop(self, name: str) -> None:
         """End one, which need not run any more, and all that it started."""

@@ -1,0 +1,1 @@
+"""The calls of luvc.v1.EncoderService, from their checks to their usage."""

@@ -1,4 +1,4 @@
-"""Refusals before a call reaches the servicer: no known API key, or bytes that are no message."""
+"""Interceptors that refuse a call before it reaches the servicer: bad API key, bad message."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,17 +12,18 @@ from luvc_core.errors import InvalidInput, Unauthenticated
 
 _ENCODER_SERVICE = "/luvc.v1.EncoderService/"
 # Open to everybody: load balancers ask for health, and decoders fetch by a handle of 256 random
-# bits that only they were told.
+# bits that no one else knows.
 _OPEN_METHODS = ("/grpc.health.v1.Health/", "/luvc.v1.EncoderService/FetchTokens")
 
 
 class ApiKeyInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without a known API key, before their message is parsed.
-
-    count_refused: called with the code of each call that is refused.
-    """
+    """Refuses calls without a known API key, before their message is parsed."""
 
     def __init__(self, tenants: Tenants, count_refused: Callable[[str], None]) -> None:
+        """Set up the check.
+
+        tenants: know the keys. count_refused: called with the code of each call that is refused.
+        """
         self._tenants = tenants
         self._count_refused = count_refused
 
@@ -57,11 +58,10 @@ class ReadableRequestInterceptor(grpc.aio.ServerInterceptor):
 
     gRPC by itself answers UNKNOWN, and writes a traceback into the log. All calls of the service
     are coroutines that take one message.
-
-    count_refused: called with the code of each call that is refused.
     """
 
     def __init__(self, count_refused: Callable[[str], None]) -> None:
+        """Set up the check. count_refused: called with the code of each call that is refused."""
         self._count_refused = count_refused
 
     async def intercept_service(

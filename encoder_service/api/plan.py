@@ -1,4 +1,4 @@
-"""What a Generate request asks for, checked, and how it will be served."""
+"""The plan of a Generate request: its checked content, and the compression chosen for it."""
 
 from dataclasses import dataclass
 

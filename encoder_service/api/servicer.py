@@ -16,7 +16,7 @@ from encoder_service.api.idempotency import InFlightByKey
 from encoder_service.api.plan import RequestPlan, plan_request
 from encoder_service.api.usage import RequestState, note_encoding, usage_of
 from encoder_service.config import EncoderConfig
-from encoder_service.encoding.pipeline import Encoded, EncodingPipeline
+from encoder_service.encoding.pipeline import EncodedMedia, EncodingPipeline
 from encoder_service.errors import status_of
 from encoder_service.metrics import Metrics
 from encoder_service.tenants import Tenants
@@ -28,7 +28,7 @@ from luvc_core.compression.settings import SpuSettings
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.admission import AdmissionLimiter
 from luvc_core.runtime.deadline import Deadline
-from luvc_core.runtime.log_format import of_request, request_id_of
+from luvc_core.runtime.log_format import log_extra, request_id_of
 from luvc_core.runtime.request_timeline import RequestTimeline
 from luvc_core.wire.chat import read_media_file
 from luvc_core.wire.compression import read_compression
@@ -92,13 +92,13 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 raise InvalidInput("media", "empty", "at least one picture or clip")
             media = [read_media_file(m, f"media[{i}]") for i, m in enumerate(request.media)]
             tenant = self._tenants.of(context.invocation_metadata())
-            async with self._tenants.turn(tenant, deadline), self.limiter.take(deadline):
+            async with self._tenants.slot(tenant, deadline), self.limiter.slot(deadline):
                 encoded = await self._pipeline.tokens_for(media, compression.oim, deadline, tenant)
                 payload = await self._token_sender.inline_payload(encoded.entries, deadline)
         return encoder_pb2.EncodeResponse(vision_tokens=payload.messages)
 
     async def FetchTokens(self, request: encoder_pb2.FetchTokensRequest, context: Any) -> None:
-        """Hand a blob that is held for a decoder to that decoder, chunk by chunk."""
+        """Stream a held blob to the decoder that shows its handle, chunk by chunk."""
         request_id = uuid.uuid4().hex
         async with self._call("FetchTokens", context, request_id):
             deadline = Deadline.after(self._config.timeout, context.time_remaining())
@@ -113,7 +113,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         """
         code, text = grpc.StatusCode.OK, ""
         span = traces.span(f"{SERVICE}/{method}", "server", context.invocation_metadata() or ())
-        span.note(luvc__request_id=request_id)
+        span.set_attributes(luvc__request_id=request_id)
         try:
             yield span
         except (asyncio.CancelledError, grpc.aio.AbortError, grpc.aio.UsageError):
@@ -128,20 +128,20 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 request_id,
                 code.name,
                 status.message,
-                extra=of_request(request_id),
+                extra=log_extra(request_id),
             )
             await context.abort(code, status.message, status.trailing_metadata)
         finally:
-            self._metrics.ended(method, code.name)
+            self._metrics.record_end(method, code.name)
             span.end_call(code.name, text)
 
     async def _answer(self, state: RequestState, context: Any) -> None:
         """Answer a request once it is its turn: plan, encode, call the decoder, stream."""
         deadline = state.deadline
-        busy = self.limiter.are_taken
-        async with self._tenants.turn(state.tenant, deadline), self.limiter.take(deadline):
+        busy = self.limiter.is_full
+        async with self._tenants.slot(state.tenant, deadline), self.limiter.slot(deadline):
             plan = plan_request(state.request, self._profiles, self._config.profile, busy)
-            await self._decoder.check(deadline)
+            await self._decoder.check_compatible(deadline)
             encoded = await self._encode(state, plan)
             call = self._decoder_call(state, plan, encoded)
             # Writing from this coroutine, rather than yielding to grpc, closes the call of the
@@ -150,7 +150,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                 async for response in responses:
                     await deadline.wait_for(context.write(response))
 
-    async def _encode(self, state: RequestState, plan: RequestPlan) -> Encoded:
+    async def _encode(self, state: RequestState, plan: RequestPlan) -> EncodedMedia:
         """Get the visual tokens of all images and videos of a request."""
         with state.span.part("encode") as span:
             encoded = await self._pipeline.tokens_for(
@@ -160,7 +160,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return encoded
 
     def _decoder_call(
-        self, state: RequestState, plan: RequestPlan, encoded: Encoded
+        self, state: RequestState, plan: RequestPlan, encoded: EncodedMedia
     ) -> DecoderCall:
         """Build the request to the decoder, but for the visual tokens."""
         spu = plan.compression.spu_for(tokens.detail for tokens in encoded.tokens)
@@ -168,7 +168,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
             plan.conversation,
             state.request,
             spu,
-            timeout=state.deadline.left,
+            timeout=state.deadline.seconds_left,
             request_id=state.request_id,
         )
         options = self._transfer_options(state, spu)
@@ -183,7 +183,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
         return TransferOptions(decoder.sources, in_int8, decoder.takes_sparse, spu)
 
     async def _stream(
-        self, state: RequestState, plan: RequestPlan, encoded: Encoded, call: DecoderCall
+        self, state: RequestState, plan: RequestPlan, encoded: EncodedMedia, call: DecoderCall
     ) -> AsyncGenerator[encoder_pb2.GenerateResponse]:
         """Call the decoder and pass on its answer, with the usage completed at its end."""
         state.timeline.call_decoder()
@@ -193,12 +193,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServiceServicer):
                     continue
                 gap = state.timeline.add_piece(has_text=bool(piece.text))
                 if gap is not None:
-                    self._metrics.gap(gap)
+                    self._metrics.record_gap(gap)
                 response = encoder_pb2.GenerateResponse(
                     text=piece.text, finish_reason=piece.finish_reason
                 )
                 if piece.HasField("usage"):
                     usage = usage_of(state, plan, encoded, call, piece.usage)
                     response.usage.CopyFrom(usage)
-                    self._metrics.answered(usage, len(plan.media))
+                    self._metrics.record_answer(usage, len(plan.media))
                 yield response

@@ -1,4 +1,4 @@
-"""The usage of a request: what it was, took and saved."""
+"""Usage of a request: its token counts, its times, and the bytes that compression saved."""
 
 import time
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from luvc.wire.fields import duration_of, seconds_of
 from luvc.wire.traces import Span
 
 from encoder_service.api.plan import RequestPlan
-from encoder_service.encoding.pipeline import Encoded
+from encoder_service.encoding.pipeline import EncodedMedia
 from encoder_service.transfer.decoder_call import DecoderCall
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.runtime.request_timeline import RequestTimeline
@@ -16,7 +16,7 @@ from luvc_core.runtime.request_timeline import RequestTimeline
 
 @dataclass(frozen=True)
 class RequestState:
-    """A Generate request at work, and what belongs to its call."""
+    """A Generate request in progress, with the state of its call."""
 
     request: encoder_pb2.GenerateRequest
     request_id: str
@@ -29,7 +29,7 @@ class RequestState:
 def usage_of(
     state: RequestState,
     plan: RequestPlan,
-    encoded: Encoded,
+    encoded: EncodedMedia,
     call: DecoderCall,
     decoded: usage_pb2.Usage,
 ) -> usage_pb2.Usage:
@@ -54,7 +54,7 @@ def usage_of(
     usage.fetched_media_count = call.fetched_count
     degradations = {
         "compressed_more": plan.compressed_more,
-        "store_failed": bool(encoded.trouble),
+        "store_failed": bool(encoded.store_problem),
         "sent_along": call.resent_inline,
     }
     usage.degradations.extend(name for name, happened in degradations.items() if happened)
@@ -65,7 +65,7 @@ def usage_of(
 
 
 def _stage_seconds(
-    state: RequestState, encoded: Encoded, decoded: usage_pb2.Usage
+    state: RequestState, encoded: EncodedMedia, decoded: usage_pb2.Usage
 ) -> dict[str, float]:
     """Return the times that the decoder does not know, by their names in luvc.v1.StageTimes.
 
@@ -91,12 +91,12 @@ def _stage_seconds(
     return stages
 
 
-def note_encoding(span: Span, encoded: Encoded) -> None:
+def note_encoding(span: Span, encoded: EncodedMedia) -> None:
     """Note token counts and stages of encoding in its span.
 
     The stages are those of the image or video that was ready last, which has just happened.
     """
-    span.note(
+    span.set_attributes(
         luvc__source_tokens=sum(tokens.source_token_count for tokens in encoded.tokens),
         luvc__merged_tokens=sum(tokens.token_count for tokens in encoded.tokens),
         luvc__reused_media=encoded.reused_count,

@@ -1,0 +1,1 @@
+"""Images and videos to visual tokens: the store first, else threads and the vision tower."""

@@ -1,4 +1,4 @@
-"""Images and videos to visual tokens off the event loop.
+"""Encoding on threads: images and videos become visual tokens off the event loop.
 
 Decoding runs on a few threads, the vision tower on one.
 """
@@ -96,7 +96,7 @@ class EncodingExecutor:
         async with AsyncExitStack() as stack:
             if kind == "video":
                 # The frames of a video take as much memory as a hundred images.
-                await stack.enter_async_context(self._video_limiter.take(deadline))
+                await stack.enter_async_context(self._video_limiter.slot(deadline))
             start = time.monotonic()
             patches = await self._prepare(file, alone, deadline)
             prepared = time.monotonic()

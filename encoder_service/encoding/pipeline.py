@@ -1,4 +1,4 @@
-"""Visual tokens of the images and videos of a request, by way of the store."""
+"""Get the visual tokens of the images and videos of a request: from the store, or encoded."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from luvc_core.media.media_file import MediaFile
 from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.base import Store
-from luvc_core.store.cache import Counts, Entry, TokenCache
+from luvc_core.store.cache import CacheCounts, CacheEntry, TokenCache
 from luvc_core.store.keys import image_key, video_key
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """The visual tokens of a conversation.
+class EncodedMedia:
+    """The images and videos of a conversation as visual tokens.
 
     Attributes:
         entries: one for each image and video, in reading order.
         times: stages of the one that was ready last; None where nothing was encoded.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[CacheEntry]
     times: EncodingTimes | None
 
     @property
@@ -41,9 +41,9 @@ class Encoded:
         return sum(entry.origin != "encoded" for entry in self.entries)
 
     @property
-    def trouble(self) -> str:
-        """Why the store was passed by; empty where it was not."""
-        return next((entry.trouble for entry in self.entries if entry.trouble), "")
+    def store_problem(self) -> str:
+        """Why the store was not used; empty where it was."""
+        return next((entry.store_problem for entry in self.entries if entry.store_problem), "")
 
     @property
     def kept(self) -> bool:
@@ -53,7 +53,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class _EncodingOptions:
-    """How the media of one request are encoded, and for which tenant."""
+    """Options of one request: how its media are encoded, and for which tenant."""
 
     oim: OimSettings
     tenant: str
@@ -64,14 +64,17 @@ class _EncodingOptions:
 class _IdentifiedMedia:
     """An image or video whose digest is known.
 
-    kind: None where only a digest came, and the store has no video under it. entry: its tokens,
-    where identifying it found them already.
+    Attributes:
+        file: as it was sent.
+        sha256: its digest, hex.
+        kind: None where only a digest came, and the store has no video under it.
+        entry: its tokens, where identifying it found them already.
     """
 
     file: MediaFile
     sha256: str
     kind: MediaKind | None
-    entry: Entry | None = None
+    entry: CacheEntry | None = None
 
 
 class EncodingPipeline:
@@ -88,8 +91,8 @@ class EncodingPipeline:
         )
 
     @property
-    def counts(self) -> Counts:
-        """What the cache did so far."""
+    def counts(self) -> CacheCounts:
+        """Counts of the cache so far."""
         return self._cache.counts
 
     async def tokens_for(
@@ -100,7 +103,7 @@ class EncodingPipeline:
         tenant: str = "",
         *,
         strict: bool = False,
-    ) -> Encoded:
+    ) -> EncodedMedia:
         """Get the visual tokens of all images and videos of one conversation.
 
         Args:
@@ -108,7 +111,7 @@ class EncodingPipeline:
             oim: how tokens are merged.
             deadline: when the work has to be done.
             tenant: whose tokens may be reused.
-            strict: whether a store that fails is an error; otherwise it is passed by.
+            strict: whether a store that fails is an error; otherwise tokens are made without it.
 
         Returns:
             The tokens, in the same order.
@@ -119,19 +122,19 @@ class EncodingPipeline:
             Unavailable: where `strict`, for a store that fails.
         """
         if not media:
-            return Encoded((), None)
+            return EncodedMedia((), None)
         options = _EncodingOptions(oim, tenant, strict)
         identified = await deadline.wait_for(
             gather_or_cancel(self._identify(file, options) for file in media)
         )
-        video_count = sum(one.kind == "video" for one in identified)
+        video_count = sum(item.kind == "video" for item in identified)
         self._encoder.limits.check_count(len(media), video_count)
         alone = len(media) - video_count == 1
         times: list[EncodingTimes] = []
         entries = await deadline.wait_for(
-            gather_or_cancel(self._entry(one, alone, options, times) for one in identified)
+            gather_or_cancel(self._entry(item, alone, options, times) for item in identified)
         )
-        return Encoded(entries, max(times, key=lambda one: one.total, default=None))
+        return EncodedMedia(entries, max(times, key=lambda took: took.total, default=None))
 
     async def _identify(self, file: MediaFile, options: _EncodingOptions) -> _IdentifiedMedia:
         if file.data or not file.digest:
@@ -148,7 +151,7 @@ class EncodingPipeline:
         alone: bool,
         options: _EncodingOptions,
         times: list[EncodingTimes],
-    ) -> Entry:
+    ) -> CacheEntry:
         """Get the tokens of one image or video; what was encoded for them is added to `times`."""
         if media.entry:
             return media.entry

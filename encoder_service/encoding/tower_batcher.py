@@ -38,9 +38,10 @@ class _Job:
 
     def fits(self, other: "_Job") -> bool:
         """Return whether both may share a batch. A video is a batch of frames by itself."""
-        one, two = self.patches, other.patches
-        same = one.grid == two.grid and one.pixels.shape == two.pixels.shape
-        return same and one.video is None and two.video is None and self.oim == other.oim
+        ours, theirs = self.patches, other.patches
+        same_size = ours.grid == theirs.grid and ours.pixels.shape == theirs.pixels.shape
+        images = ours.video is None and theirs.video is None
+        return same_size and images and self.oim == other.oim
 
 
 class TowerBatcher:

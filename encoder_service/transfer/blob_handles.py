@@ -8,7 +8,7 @@ from contextlib import contextmanager
 class HeldBlobs:
     """Blobs by a random handle, bounded in bytes.
 
-    A handle is 256 random bits that only the decoder is told. It is good until the decoder has
+    A handle is 256 random bits that only the decoder knows. It is valid until the decoder has
     the tokens, or the request is over.
 
     Attributes:

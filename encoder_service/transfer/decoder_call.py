@@ -10,13 +10,13 @@ from luvc.wire.fields import duration_of
 from luvc.wire.status import reason_of
 from luvc.wire.traces import Span
 
-from encoder_service.errors import Refused
+from encoder_service.errors import DecoderRefused
 from encoder_service.transfer.decoder_client import DecoderClient
 from encoder_service.transfer.token_sender import TokenPayload, TokenSender, TransferOptions
 from luvc_core.errors import TokensLost
 from luvc_core.runtime.deadline import Deadline
-from luvc_core.runtime.log_format import of_request
-from luvc_core.store.cache import Entry
+from luvc_core.runtime.log_format import log_extra
+from luvc_core.store.cache import CacheEntry
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class DecoderCall:
     """
 
     request: decoder_pb2.DecoderServiceGenerateRequest
-    entries: Sequence[Entry]
+    entries: Sequence[CacheEntry]
     options: TransferOptions
     deadline: Deadline
     span: Span
@@ -51,7 +51,7 @@ class DecoderCall:
     resent_inline: bool = False
 
     async def pieces(self, token_sender: TokenSender, decoder: DecoderClient) -> Pieces:
-        """Send the tokens and stream the answer. Raises Refused, or what DecoderClient raises."""
+        """Send the tokens and stream the answer. Raises what `DecoderClient.generate` raises."""
         with ExitStack() as holds:
             payload = await token_sender.prepare_payload(
                 self.entries, self.options, self.deadline, holds
@@ -64,14 +64,14 @@ class DecoderCall:
                         holds.close()
                         yield piece
                 return
-            except Refused as refusal:
+            except DecoderRefused as refusal:
                 if not self._lost_tokens(refusal):
                     raise
                 request_id = self.request.request_id
-                log.warning("request %s: %s", request_id, refusal, extra=of_request(request_id))
+                log.warning("request %s: %s", request_id, refusal, extra=log_extra(request_id))
         self.fetched_count, self.resent_inline = 0, True
         payload = await token_sender.inline_payload(self.entries, self.deadline, self.options)
-        self.request.timeout.CopyFrom(duration_of(self.deadline.left))
+        self.request.timeout.CopyFrom(duration_of(self.deadline.seconds_left))
         async with aclosing(self._send(payload, decoder)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -81,7 +81,7 @@ class DecoderCall:
         self.request.vision_tokens.extend(payload.messages)
         return decoder.generate(self.request, self.deadline, self.span)
 
-    def _lost_tokens(self, refusal: Refused) -> bool:
+    def _lost_tokens(self, refusal: DecoderRefused) -> bool:
         """Return whether sending the tokens inline would help, and is allowed."""
         lost = self.fetched_count > 0 and refusal.status.details.reason == _TOKENS_LOST
         return lost and self.may_resend

@@ -8,7 +8,7 @@ from luvc.v1 import decoder_pb2, decoder_pb2_grpc
 from luvc.wire.status import Status, from_metadata
 from luvc.wire.traces import Span
 
-from encoder_service.errors import Refused
+from encoder_service.errors import DecoderRefused
 from encoder_service.transfer.rotating_channel import RotatingChannel
 from luvc_core.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
 from luvc_core.runtime.deadline import Deadline
@@ -34,8 +34,8 @@ class DecoderClient:
     """Calls one decoder endpoint. Make it on the event loop that uses it.
 
     Its methods raise Unavailable when the decoder cannot be reached within `connect_timeout`
-    seconds, IdentityMismatch when it serves another model than `identity`, and Refused with a
-    status of the decoder's own.
+    seconds, IdentityMismatch when it serves another model than `identity`, and DecoderRefused with
+    the decoder's own status.
 
     Attributes:
         sources: TokenSource values that the decoder fetches from, once checked.
@@ -56,14 +56,14 @@ class DecoderClient:
         self.codecs: Sequence[int] = ()
         self.takes_sparse = False
 
-    async def check(self, deadline: Deadline) -> None:
-        """Make sure that both halves belong together.
+    async def check_compatible(self, deadline: Deadline) -> None:
+        """Check that the decoder serves the language half of this encoder's checkpoint.
 
         Asks the decoder once for each connection, and again after a failure.
         """
         if self._agreed_generation == self._channel.generation:
             return
-        timeout = min(self._connect_timeout, deadline.left * 0.9)
+        timeout = min(self._connect_timeout, deadline.seconds_left * 0.9)
         try:
             async with self._channel.use() as channel:
                 stub = decoder_pb2_grpc.DecoderServiceStub(channel)
@@ -92,7 +92,7 @@ class DecoderClient:
         span, code = parent.child("luvc.v1.DecoderService/Generate", "client"), "CANCELLED"
         async with self._channel.use() as channel:
             call = decoder_pb2_grpc.DecoderServiceStub(channel).Generate(
-                request, timeout=deadline.left + _GRACE_SECONDS, metadata=span.metadata
+                request, timeout=deadline.seconds_left + _GRACE_SECONDS, metadata=span.metadata
             )
             try:
                 while (response := await deadline.wait_for(call.read())) is not grpc.aio.EOF:
@@ -113,8 +113,8 @@ class DecoderClient:
         code, text = error.code(), error.details() or ""
         details = from_metadata(error.trailing_metadata())
         if details is not None:
-            return Refused(Status(code, text, details))
-        # The text is Ray's or gRPC's, which may hold anything, so that no caller is told it.
+            return DecoderRefused(Status(code, text, details))
+        # The text is Ray's or gRPC's and may hold anything, so it is logged and not passed on.
         log.warning("the decoder at %s failed: %s: %s", self._endpoint, code.name, text)
         by_code: dict[grpc.StatusCode, ServiceError] = {
             grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded(

@@ -1,4 +1,4 @@
-"""A channel to one endpoint that is renewed, because another server may stand there tomorrow.
+"""A channel to one endpoint that is renewed, because another server may take that address over.
 
 A gRPC channel keeps its connection for as long as both ends live. Behind the address of a
 Kubernetes Service it would stay with a cluster that is about to be replaced, and never see the new

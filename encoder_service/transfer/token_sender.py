@@ -15,7 +15,7 @@ from luvc_core.errors import TokensExpired
 from luvc_core.runtime.async_tasks import gather_or_cancel
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store import is_shared
-from luvc_core.store.cache import Entry
+from luvc_core.store.cache import CacheEntry
 from luvc_core.visual_tokens.blob import checksum_of, to_blob
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from luvc_core.wire.selection import write_selection
@@ -47,7 +47,7 @@ class TokenPayload:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """How tokens may travel: what the request wants, as far as the decoder can take it.
+    """The forms in which tokens may travel: as the request wants, where the decoder takes it.
 
     Attributes:
         sources: TokenSource values that the decoder fetches from.
@@ -81,7 +81,7 @@ class TokenSender:
 
     async def inline_payload(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[CacheEntry],
         deadline: Deadline,
         options: TransferOptions = TransferOptions(),
     ) -> TokenPayload:
@@ -93,12 +93,15 @@ class TokenSender:
             options: their form; `sources` are not used.
         """
         pruned = await gather_or_cancel(self._pruned(entry, options, deadline) for entry in entries)
-        messages = await gather_or_cancel(self._inline(one, options, deadline) for one in pruned)
-        return TokenPayload(messages, sum(_byte_count(one, options.in_int8) for one in pruned))
+        messages = await gather_or_cancel(
+            self._inline(tokens, options, deadline) for tokens in pruned
+        )
+        byte_count = sum(_byte_count(tokens, options.in_int8) for tokens in pruned)
+        return TokenPayload(messages, byte_count)
 
     async def prepare_payload(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[CacheEntry],
         options: TransferOptions,
         deadline: Deadline,
         holds: ExitStack,
@@ -112,7 +115,7 @@ class TokenSender:
             holds: keeps what the decoder fetches from here until it closes.
         """
 
-        async def prepare(entry: Entry) -> tuple[tokens_pb2.VisionTokens, int]:
+        async def prepare(entry: CacheEntry) -> tuple[tokens_pb2.VisionTokens, int]:
             tokens, message = await self._pruned(entry, options, deadline), None
             byte_count = _byte_count(tokens, options.in_int8)
             if byte_count > self._inline_bytes:
@@ -136,7 +139,7 @@ class TokenSender:
             yield encoder_pb2.FetchTokensResponse(data=chunk)
 
     async def _pruned(
-        self, entry: Entry, options: TransferOptions, deadline: Deadline
+        self, entry: CacheEntry, options: TransferOptions, deadline: Deadline
     ) -> VisionTokens:
         spu = options.spu if options.sparse else None
         return await deadline.wait_for(self._executor.offload(prune_before_llm, entry.tokens, spu))
@@ -151,7 +154,7 @@ class TokenSender:
 
     async def _reference(
         self,
-        entry: Entry,
+        entry: CacheEntry,
         tokens: VisionTokens,
         options: TransferOptions,
         deadline: Deadline,

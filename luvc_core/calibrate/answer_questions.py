@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.engine.pruner import Pruner
-from luvc_core.engine.request_processor import Request, RequestProcessor, Result
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request, Result
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 
 

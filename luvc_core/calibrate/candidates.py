@@ -26,7 +26,7 @@ _MAX_UNPRUNED_SHARE = 2 / 3
 
 @dataclass(frozen=True)
 class Shape:
-    """All settings of a compression except how many tokens it leaves.
+    """The settings of a compression except the number of tokens that it leaves.
 
     Attributes:
         score: by which tokens are pruned.

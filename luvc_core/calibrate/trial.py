@@ -12,7 +12,7 @@ MIN_QUESTIONS = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one compressed answer showed.
+    """The outcome of one compressed answer.
 
     Attributes:
         same: whether it equals the uncompressed answer.

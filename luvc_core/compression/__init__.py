@@ -1,1 +1,1 @@
-"""Which visual tokens are merged or pruned, and by which rule: settings, profiles, algorithms."""
+"""Compression of visual tokens by merging and pruning: settings, profiles, algorithms."""

@@ -1,4 +1,4 @@
-"""How fine the detail of an image is: print and diagrams bear less pruning than scenes."""
+"""A measure of fine detail in an image: print and diagrams bear less pruning than scenes."""
 
 import numpy as np
 from numpy.typing import NDArray

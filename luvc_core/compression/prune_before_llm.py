@@ -26,7 +26,7 @@ def prune_before_llm(tokens: VisionTokens, spu: SpuSettings | None) -> VisionTok
     """
     count = tokens.token_count
     if spu is not None:
-        count = schedules.counts([spu.first_share], tokens.token_count)[0]
+        count = schedules.token_counts([spu.first_share], tokens.token_count)[0]
     if spu is None or not 0 < count < tokens.token_count:
         return tokens
     everything = torch.arange(tokens.token_count, device=tokens.embeddings.device)

@@ -20,8 +20,8 @@ def image_scores(
     filtered: it scores the mean of the survivors of its line, 0 if there are none, and so leaves
     about when its line does.
 
-    The last two tokens of a grid depart from their mean alike, so that rounding would decide: by a
-    thousandth, the longer one scores higher.
+    The last two tokens of a grid differ equally from their mean, so that rounding would decide
+    between them. Therefore a token's length raises its score, by a thousandth at most.
 
     Args:
         hidden: [survivors, dim].

@@ -215,12 +215,12 @@ class SpuSettings:
             f"{len(shares)} shares, but the model has {layer_count} layers",
             f"{layer_count} shares",
         )
-        return schedules.counts(shares, token_count)
+        return schedules.token_counts(shares, token_count)
 
 
 @dataclass(frozen=True)
 class Compression:
-    """What is applied to one request: merging and pruning.
+    """The compression of one request: merging and pruning.
 
     Attributes:
         name: shown in usage.

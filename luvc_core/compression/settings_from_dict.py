@@ -96,7 +96,7 @@ def _check_names(where: str, fields: Mapping[str, Any], known: tuple[str, ...]) 
 
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what is unspecified, make tuples of lists, and `low_pass` of PRUNING_SCORE_LOW_PASS."""
+    """Drop unspecified enums, turn lists to tuples, and PRUNING_SCORE_LOW_PASS to `low_pass`."""
     plain: dict[str, Any] = {}
     for name, value in fields.items():
         prefix = next((p for p in _ENUM_PREFIXES if str(value).startswith(p)), "")

@@ -1,0 +1,1 @@
+"""Answers of a language half: requests, prefill with pruning, decode steps, batching."""

@@ -1,4 +1,4 @@
-"""One more token of each of several answers, in one batch."""
+"""Decode steps: the next token of each of several answers, computed in one batch."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from torch import Tensor
 from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.models.base import LanguageHalf
 
-# On CPUs a float32 product of one row is summed in another order than one of four; from four on, by
-# fours, every row comes out the same, with any number of threads. In bfloat16 from two on; but four
-# rows take less time than one. On CUDA nothing is known yet.
+# On CPUs a float32 product sums a single row in another order than several rows, so that its last
+# bits differ. With a multiple of four rows each row comes out the same, whatever the number of rows
+# and threads. In bfloat16 two rows are enough, but four take less time than one. CUDA has not been
+# measured yet.
 _EXACT_ROWS = 4
 
 

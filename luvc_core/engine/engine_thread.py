@@ -89,7 +89,7 @@ class EngineThread:
                     if call is None:
                         return
                     call()
-                # Each time: some libraries keep one number for all threads, which others set.
+                # At each step, as some libraries keep one number for all threads, which others set.
                 compute_on(self._cores)
                 if outcomes := self._scheduler.step():
                     self._report(outcomes)

@@ -19,7 +19,7 @@ from luvc_core.models.base import LanguageHalf, Prompt
 
 
 class GenerationStatus(Enum):
-    """What comes next for an answer: a layer of its prompt, a token, or nothing."""
+    """The next step of an answer: a layer of its prompt, a token, or nothing."""
 
     PREFILL = auto()
     DECODE = auto()
@@ -29,9 +29,9 @@ class GenerationStatus(Enum):
 class Generation:
     """Prompt, caches and tokens of one answer. Not to be worked on by two threads at once.
 
-    Whoever wants this answer alone calls `step` until it returns None. A scheduler calls
-    `prefill_layer` until there is a token, then `decode_generations` and `take` for each further
-    one.
+    To compute this answer alone, call `step` until it returns None. A scheduler calls
+    `prefill_layer` until there is a token, then `decode_generations` and `sample_next` for each
+    further one.
 
     Attributes:
         language: the model.
@@ -65,7 +65,7 @@ class Generation:
             InvalidInput: where an image came with another number of tokens than its schedule wants.
             InvalidSettings: for a schedule that is for another depth.
         """
-        # Counted here, a schedule for another depth is refused before anything is computed.
+        # Count before anything is computed, to refuse a schedule for another depth early.
         per_image = layer_counts(prompt.images, request.spu, language.layer_count)
         for image, counts in zip(prompt.images, per_image, strict=True):
             check_selection(image, counts[0], "vision_tokens.kept_places")
@@ -131,7 +131,7 @@ class Generation:
         try:
             self.check()
             if self.status is GenerationStatus.DECODE:
-                return self.take(decode_generations([self])[0])
+                return self.sample_next(decode_generations([self])[0])
             while (event := self.prefill_layer()) is None:
                 pass
             return event
@@ -156,14 +156,14 @@ class Generation:
         self._layer_counts = tuple(cache.length - self._text_count for cache in self.caches)
         token = self._sampler.sample(logits)
         self._first_token_at = time.monotonic()
-        return self._take(token)
+        return self._add_token(token)
 
-    def take(self, logits: Tensor) -> Event:
+    def sample_next(self, logits: Tensor) -> Event:
         """Sample the next token, turn it into text, and see whether it ends the answer.
 
         logits: float32 [vocabulary]
         """
-        return self._take(self._sampler.sample(logits))
+        return self._add_token(self._sampler.sample(logits))
 
     def close(self) -> None:
         """End the answer and release its memory. Harmless when it has ended."""
@@ -171,7 +171,7 @@ class Generation:
         self.caches = []
         self._prefill = None
 
-    def _take(self, token: int) -> Event:
+    def _add_token(self, token: int) -> Event:
         event = self._event_of(token)
         if event.text:
             self.first_text_at = self.first_text_at or time.monotonic()

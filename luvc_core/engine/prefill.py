@@ -1,4 +1,4 @@
-"""The prompt through all layers of the LLM, with its visual tokens pruned on the way."""
+"""Prefill: run the prompt through all layers of the LLM, pruning visual tokens on the way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -82,7 +82,9 @@ class Prefill:
         Raises:
             InvalidSettings: for a schedule that is for another depth.
         """
-        self.caches = [LayerCache(room) for room in capacities or [0] * language.layer_count]
+        self.caches = [
+            LayerCache(capacity) for capacity in capacities or [0] * language.layer_count
+        ]
         self._language = language
         self._prompt = prompt
         self._pruner = pruner_for(pruning, prompt.images, language.layer_count)
@@ -229,7 +231,7 @@ def _drop(
         return remaining, None
     moved = stay.cumsum(0) - 1
     remaining = [replace(tokens, rows=moved[tokens.rows]) for tokens in remaining]
-    # How many stay is known: asking the device, as a mask for an index does, would wait for it.
+    # How many rows stay is known here. An index by mask would wait for the device to count them.
     slots = torch.where(stay, moved, length)
     rows = torch.arange(before, device=stay.device)
     return remaining, rows.new_empty(length + 1).scatter(0, slots, rows)[:length]

@@ -1,4 +1,4 @@
-"""Which visual tokens stay: the contract of a pruner, and SPU, the product's own."""
+"""Pruners decide which visual tokens stay: their contract, and SPU, the product's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class SurvivingTokens:
 
 @dataclass(frozen=True)
 class PruningDecision:
-    """Which of one image's surviving tokens enter a layer, and what changes in them.
+    """A decision on one image: which surviving tokens enter a layer, and what changes in them.
 
     Attributes:
         indices: int64 [kept], ascending, into the image's survivors.
@@ -111,12 +111,12 @@ class SpuPruner:
         decisions: list[PruningDecision | None] = []
         for image, tokens, counts in zip(self._images, survivors, self._counts, strict=True):
             if layer == 0 and image.selection is not None:
-                decisions.append(_travelled(image, hidden.device))
+                decisions.append(_encoder_selection(image, hidden.device))
             else:
-                decisions.append(self._best(image, tokens, counts[layer], hidden))
+                decisions.append(self._highest_scores(image, tokens, counts[layer], hidden))
         return decisions
 
-    def _best(
+    def _highest_scores(
         self, image: VisionTokens, tokens: SurvivingTokens, count: int, hidden: Tensor
     ) -> PruningDecision | None:
         if count >= len(tokens.rows):
@@ -134,7 +134,7 @@ class SpuPruner:
         return PruningDecision(best, absorb_pruned_counts(rows, best, counts)[best])
 
 
-def _travelled(image: VisionTokens, device: torch.device) -> PruningDecision:
+def _encoder_selection(image: VisionTokens, device: torch.device) -> PruningDecision:
     """Keep the tokens that the encoder selected: no others came."""
     assert image.selection is not None
     indices, counts = image.selection.indices, image.selection.counts

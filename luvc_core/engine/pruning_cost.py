@@ -1,4 +1,4 @@
-"""Whether pruning a request is worth its own cost."""
+"""The cost of pruning a request, against what it saves."""
 
 from itertools import pairwise
 
@@ -39,7 +39,7 @@ def pruning_pays_off(language: LanguageHalf, prompt: Prompt, spu: SpuSettings) -
         saved += sum(image.token_count - count for count in counts) * language.row_flops
         for before, after in pairwise((image.token_count, *counts)):
             if after < before:
-                # Where all leave, nothing is scored; else holes of pruned tokens are scored, too.
+                # Nothing is scored where all leave; else the whole grid, pruned tokens included.
                 scored = image.token_count if after else 0
                 cost += _FLOPS_PER_PRUNING + _FLOPS_PER_NUMBER * scored * hidden_size
                 if spu.proportional_attention:

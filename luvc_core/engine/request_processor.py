@@ -7,12 +7,10 @@ from luvc_core.chat import check_conversation
 from luvc_core.compression.settings import SpuSettings
 from luvc_core.engine.generation import Generation
 from luvc_core.engine.pruning_cost import pruning_pays_off
-from luvc_core.engine.requests import Event, FinishReason, Request, Result
+from luvc_core.engine.requests import Request
 from luvc_core.errors import PromptTooLong
 from luvc_core.models.base import LanguageHalf
 from luvc_core.visual_tokens.identity import check_identity
-
-__all__ = ["Event", "FinishReason", "Generation", "Request", "RequestProcessor", "Result"]
 
 
 class RequestProcessor:

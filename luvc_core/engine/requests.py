@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished answer took. Names and meaning as in luvc.v1.Usage.
+    """Counts and times of a finished answer. Names and meaning as in luvc.v1.Usage.
 
     Attributes:
         finish_reason: what ended the answer.
@@ -70,7 +70,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Event:
-    """What one step brought: text, perhaps empty; and with the last one the result."""
+    """The new text of one step, perhaps empty; the last step also brings the result."""
 
     text: str
     result: Result | None = None

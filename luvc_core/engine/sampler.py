@@ -28,7 +28,7 @@ class Sampler:
         """
         if self._temperature == 0:
             return int(logits.argmax())
-        # Only differences count; from the highest downwards a tiny temperature cannot overflow.
+        # Only differences count: relative to the highest logit, a tiny temperature cannot overflow.
         logits = (logits.cpu().double() - logits.max().item()) / self._temperature
         probabilities, ids = logits.softmax(0).sort(descending=True)
         before = probabilities.cumsum(0) - probabilities

@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """What a scheduler may use.
+    """The resources that a scheduler may use.
 
     Attributes:
         kv_bytes: keys and values of all requests at once.
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step brought one answer: an event, or the error that ended it."""
+    """The outcome of a step for one answer: an event, or the error that ended it."""
 
     generation: Generation
     event: Event | None = None
@@ -58,8 +58,8 @@ class Scheduler:
         self._waiting: deque[Generation] = deque()
         self._prefilling: list[Generation] = []
         self._decoding: list[Generation] = []
-        # Rows computed of prefills while they were the oldest, minus those of shorter ones.
-        self._ahead = 0
+        # Rows computed for the oldest prefill minus those computed for shorter ones.
+        self._oldest_lead = 0
 
     @property
     def idle(self) -> bool:
@@ -81,10 +81,10 @@ class Scheduler:
 
         Raises InvalidInput where it needs more KV budget than there is in all.
         """
-        needed, room = generation.kv_byte_count, self.kv_budget.byte_count
-        if needed > room:
+        needed, available = generation.kv_byte_count, self.kv_budget.byte_count
+        if needed > available:
             problem = f"prompt and answer need {needed / MIB:.1f} MiB of keys and values"
-            raise InvalidInput("messages", problem, f"at most {room / MIB:.1f} MiB")
+            raise InvalidInput("messages", problem, f"at most {available / MIB:.1f} MiB")
         self._waiting.append(generation)
 
     def cancel(self, generation: Generation) -> None:
@@ -93,7 +93,7 @@ class Scheduler:
             self._waiting.remove(generation)
             generation.close()
         elif generation in self._prefilling or generation in self._decoding:
-            self._leave(generation)
+            self._release(generation)
 
     def step(self) -> list[Outcome]:
         """Do the next work and return what it brought.
@@ -117,9 +117,9 @@ class Scheduler:
         try:
             logits = decode_generations(generations)
         except Exception as error:
-            return outcomes + [self._failed(generation, error) for generation in generations]
+            return outcomes + [self._fail(generation, error) for generation in generations]
         return outcomes + [
-            self._attempt(generation, partial(generation.take, row))
+            self._attempt(generation, partial(generation.sample_next, row))
             for generation, row in zip(generations, logits, strict=True)
         ]
 
@@ -147,8 +147,8 @@ class Scheduler:
         shortest = min(self._prefilling, key=lambda g: g.remaining_prefill_rows)
         if oldest is shortest:
             return oldest
-        chosen, sign = (shortest, -1) if self._ahead > 0 else (oldest, 1)
-        self._ahead += sign * chosen.next_prefill_rows
+        chosen, sign = (shortest, -1) if self._oldest_lead > 0 else (oldest, 1)
+        self._oldest_lead += sign * chosen.next_prefill_rows
         return chosen
 
     def _attempt(self, generation: Generation, work: Callable[[], Event | None]) -> Outcome:
@@ -156,16 +156,16 @@ class Scheduler:
         try:
             outcome = Outcome(generation, work())
         except Exception as error:
-            return self._failed(generation, error)
+            return self._fail(generation, error)
         if generation.status is GenerationStatus.FINISHED:
-            self._leave(generation)
+            self._release(generation)
         return outcome
 
-    def _failed(self, generation: Generation, error: Exception) -> Outcome:
-        self._leave(generation)
+    def _fail(self, generation: Generation, error: Exception) -> Outcome:
+        self._release(generation)
         return Outcome(generation, error=error)
 
-    def _leave(self, generation: Generation) -> None:
+    def _release(self, generation: Generation) -> None:
         group = self._decoding if generation in self._decoding else self._prefilling
         group.remove(generation)
         generation.close()

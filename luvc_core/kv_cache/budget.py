@@ -1,4 +1,4 @@
-"""How much KV cache a request will need, and how much there is for all."""
+"""The KV budget: how many bytes requests may reserve, and how many rows one will need."""
 
 from collections.abc import Sequence
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-_SMALLEST_ROOM = 64  # tokens
+_MIN_SPARE_TOKENS = 64
 
 
 class LayerCache:
@@ -17,7 +17,7 @@ class LayerCache:
         """Make an empty cache.
 
         capacity: how many tokens there will be at most, where that is known; all of their memory is
-        allocated with the first, and no more. Where it is 0 the cache grows with room to spare, at
+        allocated with the first, and no more. Where it is 0 the cache grows with spare capacity, at
         most a quarter of its length or 64 tokens, so that a long answer costs time in proportion to
         its length.
         """
@@ -41,8 +41,8 @@ class LayerCache:
         start = self.length
         self.length += keys.shape[2]
         if self._keys is None and self._capacity > self.length:
-            self._keys = keys.new_empty(_with_room(keys, self._capacity))
-            self._values = values.new_empty(_with_room(values, self._capacity))
+            self._keys = keys.new_empty(_resized_shape(keys, self._capacity))
+            self._values = values.new_empty(_resized_shape(values, self._capacity))
         if self._keys is None or self._values is None:
             self._keys, self._values = keys, values
             return keys, values
@@ -79,33 +79,33 @@ class LayerCache:
         if self._bias is None:
             return None
         if self._wide_bias is None or len(self._wide_bias) < self.length:
-            room = max(self._capacity, self.length + _SMALLEST_ROOM)
-            self._wide_bias = F.pad(self._bias, (0, room - len(self._bias)))
+            capacity = max(self._capacity, self.length + _MIN_SPARE_TOKENS)
+            self._wide_bias = F.pad(self._bias, (0, capacity - len(self._bias)))
         return self._wide_bias[: self.length]
 
     @property
     def byte_count(self) -> int:
-        """Bytes of the keys and values, without the room to spare."""
+        """Bytes of the keys and values, without spare capacity."""
         views = (self.keys, self.values)
         return sum(view.nbytes for view in views if view is not None)
 
     @property
     def held_byte_count(self) -> int:
-        """Bytes of all memory held, room to spare included."""
+        """Bytes of all memory held, spare capacity included."""
         held = (self._keys, self._values)
         return sum(buffer.nbytes for buffer in held if buffer is not None)
 
 
 def _stored(buffer: Tensor, new: Tensor, start: int) -> Tensor:
-    """Write `new` at `start` into the buffer, or into a larger copy where it has no room."""
+    """Write `new` at `start` into the buffer, or into a larger copy where it does not fit."""
     end = start + new.shape[2]
     if end > buffer.shape[2]:
-        larger = buffer.new_empty(_with_room(buffer, end + max(_SMALLEST_ROOM, end // 4)))
+        larger = buffer.new_empty(_resized_shape(buffer, end + max(_MIN_SPARE_TOKENS, end // 4)))
         larger[:, :, :start] = buffer[:, :, :start]
         buffer = larger
     buffer.narrow(2, start, new.shape[2]).copy_(new)
     return buffer
 
 
-def _with_room(tensor: Tensor, length: int) -> tuple[int, int, int, int]:
+def _resized_shape(tensor: Tensor, length: int) -> tuple[int, int, int, int]:
     return (tensor.shape[0], tensor.shape[1], length, tensor.shape[3])

@@ -41,15 +41,15 @@ def decode_animated_image(request: VideoRequest) -> Video:
         starts, duration = _times(request)
         rate = len(starts) / duration
         chosen = request.sampling.choose(len(starts), rate)
-        keep = request.keeper(len(set(chosen)))
+        shrink = request.frame_shrinker(len(set(chosen)))
         kept = {}
         for index, image in _frames(request):
             if index in chosen:
-                kept[index] = keep(to_rgb(image))
+                kept[index] = shrink(to_rgb(image))
             if index == chosen[-1]:
                 break
     except DECODING_ERRORS as error:
-        raise request.damaged(error) from error
+        raise request.damaged_error(error) from error
     return request.gather(chosen, kept, starts, duration, rate)
 
 
@@ -66,7 +66,7 @@ def _times(request: VideoRequest) -> tuple[list[float], float]:
         request.check_length(len(starts), now / 1000)
         request.check_work(len(starts), image.size)
     if not starts:
-        raise request.damaged("no frames")
+        raise request.damaged_error("no frames")
     return starts, now / 1000
 
 

@@ -1,4 +1,4 @@
-"""Videos, decoded within limits: MP4, WebM, and animated GIF, WebP or PNG."""
+"""Decode videos within limits: MP4, WebM, and animated GIF, WebP or PNG."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -50,7 +50,7 @@ def decode_ffmpeg_video(request: VideoRequest) -> Video:
     """
     missing = missing_bytes(request.data)
     if missing:
-        raise request.damaged(f"{missing} bytes are missing")
+        raise request.damaged_error(f"{missing} bytes are missing")
     try:
         with _open(request) as container:
             stream = _stream_of(container, request)
@@ -62,14 +62,14 @@ def decode_ffmpeg_video(request: VideoRequest) -> Video:
             rate = _rate_of(stream, len(times) / duration)
             chosen = request.sampling.choose(len(times), rate)
             wanted = {times[index]: index for index in chosen}
-            keep = request.keeper(len(wanted))
+            shrink = request.frame_shrinker(len(wanted))
             kept = {
-                wanted[moment]: keep(upright(frame))
+                wanted[moment]: shrink(upright(frame))
                 for moment, frame in _decode(container, stream, wanted, request)
             }
             second = float(stream.time_base or 0)
     except _ERRORS as error:
-        raise request.damaged(error) from error
+        raise request.damaged_error(error) from error
     return request.gather(chosen, kept, [t * second for t in times], duration, rate)
 
 
@@ -79,14 +79,14 @@ def _open(request: VideoRequest) -> InputContainer:
         io.BytesIO(request.data),
         "r",
         format=demuxer_for(request.data),
-        options=_backstop(request),
+        options=_decoder_options(request),
         # A title in another text encoding is no reason to refuse the video.
         metadata_errors="ignore",
     )
 
 
-def _backstop(request: VideoRequest) -> dict[str, str]:
-    """Return FFmpeg options that bound frames whose size it learns only while decoding."""
+def _decoder_options(request: VideoRequest) -> dict[str, str]:
+    """Return FFmpeg options that bound frames whose size is known only once they are decoded."""
     return {"max_pixels": str(4 * request.limits.max_video_pixels)}
 
 
@@ -117,7 +117,7 @@ def _times(
     moments, end, second = set(), 0, float(stream.time_base or 0)
     for packet in _packets(container, stream, request):
         if packet.pts is None:
-            raise request.damaged("a frame without a time")
+            raise request.damaged_error("a frame without a time")
         moments.add(packet.pts)
         end = max(end, packet.pts + (packet.duration or 0))
         request.check_length(len(moments), 0)
@@ -147,7 +147,7 @@ def _packets(
     for packet in container.demux(stream):
         request.check()
         if packet.is_corrupt:
-            raise request.damaged("a frame is cut")
+            raise request.damaged_error("a frame is cut")
         # VP8 stores frames that other frames refer to and that never show: the fifth bit of the
         # first byte says so (RFC 6386).
         hidden = is_vp8 and packet.size and not memoryview(packet)[0] & 0x10
@@ -162,9 +162,9 @@ def _decode(
     decoder = stream.codec_context
     # One thread: the service decodes several files at once.
     decoder.thread_count = 1
-    decoder.options = _backstop(request)
+    decoder.options = _decoder_options(request)
     may_skip = decoder.codec.canonical_name in _SKIPPING
-    left = len(wanted)
+    missing_count = len(wanted)
     for packet in container.demux(stream):
         request.check()
         if may_skip:
@@ -174,11 +174,11 @@ def _decode(
         for frame in decoder.decode(packet if packet.size else None):
             if frame.pts is not None and frame.pts in wanted:
                 if frame.is_corrupt:
-                    raise request.damaged("a frame is cut")
+                    raise request.damaged_error("a frame is cut")
                 request.check_frame((frame.width, frame.height))
-                left -= 1
+                missing_count -= 1
                 yield frame.pts, frame
-        if left == 0:
+        if missing_count == 0:
             return
 
 

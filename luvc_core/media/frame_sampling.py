@@ -1,4 +1,4 @@
-"""Which frames of a video a family looks at: the rules of the stock video processors.
+"""Choose the frames of a video that a family looks at, by the rules of stock video processors.
 
 As the stock rules do, they count frames, not seconds: the chosen frames are spread evenly over the
 frames of the video even where its rate varies. No rule asks for more frames than the video has,

@@ -1,4 +1,4 @@
-"""Images, decoded within limits.
+"""Decode images within limits.
 
 JPEG, PNG and WebP are accepted, recognised by their first bytes. Animated files are videos
 (`decode_video`) and refused here, because decoding only their first frame would silently lose the
@@ -32,7 +32,7 @@ DECODING_ERRORS = (
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What a request may hold at most.
+    """Limits of the media in a request.
 
     Attributes:
         max_bytes: size of an image file.
@@ -100,7 +100,7 @@ def decode_image(data: bytes, field: str, limits: MediaLimits) -> Image.Image:
         problem = f"unsupported type ({_what_it_looks_like(data)})"
         raise InvalidMedia(field, problem, f"{_TYPES}; for clips {VIDEO_TYPES}")
     try:
-        # Not Image.open, which warns or raises by a global limit of pixels.
+        # Image.open would warn or raise by a global limit of pixels.
         image = reader(io.BytesIO(data))
     except DECODING_ERRORS as error:
         raise InvalidMedia(field, f"its header cannot be read: {error}", _TYPES) from error

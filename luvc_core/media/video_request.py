@@ -74,20 +74,20 @@ class VideoRequest:
             allowed = f"at most {self.limits.max_video_decoded_bytes} bytes"
             raise InvalidMedia(self.field, problem, allowed)
 
-    def keeper(self, count: int) -> Callable[[Image.Image], Image.Image]:
+    def frame_shrinker(self, count: int) -> Callable[[Image.Image], Image.Image]:
         """Return a function that shrinks a frame so that `count` frames fit in memory together."""
         max_pixels = self.limits.max_video_kept_bytes / (3 * count)
 
-        def keep(image: Image.Image) -> Image.Image:
+        def shrink(image: Image.Image) -> Image.Image:
             if image.width * image.height <= max_pixels:
                 return image
             scale = math.sqrt(max_pixels / (image.width * image.height))
             sides = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
             return image.resize(sides, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
-        return keep
+        return shrink
 
-    def damaged(self, problem: str | Exception) -> InvalidMedia:
+    def damaged_error(self, problem: str | Exception) -> InvalidMedia:
         """Return the error that says why the file is not a whole video."""
         problem = getattr(problem, "strerror", None) or problem
         return InvalidMedia(self.field, f"truncated or damaged: {problem}", "a whole clip")
@@ -110,7 +110,7 @@ class VideoRequest:
         """
         missing = sum(index not in kept for index in set(chosen))
         if missing:
-            raise self.damaged(f"{missing} of {len(set(chosen))} frames cannot be decoded")
+            raise self.damaged_error(f"{missing} of {len(set(chosen))} frames cannot be decoded")
         sizes = {image.size for image in kept.values()}
         if len(sizes) > 1:
             listed = " and ".join(f"{w}x{h}" for w, h in sorted(sizes)[:2])

@@ -47,7 +47,7 @@ def family_of(checkpoint: Checkpoint) -> Family:
     return FAMILIES[model_type]
 
 
-def layer_count(name: str) -> int:
+def read_layer_count(name: str) -> int:
     """Read the number of decoder layers of a checkpoint from its config.json."""
     checkpoint = resolve(name)
     config = family_of(checkpoint).layout.read_config(checkpoint)

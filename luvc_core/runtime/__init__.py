@@ -1,1 +1,1 @@
-"""What both services need and no tensor is part of: limits, flags, logs, threads, async tasks."""
+"""Helpers of both services that know no tensors: limits, flags, logs, threads, async tasks."""

@@ -9,7 +9,7 @@ from luvc_core.runtime.deadline import Deadline
 
 
 class AdmissionLimiter:
-    """Slots for requests at work, given to waiting requests first come, first served.
+    """A bounded number of slots for requests at work; the longest waiting request is next.
 
     One event loop uses it.
 
@@ -26,12 +26,12 @@ class AdmissionLimiter:
         self.running = 0
 
     @property
-    def are_taken(self) -> bool:
+    def is_full(self) -> bool:
         """Whether another request would have to wait."""
         return self._free.locked()
 
     @asynccontextmanager
-    async def take(self, deadline: Deadline) -> AsyncIterator[None]:
+    async def slot(self, deadline: Deadline) -> AsyncIterator[None]:
         """Hold a slot for the time of the block.
 
         Raises:

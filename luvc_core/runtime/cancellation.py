@@ -1,4 +1,4 @@
-"""A way to end work on a thread for which nobody waits any more."""
+"""End work on a thread once nobody waits for its result."""
 
 import threading
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""How many CPU cores the tensor work of a thread may use.
+"""The number of CPU cores that the tensor work of a thread may use.
 
 Every thread that computes on several cores has its own worker threads. Where a process has
 more of these than cores, they sleep between two products instead of spinning, and each product

@@ -38,13 +38,13 @@ class Deadline:
         return min(self, part, key=lambda deadline: deadline.at)
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until the deadline, never negative."""
         return max(0.0, self.at - time.monotonic())
 
     def check(self) -> None:
         """Raise DeadlineExceeded once the time is over."""
-        if self.left == 0:
+        if self.seconds_left == 0:
             raise self._error()
 
     async def wait_for(self, work: Awaitable[T]) -> T:
@@ -53,12 +53,12 @@ class Deadline:
         Raises:
             DeadlineExceeded: where it was cancelled for that reason.
         """
-        limit = asyncio.timeout(None if math.isinf(self.at) else self.left)
+        limit = asyncio.timeout(None if math.isinf(self.at) else self.seconds_left)
         try:
             async with limit:
                 return await work
         except TimeoutError:
-            # `left` may still be above 0: the event loop may wake a little before the moment.
+            # `seconds_left` may still be above 0: the event loop may wake a little too early.
             if not limit.expired():
                 raise
             raise self._error() from None

@@ -3,13 +3,11 @@
 import json
 import logging
 import uuid
-from typing import Literal
 
-LogFormat = Literal["text", "json"]
 LOG_FORMATS = ("text", "json")
 
 
-class JsonLines(logging.Formatter):
+class JsonLineFormatter(logging.Formatter):
     """Formats a record as a JSON object: time, level, logger, message, request_id, exception.
 
     The time is in seconds since 1970; the last two are there where a record has them.
@@ -39,12 +37,12 @@ def set_up(level: str, form: str, text: str) -> None:
         text: the line's format string where `form` is "text".
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(text))
+    handler.setFormatter(JsonLineFormatter() if form == "json" else logging.Formatter(text))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
-def of_request(request_id: str) -> dict[str, str]:
-    """Return the `extra` argument of a log call about a request."""
+def log_extra(request_id: str) -> dict[str, str]:
+    """Return the `extra` argument of a log call: the request that the record is about."""
     return {"request_id": request_id}
 
 
@@ -57,13 +55,13 @@ def request_id_of(given: str) -> str:
 
 
 def log_unexpected(log: logging.Logger, request_id: str, error: BaseException) -> None:
-    """Log an error that no caller is told, with its traceback.
+    """Log an unexpected error with its traceback; the caller sees only the request id.
 
     Args:
         log: the logger of the service.
-        request_id: the only thing that the caller is told, to find this record by.
+        request_id: what this record can be found by.
         error: what was raised.
     """
     log.error(
-        "request %s failed unexpectedly", request_id, exc_info=error, extra=of_request(request_id)
+        "request %s failed unexpectedly", request_id, exc_info=error, extra=log_extra(request_id)
     )

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 Origin = Literal["encoded", "joined", "stored"]
 Make = Callable[[], Awaitable[VisionTokens]]
-_FIRST_LOOK_SECONDS = 0.01
-_LAST_LOOK_SECONDS = 0.1
+_SHORTEST_POLL_SECONDS = 0.01
+_LONGEST_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """Visual tokens and where they came from.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
         origin: "encoded" for this request, "joined" from another request that had them encoded
             at the same time, or "stored".
         kept: whether the store has them, as far as known.
-        trouble: why the store was not used, empty where it was.
+        store_problem: why the store was not used; empty where it was.
     """
 
     key: str
@@ -46,12 +46,20 @@ class Entry:
     blob: bytes | None
     origin: Origin
     kept: bool = False
-    trouble: str = ""
+    store_problem: str = ""
 
 
 @dataclass
-class Counts:
-    """What the cache has done since it was made."""
+class CacheCounts:
+    """Counts of what the cache has done since it was made.
+
+    Attributes:
+        stored: lookups that the store answered.
+        joined: lookups that waited for another request's encoding.
+        encoded: images and videos that were encoded.
+        bad_values: stored values that were damaged or of another model.
+        failures: calls of the store that failed.
+    """
 
     stored: int = 0
     joined: int = 0
@@ -83,14 +91,14 @@ class TokenCache:
             dtype: what stored embeddings must have.
             offload: runs work that copies or digests megabytes off the event loop.
         """
-        self.counts = Counts()
+        self.counts = CacheCounts()
         self._store = store
         self._identity = identity
         self._dtype = dtype
         self._offload = offload
-        self._encodes = SingleFlight[Entry]()
+        self._encodes = SingleFlight[CacheEntry]()
 
-    async def find(self, key: str, strict: bool = False) -> Entry | None:
+    async def find(self, key: str, strict: bool = False) -> CacheEntry | None:
         """Return what is stored under a key, or None.
 
         Raises:
@@ -99,12 +107,14 @@ class TokenCache:
         if self._store is None:
             return None
         try:
-            return await self._look(self._store, key)
+            return await self._look_up(self._store, key)
         except StoreFailed as error:
-            self._failed(error, strict)
+            self._count_failure(error, strict)
             return None
 
-    async def get(self, key: str, make: Make, deadline: Deadline, strict: bool = False) -> Entry:
+    async def get(
+        self, key: str, make: Make, deadline: Deadline, strict: bool = False
+    ) -> CacheEntry:
         """Return what is stored under a key, else the result of `make`, which is then stored.
 
         Args:
@@ -118,63 +128,65 @@ class TokenCache:
             Unavailable: if the store fails and `strict` is set.
         """
 
-        async def work() -> Entry:
-            return await deadline.wait_for(self._look_or_make(key, make, strict))
+        async def work() -> CacheEntry:
+            return await deadline.wait_for(self._look_up_or_make(key, make, strict))
 
         entry, started = await self._encodes.join(f"{key}{strict}", work)
         if started or entry.origin == "stored":
             return entry
         self.counts.joined += 1
-        return Entry(key, entry.tokens, entry.blob, "joined", entry.kept, entry.trouble)
+        return CacheEntry(key, entry.tokens, entry.blob, "joined", entry.kept, entry.store_problem)
 
-    async def _look_or_make(self, key: str, make: Make, strict: bool) -> Entry:
-        store, trouble = self._store, ""
+    async def _look_up_or_make(self, key: str, make: Make, strict: bool) -> CacheEntry:
+        store, store_problem = self._store, ""
         if store is not None:
             owner = secrets.token_hex(16)
             try:
-                if entry := await self._look(store, key):
+                if entry := await self._look_up(store, key):
                     return entry
                 async with _leased(store, key, owner):
-                    if entry := await self._look_until_claimed(store, key, owner):
+                    if entry := await self._poll_until_claimed(store, key, owner):
                         return entry
                     return await self._make(store, key, make)
             except StoreFailed as error:
-                trouble = self._failed(error, strict)
-        return await self._make(None, key, make, trouble)
+                store_problem = self._count_failure(error, strict)
+        return await self._make(None, key, make, store_problem)
 
-    async def _look_until_claimed(self, store: Store, key: str, owner: str) -> Entry | None:
+    async def _poll_until_claimed(self, store: Store, key: str, owner: str) -> CacheEntry | None:
         """Wait for another encoder's value, or return None once this one holds the lease."""
-        wait = _FIRST_LOOK_SECONDS
+        wait = _SHORTEST_POLL_SECONDS
         while not await run_to_completion(store.claim(key, owner)):
             await asyncio.sleep(wait)
-            wait = min(wait * 1.5, _LAST_LOOK_SECONDS)
-            if entry := await self._look(store, key):
+            wait = min(wait * 1.5, _LONGEST_POLL_SECONDS)
+            if entry := await self._look_up(store, key):
                 return entry
         # The last owner may have stored the value after we looked and before it gave up the lease.
-        return await self._look(store, key)
+        return await self._look_up(store, key)
 
-    async def _look(self, store: Store, key: str) -> Entry | None:
+    async def _look_up(self, store: Store, key: str) -> CacheEntry | None:
         blob = await store.get(key)
         if blob is None:
             return None
         try:
             tokens = await self._offload(from_blob, blob, key)
-            self._check_ours(tokens)
+            self._check_usable(tokens)
         except BadValue as error:
             self.counts.bad_values += 1
             log.warning("a bad value is dropped from the store: %s: %s", key[:12], error)
             await store.drop(key)
             return None
         self.counts.stored += 1
-        return Entry(key, tokens, blob, "stored", kept=True)
+        return CacheEntry(key, tokens, blob, "stored", kept=True)
 
-    def _check_ours(self, tokens: VisionTokens) -> None:
+    def _check_usable(self, tokens: VisionTokens) -> None:
         if tokens.identity != self._identity:
             raise BadValue(f"made by {tokens.identity}")
         if tokens.embeddings.dtype != self._dtype:
             raise BadValue(f"embeddings of {tokens.embeddings.dtype}")
 
-    async def _make(self, store: Store | None, key: str, make: Make, trouble: str = "") -> Entry:
+    async def _make(
+        self, store: Store | None, key: str, make: Make, store_problem: str = ""
+    ) -> CacheEntry:
         self.counts.encoded += 1
         log.info("encoding %s", key[:12])
         tokens = await make()
@@ -184,10 +196,10 @@ class TokenCache:
             try:
                 kept = await store.put(key, blob)
             except StoreFailed as error:
-                trouble = self._failed(error)
-        return Entry(key, tokens, blob, "encoded", kept, trouble)
+                store_problem = self._count_failure(error)
+        return CacheEntry(key, tokens, blob, "encoded", kept, store_problem)
 
-    def _failed(self, error: StoreFailed, strict: bool = False) -> str:
+    def _count_failure(self, error: StoreFailed, strict: bool = False) -> str:
         self.counts.failures += 1
         if strict:
             raise Unavailable(str(error)) from error

@@ -9,7 +9,7 @@ from luvc_core.visual_tokens.identity import Identity
 
 @dataclass(frozen=True)
 class Recipe:
-    """What visual tokens depend on besides the media and their merging.
+    """All that visual tokens depend on besides the media and their merging.
 
     Attributes:
         identity: of the vision half.

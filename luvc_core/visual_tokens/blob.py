@@ -65,7 +65,7 @@ def to_blob(tokens: VisionTokens, key: str, in_int8: bool = False) -> bytes:
     if in_int8:
         tensors["embeddings"], tensors["scales"] = to_int8(tensors["embeddings"])
     blank = save(tensors, {"luvc": json.dumps(about), "sha256": _ZEROS})
-    return _fill(blank, _ZEROS, _digest(blank, _ZEROS))
+    return _replace_digest(blank, _ZEROS, _digest(blank, _ZEROS))
 
 
 def checksum_of(blob: bytes) -> str:
@@ -124,7 +124,7 @@ def _selection(tensors: Mapping[str, Tensor], token_count: int) -> TokenSelectio
     indices, counts = tensors.get("kept"), tensors.get("kept_counts")
     if indices is None and counts is None:
         return None
-    # The sizes are there for all tokens: no count makes more room than the blob has bytes.
+    # A blob holds the size of every token, so that its own bytes bound how many there can be.
     size_count = len(tensors["sizes"])
     if size_count != token_count:
         raise BadValue(f"{size_count} sizes of {token_count} tokens")
@@ -176,17 +176,17 @@ def _header_end(blob: bytes) -> int:
     return 8 + int.from_bytes(blob[:8], "little")
 
 
-def _fill(blob: bytes, old: str, new: str) -> bytes:
+def _replace_digest(blob: bytes, old: str, new: str) -> bytes:
     end = _header_end(blob)
-    return b"".join((_swap(blob[:end], old, new), memoryview(blob)[end:]))
+    return b"".join((_replace_in_header(blob[:end], old, new), memoryview(blob)[end:]))
 
 
-def _swap(header: bytes, old: str, new: str) -> bytes:
+def _replace_in_header(header: bytes, old: str, new: str) -> bytes:
     return header.replace(b'"sha256":"' + old.encode(), b'"sha256":"' + new.encode(), 1)
 
 
 def _digest(blob: bytes, present: str) -> str:
     end = _header_end(blob)
-    digest = hashlib.sha256(_swap(blob[:end], present, _ZEROS))
+    digest = hashlib.sha256(_replace_in_header(blob[:end], present, _ZEROS))
     digest.update(memoryview(blob)[end:])
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Which model made visual tokens, and whether a language model can read them."""
+"""The identity of the model that made visual tokens, and the check that an LLM can read them."""
 
 from dataclasses import dataclass
 

@@ -25,7 +25,7 @@ class InvalidSelection(ValueError):
 
 @dataclass(frozen=True)
 class TokenSelection:
-    """Which visual tokens of one image the LLM sees, and how many of all tokens each represents.
+    """The visual tokens of one image that the LLM sees, and how many of all each one represents.
 
     Attributes:
         indices: int64 [selected], strictly ascending, into the image's tokens.

@@ -1,4 +1,4 @@
-"""Conversations with their media, and how an answer is drawn.
+"""Conversations with their media, and how an answer is sampled.
 
 Callers send files, the encoder passes the conversation on without them, and the decoder puts
 visual tokens where they stood.
@@ -109,7 +109,7 @@ def media_in(conversation: Conversation) -> list[MediaFile]:
 
 
 def read_sampling(message: chat_pb2.Sampling) -> SamplingParams:
-    """Read how an answer is drawn. Raises InvalidSettings for values out of range.
+    """Read how an answer is sampled. Raises InvalidSettings for values out of range.
 
     There is no writer: the encoder passes the caller's message on, so that the decoder's defaults
     apply to what is unset.

@@ -79,10 +79,10 @@ def read_decoder_request(
         PromptTooLong: for tokens that did not travel and would exceed `max_tokens`.
     """
     tokens = [
-        apply_selection(fetched[i], own, f"vision_tokens[{i}]")
+        apply_selection(fetched[i], part, f"vision_tokens[{i}]")
         if i in fetched
-        else read_vision_tokens(own, f"vision_tokens[{i}]", served, max_tokens)
-        for i, own in enumerate(message.vision_tokens)
+        else read_vision_tokens(part, f"vision_tokens[{i}]", served, max_tokens)
+        for i, part in enumerate(message.vision_tokens)
     ]
     sampling = read_sampling(message.sampling)
     spu = read_spu(message.spu) if message.HasField("spu") else None

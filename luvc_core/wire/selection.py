@@ -1,4 +1,4 @@
-"""Which visual tokens the LLM sees: `kept_places` and `kept_counts` of a VisionTokens message."""
+"""The visual tokens that the LLM sees: `kept_places` and `kept_counts` of VisionTokens."""
 
 import torch
 from luvc.v1 import tokens_pb2

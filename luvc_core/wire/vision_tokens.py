@@ -78,7 +78,7 @@ def read_vision_tokens(
     token_count = sum(piece.token_count for piece in pieces)
     has_positions = message.HasField("positions")
     if token_count > max_tokens and (message.kept_places or not has_positions):
-        # Bytes that did not come must not make room for tokens without end.
+        # Tokens that did not travel cost the sender nothing: their number needs a bound here.
         raise PromptTooLong(token_count, max_tokens)
     selection = read_selection(message, field, token_count)
     row_count = token_count if selection is None else len(selection)

@@ -1,4 +1,4 @@
-"""What the blocking and the asyncio client share: building requests, and the state of an answer."""
+"""Base of the blocking and the asyncio client: requests, and the state of an answer."""
 
 import asyncio
 import threading
@@ -43,7 +43,7 @@ class BaseAnswerStream:
     def _send(self) -> None:
         """Start an attempt, without the text of earlier ones."""
         self._texts.clear()
-        timeout = self._retry_state.left + DEADLINE_GRACE_SECONDS
+        timeout = self._retry_state.seconds_left + DEADLINE_GRACE_SECONDS
         self._call = self._generate(self._retry_state.request(), timeout=timeout)
 
     def _take(self, response: encoder_pb2.GenerateResponse) -> str:
@@ -93,11 +93,11 @@ class BaseClient(Generic[StreamT]):
         self._kept = KeptMedia()
 
     def stream(self, question: str, *media: MediaLike, **options: Any) -> StreamT:
-        """Ask about pictures and clips, and get the answer piece by piece.
+        """Ask about images and videos, and get the answer piece by piece.
 
         Args:
             question: what to ask.
-            media: paths or bytes of picture and clip files, or PIL pictures.
+            media: paths or bytes of image and video files, or PIL images.
             options: fields of `luvc.requests.Options`.
 
         Returns:

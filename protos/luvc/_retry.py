@@ -1,4 +1,4 @@
-"""When the clients send a request again, and what they send.
+"""Retries: when the clients send a request again, and what they send.
 
 Nothing is lost by sending a request again: the server ends an earlier attempt with the same key.
 """
@@ -78,7 +78,7 @@ class RetryState:
         self._span = traces.span("luvc.v1.EncoderService/Generate", "client")
 
     @property
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds that are left of the timeout."""
         return max(0.0, self._end - time.monotonic())
 
@@ -90,14 +90,14 @@ class RetryState:
     def request(self) -> encoder_pb2.GenerateRequest:
         """Build what to send now."""
         messages = self._without_data() if self._by_digest else list(self._messages)
-        return self._options.request(messages, self.left, self._key, self.whole)
+        return self._options.request(messages, self.seconds_left, self._key, self.whole)
 
     def pause_after(self, error: LuvcError) -> float | None:
         """Return the seconds to wait before sending again; None to give up.
 
         Not to be called once the caller has seen text.
         """
-        self._span.event(error.code)
+        self._span.add_event(error.code)
         if self._by_digest and isinstance(error, NotFound):
             self._kept.forget(self._digests)
             self._by_digest = False
@@ -111,7 +111,7 @@ class RetryState:
         )
         self._failures += 1
         pause = max(pause, error.retry_after or 0.0)
-        return pause if pause < self.left else None
+        return pause if pause < self.seconds_left else None
 
     def answered(self, last: encoder_pb2.GenerateResponse) -> None:
         """Note that the answer is complete, and which media the server keeps."""

@@ -1,4 +1,4 @@
-"""The asyncio client: the same calls as `luvc.Client`, awaited."""
+"""The asyncio client: the calls of `luvc.Client` for event loops."""
 
 import asyncio
 import contextlib
@@ -69,11 +69,11 @@ class AsyncClient(BaseClient[AsyncAnswerStream]):
         super().__init__(grpc.aio, endpoint, api_key, tls)
 
     async def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
-        """Ask about pictures and clips, and wait for the whole answer, which comes in one piece.
+        """Ask about images and videos, and wait for the whole answer, which comes in one piece.
 
         Args:
             question: what to ask.
-            media: paths or bytes of picture and clip files, or PIL pictures.
+            media: paths or bytes of image and video files, or PIL images.
             options: fields of `luvc.requests.Options`.
 
         Raises:

@@ -67,11 +67,11 @@ class Client(BaseClient[AnswerStream]):
         super().__init__(grpc, endpoint, api_key, tls)
 
     def ask(self, question: str, *media: MediaLike, **options: Any) -> Answer:
-        """Ask about pictures and clips, and wait for the whole answer, which comes in one piece.
+        """Ask about images and videos, and wait for the whole answer, which comes in one piece.
 
         Args:
             question: what to ask.
-            media: paths or bytes of picture and clip files, or PIL pictures.
+            media: paths or bytes of image and video files, or PIL images.
             options: fields of `luvc.requests.Options`.
 
         Raises:

@@ -13,7 +13,7 @@ from PIL import Image
 from luvc.v1 import chat_pb2, compression_pb2, encoder_pb2, tokens_pb2
 
 MediaLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
-"""A path or the bytes of a picture or clip file, or a PIL picture."""
+"""A path or the bytes of an image or video file, or a PIL image."""
 
 _ROLES = {
     "system": chat_pb2.ROLE_SYSTEM,
@@ -88,7 +88,7 @@ def conversation(messages: Sequence[Message]) -> list[chat_pb2.ChatMessage]:
 
 @dataclass(frozen=True)
 class Options:
-    """How to answer. An option that is None is left to the server.
+    """Options of a request. One that is None is left to the server.
 
     Attributes:
         profile: name of the compression profile.

@@ -20,7 +20,7 @@ from luvc_core.kv_cache.layer_cache import LayerCache
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf, Rotary, VisionHalf
 from tests.support.checkpoints import encoded, noise_image
-from tests.support.video_files import film, moving_square
+from tests.support.video_files import encode_video, moving_square
 
 FAMILIES = pytest.mark.parametrize(
     "family", ["qwen2_vl", "internvl", "llava_onevision"], indirect=True, scope="session"
@@ -196,7 +196,7 @@ def test_downsampling_sees_a_smaller_image(question: Question, vision: VisionHal
 @FAMILIES
 @pytest.mark.parametrize("name", ["pooling", "tome-1d", "pact", "luvc"])
 def test_videos_are_compressed_too(name: str, question: Question) -> None:
-    asked = Asked((film(moving_square(8)),), "What moves?", "?")
+    asked = Asked((encode_video(moving_square(8)),), "What moves?", "?")
     video = Question(question.checkpoint, asked, "movement", 0)
     result = METHODS[name].answer(video, 0.5).result
     assert result.layer_averaged_visual_token_count < 0.75 * video.token_count
@@ -204,6 +204,6 @@ def test_videos_are_compressed_too(name: str, question: Question) -> None:
 
 def test_layers_by_can_be_nested_and_leaves_nothing(question: Question) -> None:
     language = question.language
-    with attention.renumbered(language, 1), attention.watched(language, attention.Seen()):
+    with attention.renumbered(language, 1), attention.watched(language, attention.LayerInput()):
         assert "layer" in language.__dict__
     assert "layer" not in language.__dict__

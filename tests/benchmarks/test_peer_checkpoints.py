@@ -7,7 +7,8 @@ import pytest
 from benchmarks.common import endless_checkpoints
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import OimSettings
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.registry import load_language, load_vision
 from tests.support.checkpoints import encoded, noise_image

@@ -86,7 +86,7 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
 
     def start() -> None:
         started.append(Child(SLEEPER, tmp_path / "log"))
-        wait_for(lambda: "ready" in started[0].said)
+        wait_for(lambda: "ready" in started[0].output)
 
     thread = threading.Thread(target=start)
     thread.start()
@@ -102,7 +102,7 @@ def test_a_child_ignores_no_signal_that_this_process_would_not_make_it_ignore(
     command = ["grep", "SigIgn", "/proc/self/status"]
     child = Child(command, tmp_path / "log")
     wait_for(lambda: child.status is not None)
-    assert child.said == subprocess.check_output(command, text=True)
+    assert child.output == subprocess.check_output(command, text=True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from luvc.local_stack.child_process import Child
 from luvc.local_stack.free_port import free_port
 
 from tests.support.asking import IMAGES
-from tests.support.video_files import film, moving_square
+from tests.support.video_files import encode_video, moving_square
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 BIN = Path(sys.executable).parent
@@ -86,7 +86,7 @@ def test_ask_streams_text_and_sums_up_for_people(endpoints: tuple[str, str], ima
 
 def test_ask_takes_a_video(endpoints: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    path.write_bytes(film(moving_square(24)))
+    path.write_bytes(encode_video(moving_square(24)))
     plain = luvc_ask(endpoints[0], path, "What moves?")
     assert plain.returncode == 0, plain.stderr
     assert "in the media (6 frames)" in plain.stderr
@@ -161,7 +161,7 @@ def starting(checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest) -
     command = [*request.param, BIN / "luvc", "serve", "--model", checkpoint, "--decoder-port", port]
     serve = Child(command, tmp_path / "serve.log")
     try:
-        wait_for(lambda: "starting" in serve.said, 60)
+        wait_for(lambda: "starting" in serve.output, 60)
         yield serve
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -189,7 +189,7 @@ def test_it_can_be_stopped_while_it_starts(starting: Child, number: signal.Signa
     os.kill(starting.pid, number)
     wait_for(lambda: starting.status is not None, 90)
     assert starting.status == 0
-    assert starting.said.endswith("luvc: stopping ...\n")
+    assert starting.output.endswith("luvc: stopping ...\n")
 
 
 @pytest.mark.parametrize("starting", [("nohup",)], indirect=True)
@@ -197,4 +197,4 @@ def test_under_nohup_it_outlives_the_terminal(starting: Child) -> None:
     os.kill(starting.pid, signal.SIGHUP)
     time.sleep(0.5)
     assert starting.status is None
-    assert "stopping" not in starting.said
+    assert "stopping" not in starting.output

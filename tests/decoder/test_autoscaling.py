@@ -37,7 +37,7 @@ def test_a_request_waits_until_it_begins_or_ends() -> None:
         with backlog.entry(0):
             assert backlog.token_count == 300 + TEXT_ONLY_TOKENS
         assert backlog.token_count == 300
-        begins.began()
-        begins.began()
+        begins.remove()
+        begins.remove()
         assert backlog.token_count == 0
     assert backlog.token_count == 0

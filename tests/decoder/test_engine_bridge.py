@@ -8,7 +8,9 @@ import pytest
 
 from decoder_service.engine_bridge import EngineBridge
 from luvc_core.chat import SamplingParams
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits
 from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language

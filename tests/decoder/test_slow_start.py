@@ -31,5 +31,5 @@ def test_a_decoder_starts_once_more_when_ray_was_too_slow(
         "--http-port", str(free_port()), environ={"PYTHONPATH": str(tmp_path)},
     ) as running:  # fmt: skip
         running.wait_ready()
-        assert "starting once more" in running.child.said
+        assert "starting once more" in running.child.output
         assert running.stop() == 0

@@ -51,9 +51,9 @@ async def test_a_tenant_has_places_of_its_own(tmp_path: Path) -> None:
     tenants = Tenants.from_file(EncoderConfig(api_keys=path, tenant_active=1, tenant_waiting=0))
     deadline = Deadline.after(5)
     assert [tenants.of([("x-api-key", key)]) for key in ("k1", "k2")] == ["one", "two"]
-    async with tenants.turn("one", deadline), tenants.turn("two", deadline):
+    async with tenants.slot("one", deadline), tenants.slot("two", deadline):
         with pytest.raises(Overloaded):
-            async with tenants.turn("one", deadline):
+            async with tenants.slot("one", deadline):
                 pass
 
 

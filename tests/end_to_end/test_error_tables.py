@@ -101,7 +101,8 @@ def test_long_messages_are_cut_and_can_be_sent(table: Table) -> None:
 
 def test_an_answer_of_the_decoder_is_passed_on() -> None:
     said = Status(grpc.StatusCode.INVALID_ARGUMENT, "no", Details("INVALID_INPUT"))
-    assert encoder_service.errors.status_of(encoder_service.errors.Refused(said), "r") is said
+    refusal = encoder_service.errors.DecoderRefused(said)
+    assert encoder_service.errors.status_of(refusal, "r") is said
 
 
 def test_details_are_what_googleapis_reads() -> None:

@@ -18,7 +18,7 @@ from tests.support.asking import TIMEOUT, ask, failure, named
 from tests.support.checkpoints import encoded, noise_image
 from tests.support.families import ALL_FAMILIES, Kit
 from tests.support.services import Service
-from tests.support.video_files import film, moving_square
+from tests.support.video_files import encode_video, moving_square
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), ALL_FAMILIES]
 
@@ -28,7 +28,7 @@ MEDIA = {
     "picture": [encoded(noise_image(112, 112))],
     "odd": [encoded(noise_image(300, 80))],
     "two pictures": [encoded(noise_image(112, 112)), encoded(noise_image(60, 200))],
-    "clip": [film(moving_square(16))],
+    "clip": [encode_video(moving_square(16))],
 }
 # Visual tokens of each medium: in the source, and with three quarters of rows and columns merged.
 COUNTS: dict[str, dict[str, tuple[list[int], list[int]]]] = {

@@ -21,7 +21,7 @@ import decoder_service.metrics
 import encoder_service.metrics
 from deploy.check.queries import exported
 from luvc_core.models.base import VisionHalf
-from luvc_core.runtime.log_format import JsonLines, of_request, request_id_of
+from luvc_core.runtime.log_format import JsonLineFormatter, log_extra, request_id_of
 from tests.support.asking import IMAGES
 from tests.support.in_process_halves import decoder, encoder
 
@@ -122,8 +122,8 @@ def test_metrics_are_named_by_the_conventions() -> None:
 def test_a_line_of_json_holds_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
     log = logging.getLogger("luvc.test")
     with caplog.at_level(logging.INFO):
-        log.info("request %s ended", "r1", extra=of_request("r1"))
-    line = json.loads(JsonLines().format(caplog.records[-1]))
+        log.info("request %s ended", "r1", extra=log_extra("r1"))
+    line = json.loads(JsonLineFormatter().format(caplog.records[-1]))
     assert (line["request_id"], line["message"], line["level"]) == (
         "r1",
         "request r1 ended",

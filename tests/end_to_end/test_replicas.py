@@ -111,4 +111,4 @@ def test_a_stopping_decoder_finishes_its_answers(services: tuple[Service, Servic
         ended.join()
     assert pieces[-1].usage.completion_token_count > 100
     assert back.child.status == 0
-    assert "graceful_shutdown failed" not in back.child.said
+    assert "graceful_shutdown failed" not in back.child.output

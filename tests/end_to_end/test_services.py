@@ -15,7 +15,8 @@ from luvc.v1 import (
 
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.profiles import profile
-from luvc_core.engine.request_processor import Request, RequestProcessor, Result
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request, Result
 from luvc_core.media_encoder import MediaEncoder
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens

@@ -39,7 +39,8 @@ class Front:
 
     @property
     def encode_count(self) -> int:
-        return self.service.child.said.count("INFO luvc_core.store.cache: encoding") - self.earlier
+        log = self.service.child.output
+        return log.count("INFO luvc_core.store.cache: encoding") - self.earlier
 
 
 @contextlib.contextmanager
@@ -98,7 +99,7 @@ def test_harmed_values_are_encoded_again(fronts: list[Front], shared_valkey: Val
         client.set(name, harmed)
         assert encode(fronts[1], IMAGES[0]) == good
         assert client.get(name) != harmed
-    log = fronts[1].service.child.said
+    log = fronts[1].service.child.output
     assert log.count("a bad value is dropped") == 3
     assert "Traceback" not in log
 

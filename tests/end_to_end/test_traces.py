@@ -136,7 +136,7 @@ def test_a_missing_package_is_told(
     monkeypatch.setattr(traces, "trace", None)
     span = traces.span("s/m", "client").child("part")
     span.stage("stage", 0.0, 1.0)
-    assert span is traces.NOTHING
+    assert span is traces.NO_SPAN
 
 
 def test_a_failed_question_is_a_failed_span(kept: InMemorySpanExporter) -> None:

@@ -18,7 +18,7 @@ from tests.end_to_end.test_references import refusal
 from tests.support.asking import IMAGES, LONG, TIMEOUT, ask, named
 from tests.support.checkpoints import encoded, noise_image
 from tests.support.in_process_halves import decoder, encoder, pieces_of
-from tests.support.video_files import FRAMES, film
+from tests.support.video_files import FRAMES, encode_video
 
 
 def by_digest(request: encoder_pb2.GenerateRequest) -> encoder_pb2.GenerateRequest:
@@ -37,7 +37,7 @@ async def answer(front: Any, request: Any) -> tuple[str, usage_pb2.Usage]:
 
 
 async def test_a_second_question_needs_no_pixels(vision: VisionHalf, checkpoint: Path) -> None:
-    request = ask(IMAGES[0], film(FRAMES[:3]), "What is it?", settings=named("balanced"))
+    request = ask(IMAGES[0], encode_video(FRAMES[:3]), "What is it?", settings=named("balanced"))
     async with decoder(checkpoint) as (back, _), encoder(vision, back) as (_, front):
         text, usage = await answer(front, request)
         assert (usage.reused_media_count, usage.media_kept) == (0, True)

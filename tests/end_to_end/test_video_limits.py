@@ -16,7 +16,7 @@ from luvc_core.runtime.deadline import Deadline
 from luvc_core.visual_tokens.vision_tokens import VideoFrames
 from luvc_core.wire.vision_tokens import read_vision_tokens
 from tests.support.families import KITS, VIDEO_FAMILIES, Kit
-from tests.support.video_files import FIELD, FRAMES, animation, film
+from tests.support.video_files import FIELD, FRAMES, animation, encode_video
 from tests.wire.test_vision_tokens import IDENTITY, received, sent, tokens
 
 GIF = animation(FRAMES)
@@ -60,7 +60,7 @@ def test_rules_choose_no_more_than_they_are_told() -> None:
 
 def test_decoding_ends_with_its_deadline(vision: VisionHalf) -> None:
     late = Deadline.after(60).within(0, f"decoding {FIELD}")
-    for video in (GIF, film(FRAMES)):
+    for video in (GIF, encode_video(FRAMES)):
         with pytest.raises(DeadlineExceeded, match=r"0 s allowed for decoding messages\[0\]"):
             MediaEncoder(vision).prepare(video, FIELD, check=late.check)
 

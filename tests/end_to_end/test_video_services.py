@@ -11,11 +11,11 @@ from tests.support.asking import IMAGES, TIMEOUT, ask, failure, named, to_decode
 from tests.support.checkpoints import noise_image
 from tests.support.services import Stack
 from tests.support.video_files import (
-    FILMS,
     FRAMES,
+    VIDEO_FORMATS,
     animation,
     audio_only,
-    film,
+    encode_video,
     moving_square,
     no_frames,
 )
@@ -23,8 +23,8 @@ from tests.support.video_files import (
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 KINDS = {
-    "mp4": film(FRAMES),
-    "webm": film(FRAMES, *FILMS["vp9 webm"]),
+    "mp4": encode_video(FRAMES),
+    "webm": encode_video(FRAMES, *VIDEO_FORMATS["vp9 webm"]),
     "gif": animation(FRAMES),
     "webp": animation(FRAMES, "WEBP"),
 }
@@ -76,7 +76,7 @@ def test_encoded_videos_say_so_and_the_decoder_takes_them(stack: Stack, vision: 
 BAD = {
     "truncated": (KINDS["mp4"][:-300], "300 bytes are missing"),
     "no frames": (no_frames(), "no frames"),
-    "too long": (film(FRAMES[:2], times=[0, 7_200_000]), "at most 600 s"),
+    "too long": (encode_video(FRAMES[:2], times=[0, 7_200_000]), "at most 600 s"),
     "too many bytes": (animation([noise_image(280, 280, i) for i in range(8)]), "at most 100000"),
     "too many pixels": (animation(moving_square(3, 400, 300)), "at most 100000 pixels"),
     "audio": (audio_only(), "a clip with a picture track"),

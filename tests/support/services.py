@@ -78,7 +78,7 @@ def wait_serves(decoder: Service, family: str, seconds: float = 120) -> None:
                 if stub.GetModelInfo(asked, timeout=5).identity.family == family:
                     return
             time.sleep(0.1)
-    raise AssertionError(f"no {family!r} at the decoder:\n{decoder.child.said}")
+    raise AssertionError(f"no {family!r} at the decoder:\n{decoder.child.output}")
 
 
 @contextlib.contextmanager

@@ -7,11 +7,11 @@ import av
 import numpy as np
 from PIL import Image
 
-from benchmarks.common.video_files import FILMS, animation, film, moving_square
+from benchmarks.common.video_files import VIDEO_FORMATS, animation, encode_video, moving_square
 from luvc_core.media.frame_sampling import EvenSampling
 from luvc_core.media.images import MediaLimits
 
-__all__ = ["FILMS", "animation", "film", "moving_square"]
+__all__ = ["VIDEO_FORMATS", "animation", "encode_video", "moving_square"]
 
 FIELD = "messages[0].parts[1].media (cat.mp4)"
 LIMITS = MediaLimits()
@@ -19,14 +19,18 @@ ALL = EvenSampling(1000)
 # FRAMES as AV1, encoded by `python -m tests.support.av1_files`: libsvtav1 puts the process that
 # calls it, and so whatever that process starts later, into the realtime class SCHED_FIFO where it
 # may.
-AV1_FILMS = {
+AV1_VIDEOS = {
     f"av1 {kind}": Path(__file__).parent / "av1" / f"av1.{kind}" for kind in ("mp4", "webm")
 }
 
 
-def film_of(name: str) -> bytes:
-    """Return FRAMES as a video file. name: one of FILMS or of AV1_FILMS."""
-    return AV1_FILMS[name].read_bytes() if name in AV1_FILMS else film(FRAMES, *FILMS[name])
+def video_of(name: str) -> bytes:
+    """Return FRAMES as a video file. name: one of VIDEO_FORMATS or of AV1_VIDEOS."""
+    return (
+        AV1_VIDEOS[name].read_bytes()
+        if name in AV1_VIDEOS
+        else encode_video(FRAMES, *VIDEO_FORMATS[name])
+    )
 
 
 def audio_only(kind: str = "mp4", codec: str = "aac") -> bytes:
@@ -44,7 +48,7 @@ def audio_only(kind: str = "mp4", codec: str = "aac") -> bytes:
 
 def no_frames() -> bytes:
     """Make an MP4 with a video track that holds nothing: its samples' tables are emptied."""
-    data = bytearray(film(moving_square(2)))
+    data = bytearray(encode_video(moving_square(2)))
     for table, counts in ((b"stsz", 8), (b"stts", 4), (b"stsc", 4), (b"stco", 4), (b"ctts", 4)):
         place = data.find(table)
         if place > 0:
@@ -58,4 +62,4 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 FRAMES = moving_square(24)
-FRAGMENTED = film(FRAMES, muxing={"movflags": "frag_keyframe+empty_moov"})
+FRAGMENTED = encode_video(FRAMES, muxing={"movflags": "frag_keyframe+empty_moov"})

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common.checkpoint import Pruning
-from benchmarks.fidelity.attention import Seen, watched
+from benchmarks.fidelity.attention import LayerInput, watched
 from benchmarks.fidelity.matching import Stages
 from benchmarks.fidelity.question import Question
 from luvc_core.calibrate.answer_questions import Answer
@@ -70,7 +70,7 @@ class StagedPruner(ABC):
             rotary: of all rows.
             survivors: of each image.
         """
-        sizes = [len(own.rows) for own in survivors]
+        sizes = [len(tokens.rows) for tokens in survivors]
         if self._counts[layer] >= sum(sizes):
             return [None] * len(survivors)
         chosen = self.choose(layer, hidden, rotary, survivors, self._counts[layer])
@@ -102,19 +102,19 @@ class StagedPruner(ABC):
 
 
 class WatchingPruner(StagedPruner):
-    """A pruner that needs what entered the layer before: `seen`."""
+    """A pruner that needs what entered the layer before: `layer_input`."""
 
     def __init__(self, question: Question, stages: Stages) -> None:
         super().__init__(question, stages)
-        self.seen = Seen()
+        self.layer_input = LayerInput()
 
     def hooks(self) -> AbstractContextManager[object]:
-        return watched(self.language, self.seen)
+        return watched(self.language, self.layer_input)
 
 
 def rows_of(survivors: Sequence[SurvivingTokens]) -> Tensor:
     """List the rows of the survivors of all images: int64 [survivors]."""
-    return torch.cat([own.rows for own in survivors])
+    return torch.cat([tokens.rows for tokens in survivors])
 
 
 def _between(chosen: PruningDecision, start: int, stop: int) -> PruningDecision:

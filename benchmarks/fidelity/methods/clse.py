@@ -47,9 +47,9 @@ class _Pruner(WatchingPruner):
         count: int,
     ) -> PruningDecision:
         scores = [
-            importance(sharpness(self.seen.hidden[own.rows], image),
-                       sharpness(hidden[own.rows], image))
-            for own, image in zip(survivors, self._images, strict=True)
+            importance(sharpness(self.layer_input.hidden[tokens.rows], image),
+                       sharpness(hidden[tokens.rows], image))
+            for tokens, image in zip(survivors, self._images, strict=True)
         ]  # fmt: skip
         return PruningDecision(top_indices(torch.cat(scores), count))
 
@@ -62,16 +62,16 @@ def importance(before: Tensor, after: Tensor) -> Tensor:
 def sharpness(hidden: Tensor, image: VisionTokens) -> Tensor:
     """Return S of all tokens of an image, float32 [tokens]. hidden: [tokens, dim]."""
     scores = []
-    for own, piece in zip(
+    for piece_hidden, piece in zip(
         torch.split(hidden, [piece.token_count for piece in image.pieces]),
         image.pieces,
         strict=True,
     ):
-        found = own.new_zeros(len(own), dtype=torch.float32)
-        shows = torch.ones(len(own), dtype=torch.bool, device=own.device)
+        found = piece_hidden.new_zeros(len(piece_hidden), dtype=torch.float32)
+        shows = torch.ones(len(piece_hidden), dtype=torch.bool, device=piece_hidden.device)
         if piece.separators != "none":
             shows[piece.line_length :: piece.line_length + 1] = False
-        grid = own[shows].view(piece.grid.frames, piece.grid.rows, piece.grid.columns, -1)
+        grid = piece_hidden[shows].view(piece.grid.frames, piece.grid.rows, piece.grid.columns, -1)
         found[shows] = high_pass(grid.float()).abs().mean(dim=-1).flatten()
         scores.append(found)
     return torch.cat(scores)

@@ -39,6 +39,6 @@ class AttentionPruner(WatchingPruner):
         count: int,
     ) -> PruningDecision:
         attention = last_query_attention(
-            self.language, layer - 1, self.seen.hidden, self.seen.rotary
+            self.language, layer - 1, self.layer_input.hidden, self.layer_input.rotary
         )
         return PruningDecision(top_indices(attention[rows_of(survivors)], count))

@@ -87,14 +87,14 @@ def _smaller_files(question: Question, down: float, across: float) -> list[Patch
 def smaller_side(vision: LlavaOnevisionVision, side: int) -> Iterator[int]:
     """Give tiles `side` patches a side within the block, and interpolate the table of positions."""
     embeddings, before = vision._tower.embeddings, vision._side
-    table, most = embeddings.position_embedding, vision._max_tokens
+    table, max_tokens = embeddings.position_embedding, vision._max_tokens
     places = _resized(table.weight, before, side)
     embeddings.position_embedding = torch.nn.Embedding(side**2, places.shape[1], _weight=places)
-    vision._side, vision._max_tokens = side, most * side**2 // before**2
+    vision._side, vision._max_tokens = side, max_tokens * side**2 // before**2
     try:
         yield side
     finally:
-        vision._side, vision._max_tokens = before, most
+        vision._side, vision._max_tokens = before, max_tokens
         embeddings.position_embedding = table
 
 

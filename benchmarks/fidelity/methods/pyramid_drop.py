@@ -35,5 +35,5 @@ class _Pruner(AttentionPruner):
     @contextmanager
     def _both(self) -> Iterator[None]:
         # What is seen are the new positions: the later one runs first.
-        with watched(self.language, self.seen), renumbered(self.language, self._first):
+        with watched(self.language, self.layer_input), renumbered(self.language, self._first):
             yield

@@ -35,6 +35,6 @@ class _Pruner(StagedPruner):
         survivors: Sequence[SurvivingTokens],
         count: int,
     ) -> PruningDecision:
-        total = sum(len(own.rows) for own in survivors)
+        total = sum(len(tokens.rows) for tokens in survivors)
         order = torch.randperm(total, generator=self._generator)
         return PruningDecision(order[:count].sort().values.to(hidden.device))

@@ -30,7 +30,7 @@ class _Pruner(StagedPruner):
         survivors: Sequence[SurvivingTokens],
         count: int,
     ) -> PruningDecision:
-        total = sum(len(own.rows) for own in survivors)
+        total = sum(len(tokens.rows) for tokens in survivors)
         return PruningDecision(strided(total, count).to(hidden.device))
 
 

@@ -57,5 +57,5 @@ class _Pruner(WatchingPruner):
         count: int,
     ) -> PruningDecision:
         rows = rows_of(survivors)
-        change = (hidden[rows] - self.seen.hidden[rows]).float().norm(dim=1)
+        change = (hidden[rows] - self.layer_input.hidden[rows]).float().norm(dim=1)
         return PruningDecision(top_indices(change, count))

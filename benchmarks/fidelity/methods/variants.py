@@ -58,8 +58,8 @@ class _Pruner(StagedPruner):
     ) -> list[PruningDecision | None]:
         decisions = super().decide(layer, hidden, rotary, survivors)
         return [
-            decision and _absorbed(decision, hidden, own)
-            for own, decision in zip(survivors, decisions, strict=True)
+            decision and _absorbed(decision, hidden, tokens)
+            for tokens, decision in zip(survivors, decisions, strict=True)
         ]
 
     def choose(
@@ -71,8 +71,8 @@ class _Pruner(StagedPruner):
         count: int,
     ) -> PruningDecision:
         parts = [
-            self._scores(hidden[own.rows], own.indices, image)
-            for own, image in zip(survivors, self._images, strict=True)
+            self._scores(hidden[tokens.rows], tokens.indices, image)
+            for tokens, image in zip(survivors, self._images, strict=True)
         ]
         return PruningDecision(top_indices(torch.cat(parts), count))
 

@@ -43,7 +43,8 @@ class VtwSearched(Method):
         if key not in notes:
             asked = file_questions(question.kind, SAMPLES, "validation")
             samples = [
-                Question(question.checkpoint, own, question.kind, i) for i, own in enumerate(asked)
+                Question(question.checkpoint, asked_question, question.kind, i)
+                for i, asked_question in enumerate(asked)
             ]
             notes[key] = searched_layer(samples)
         return Withdrawal(question, notes[key])
@@ -80,8 +81,8 @@ def searched_layer(samples: Sequence[Question]) -> int:
 def mean_divergence(full: Sequence[Tensor], pruned: Iterable[Tensor]) -> float:
     """Return the mean of KL(full || pruned) in nats, of logits [vocabulary]."""
     total = 0.0
-    for own, other in zip(full, pruned, strict=True):
-        p, q = own.log_softmax(0), other.log_softmax(0)
+    for full_logits, pruned_logits in zip(full, pruned, strict=True):
+        p, q = full_logits.log_softmax(0), pruned_logits.log_softmax(0)
         total += float((p.exp() * (p - q)).sum())
     return total / len(full)
 

@@ -76,8 +76,8 @@ class Encoders:
         )
         self._samples = [s for s in self._samples if now - s[0] < self.window / 2]
         self._samples.append((now, pixels))
-        most = max(pixels for _, pixels in self._samples)
-        wanted = min(MOST, max(1, math.ceil(most / self.target_pixels)))
+        peak = max(pixels for _, pixels in self._samples)
+        wanted = min(MOST, max(1, math.ceil(peak / self.target_pixels)))
         self._wanted = [w for w in self._wanted if now - w[0] < self.window]
         self._wanted.append((now, wanted))
         if wanted > len(self.running):

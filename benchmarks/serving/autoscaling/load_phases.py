@@ -92,9 +92,9 @@ def phase(system: Scaled, name: str, clients: int, ask: Ask, seconds: float) -> 
 def followed(rows: Sequence[Row]) -> bool:
     """Tell whether the scaled half followed every load, and the other half stayed at one."""
     return all(
-        own[-1] == (MOST if row.clients > 1 else 1) and other == (1,)
+        scaled[-1] == (MOST if row.clients > 1 else 1) and other == (1,)
         for row in rows
-        for own, other in [
+        for scaled, other in [
             (row.encoders, row.replicas)
             if row.scaled == "encoders"
             else (row.replicas, row.encoders)

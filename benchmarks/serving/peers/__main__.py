@@ -130,12 +130,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     panels: dict[str, dict[str, float]] = {}
     for key, title in (("requests_per_s", "requests/s"), ("mib", "MiB")):
         for row in rows:
-            own = [
+            rates = [
                 r[key] for r in rows
                 if (r["model"], r["system"]) == (row["model"], row["system"])
             ]  # fmt: skip
             panel = panels.setdefault(f"{row['model']}: {title}", {})
-            panel[row["system"]] = round(statistics.median(own), 3)
+            panel[row["system"]] = round(statistics.median(rates), 3)
     return panels
 
 

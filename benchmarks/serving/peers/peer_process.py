@@ -51,9 +51,9 @@ class System:
         assert self._process.stdin
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
-        told = json.loads(self.line(b"{", ROUND_SECONDS))
-        rate = len(told["lengths"]) / told["seconds"]
-        return Round(rate, min(told["lengths"]), held_mib(self._process.pid))
+        report = json.loads(self.line(b"{", ROUND_SECONDS))
+        rate = len(report["lengths"]) / report["seconds"]
+        return Round(rate, min(report["lengths"]), held_mib(self._process.pid))
 
     def line(self, start: bytes, seconds: float) -> bytes:
         """Return the next line that begins so, and skip what libraries wrote before it.

@@ -62,8 +62,8 @@ def measure(
         try:
             front.start().wait_ready(600)
             with Client(front.endpoint) as client:
-                ask(client, Question("Ready?", ()), PROFILE, most=2)
-                row, _ = load(client, asked, PROFILE, concurrent, most=8)
+                ask(client, Question("Ready?", ()), PROFILE, max_tokens=2)
+                row, _ = load(client, asked, PROFILE, concurrent, max_tokens=8)
         finally:
             front.close()
         kept = {name: asdict(row)[name] for name in Traffic.__annotations__ if name != "store"}

@@ -26,8 +26,8 @@ def draw(points: Sequence[Point], threshold: int, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for way in WAYS:
         colour, mark = _STYLES[way]
-        own = sorted((p.byte_count / 1024, p.p50_ms) for p in points if p.way == way)
-        axes.plot(*zip(*own, strict=True), color=colour, marker=mark, label=way)
+        curve = sorted((p.byte_count / 1024, p.p50_ms) for p in points if p.way == way)
+        axes.plot(*zip(*curve, strict=True), color=colour, marker=mark, label=way)
     if threshold:
         axes.axvline(threshold / 1024, linestyle=":", color="black", label="threshold")
     axes.set_xscale("log", base=2)

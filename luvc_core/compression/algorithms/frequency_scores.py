@@ -41,7 +41,7 @@ _LONGEST_MATRIX = 256
 
 @dataclass(frozen=True)
 class FrequencyScoring:
-    """How tokens are scored; the fields are those of SpuSettings, which validates them.
+    """Settings of the score; the fields are those of SpuSettings, which validates them.
 
     Attributes:
         score: what is measured of a token. low_pass: squared L2 norm of the filtered token.

@@ -1,4 +1,4 @@
-"""How small a token grid becomes in each of the tower's merge blocks."""
+"""Target sizes of a token grid after each of the tower's merge blocks."""
 
 from luvc_core.compression.algorithms.merging import smallest_side
 

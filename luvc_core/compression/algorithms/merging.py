@@ -38,7 +38,7 @@ _SIMILARITY_STEPS = 1 << 16
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which tokens of each line merge into which: decided once, applied to several tensors.
+    """The pairs of tokens that merge in each line: decided once, applied to several tensors.
 
     Attributes:
         src: int64 [frames, lines, pairs], even indices within a line, of tokens that leave.
@@ -64,7 +64,7 @@ class Pairs:
             [frames, lines, tokens - pairs, dim].
         """
         share = sizes.gather(2, self.src) / self.merge_sizes(sizes).gather(2, self._slot)
-        # Once, not for each of the takes: half of the calls come with a transposed grid.
+        # Copied once here, not in each `_take`: half of the calls come with a transposed grid.
         x = x.contiguous()
         difference = _take(x, self.src).float() - _take(x, self.dst).float()
         # A matrix product rather than scatter_add, whose order of summation varies on CUDA.

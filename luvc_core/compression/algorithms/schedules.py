@@ -1,4 +1,4 @@
-"""How many visual tokens enter each layer of the LLM: from all of them down to none at the end."""
+"""Schedules: how many visual tokens enter each layer of the LLM, from all down to none."""
 
 import math
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def ramp_shares(
     return tuple(shares)
 
 
-def counts(shares: Sequence[float], token_count: int) -> tuple[int, ...]:
+def token_counts(shares: Sequence[float], token_count: int) -> tuple[int, ...]:
     """Count the tokens that enter each layer: share * token_count, rounded half up."""
     return tuple(math.floor(share * token_count + 0.5) for share in shares)
 

@@ -1,4 +1,4 @@
-"""How the checkpoints of a family are laid out, and which media it takes; both halves use it."""
+"""The layout of a family's checkpoints, and the media it takes; both halves use it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -77,7 +77,7 @@ class OpenedCheckpoint:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the checkpoints of one family are laid out, and what the family takes.
+    """The layout of one family's checkpoints, and the media that the family takes.
 
     Attributes:
         family: `model_type` of config.json.

@@ -87,6 +87,6 @@ class Qwen25VLLanguage(TextMrope):
         self._frames_per_patch: int = vision.temporal_patch_size
 
     def _times(self, frames: Tensor, video: VideoFrames) -> Tensor:
-        # As in stock code, in float32 from here on: `floor` depends on how the products round.
+        # In float32 from here on, as in stock code: `floor` depends on how the products round.
         seconds = torch.tensor(self._frames_per_patch * video.interval, dtype=torch.float32)
         return (frames * (self._positions_per_second * seconds)).floor()

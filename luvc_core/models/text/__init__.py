@@ -1,1 +1,1 @@
-"""What the language halves of several families share: decoder layers, positions, tokenizer."""
+"""Parts shared by language halves: decoder layers, positions, tokenizer."""

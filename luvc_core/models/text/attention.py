@@ -37,8 +37,12 @@ def with_bias(
     Returns:
         Queries, keys and values, each wider by the same number of columns.
     """
-    room = (0, _BIAS_COLUMNS)
-    queries, keys, values = F.pad(queries, room, value=1.0), F.pad(keys, room), F.pad(values, room)
+    padding = (0, _BIAS_COLUMNS)
+    queries, keys, values = (
+        F.pad(queries, padding, value=1.0),
+        F.pad(keys, padding),
+        F.pad(values, padding),
+    )
     # In two parts, because bfloat16 keeps only eight bits of it.
     whole = bias / scale
     coarse = whole.to(keys.dtype)
@@ -139,7 +143,7 @@ def _attend_packed(
 
     It reads keys and values packed without gaps, which costs a copy of them. Not measured yet.
     """
-    queries, keys, values = packed(queries, cached, biases, scale)
+    queries, keys, values = join_caches(queries, cached, biases, scale)
     lengths = [pair[0].shape[2] for pair in cached]
     ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
     rows = torch.arange(len(cached) + 1, dtype=torch.int32, device=queries.device)
@@ -153,7 +157,7 @@ def _attend_packed(
     return attended[..., : cached[0][1].shape[3]]
 
 
-def packed(
+def join_caches(
     queries: Tensor,
     cached: Sequence[tuple[Tensor, Tensor]],
     biases: Sequence[Tensor | None],

@@ -52,7 +52,7 @@ class ChatTokenizer:
         self._marks = marks
         # The template of an older checkpoint may not know the videos that the family takes.
         self._video_marks = (
-            video_marks if video_marks and self._knows(video_marks, specials) else None
+            video_marks if video_marks and self._template_takes(video_marks, specials) else None
         )
         try:
             rendered = self._render([_asking("image")])
@@ -67,7 +67,7 @@ class ChatTokenizer:
         tokens = [marks.placeholder, *([self._video_marks.token] if self._video_marks else [])]
         self._visual_ids = frozenset(self._tokenizer.convert_tokens_to_ids(tokens))
 
-    def _knows(self, marks: VideoMarks, specials: Collection[str]) -> bool:
+    def _template_takes(self, marks: VideoMarks, specials: Collection[str]) -> bool:
         if not {marks.placeholder, marks.token} <= set(specials):
             return False
         try:
@@ -124,7 +124,7 @@ class ChatTokenizer:
         ids: list[int] = []
         segment: list[int] = []
         following = iter(runs)
-        # As in stock code: the token that begins every text comes once, from template or tokenizer.
+        # The token that begins every text comes once, as in stock code: from template or tokenizer.
         has_start = text.startswith(self._tokenizer.bos_token or _PROBE)
         for token in self._tokenizer(text, add_special_tokens=not has_start).input_ids:
             number, count = next(following) if token in self._visual_ids else (TEXT, 1)
@@ -140,9 +140,9 @@ class ChatTokenizer:
         Returns the text and the media in its order: a template may put all images of a message
         before its videos.
         """
-        given = [p for m in messages for p in m.parts if isinstance(p, VisionTokens)]
-        images = iter([tokens for tokens in given if not tokens.video])
-        videos = iter([tokens for tokens in given if tokens.video])
+        all_media = [p for m in messages for p in m.parts if isinstance(p, VisionTokens)]
+        images = iter([tokens for tokens in all_media if not tokens.video])
+        videos = iter([tokens for tokens in all_media if tokens.video])
         ordered: list[VisionTokens] = []
 
         def fill(match: re.Match[str]) -> str:

@@ -134,7 +134,7 @@ class TextHalf(LanguageHalf):
             hidden.unsqueeze(0),
             attention_mask=mask,
             position_embeddings=rotary,
-            **{self._cache_argument: _AppendTo(cache)},
+            **{self._cache_argument: _CacheAdapter(cache)},
             **options,
         )
         return out.squeeze(0)
@@ -161,7 +161,7 @@ class TextHalf(LanguageHalf):
         return logits.float()
 
 
-class _AppendTo:
+class _CacheAdapter:
     """Stands in for a cache of transformers: appends keys and values to a LayerCache."""
 
     def __init__(self, cache: LayerCache) -> None:

@@ -1,1 +1,1 @@
-"""What vision halves of several families share: towers with merging, media processors."""
+"""Parts shared by vision halves: towers with merging, image and video processors."""

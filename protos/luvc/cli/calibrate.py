@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-from luvc.local_stack.ending import with_parent
+from luvc.local_stack.ending import tied_to_parent
 from luvc.local_stack.model_stack import is_installed
 
 DESCRIPTION = """\
@@ -62,6 +62,6 @@ def calibrate(options: argparse.Namespace) -> int:
         if value is not None:
             command.append(f"{flag}={value}")
     try:
-        return subprocess.run(with_parent(command), check=False).returncode
+        return subprocess.run(tied_to_parent(command), check=False).returncode
     except KeyboardInterrupt:
         return 130

@@ -1,0 +1,1 @@
+"""Both services as processes of this machine, and what processes need."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from luvc.local_stack.ending import with_parent
+from luvc.local_stack.ending import tied_to_parent
 
 # Children end with the thread that started them: this one lives as long as the process.
 _STARTER = ThreadPoolExecutor(1, "start-child")
@@ -18,9 +18,6 @@ class Child:
     """A running child process. Ctrl-C in the terminal of this process does not reach it.
 
     It gets SIGTERM when this process is gone, in whatever way that happened (on Linux).
-
-    log: file for its stdout and stderr; None sends them where those of this process go. environ:
-    all its environment variables; None gives it those of this process.
     """
 
     def __init__(
@@ -30,12 +27,20 @@ class Child:
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
+        """Start the process.
+
+        Args:
+            command: the program and its arguments.
+            log: file for its stdout and stderr; None sends them where those of this process go.
+            environ: all its environment variables; None gives it those of this process.
+            cwd: its working directory; None for that of this process.
+        """
         self.log = log
         with contextlib.ExitStack() as held:
             output = held.enter_context(log.open("wb")) if log else None
             self._process = _STARTER.submit(
                 subprocess.Popen,
-                with_parent(command),
+                tied_to_parent(command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
@@ -55,7 +60,7 @@ class Child:
         return self._process.poll()
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The text of its log so far."""
         return self.log.read_text(errors="replace") if self.log else ""
 

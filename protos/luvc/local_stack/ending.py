@@ -1,4 +1,4 @@
-"""How programs end: in order when they are told to, and together with the one that started them.
+"""End programs in order on a signal, and together with the process that started them.
 
 Also a program of its own, which needs nothing but the standard library: `ending.py PARENT COMMAND`.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 PATIENCE_SECONDS = 10.0
-# Of <sys/prctl.h>.
+# From <sys/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 
 
@@ -48,15 +48,20 @@ def end_in_order(
 
 def _end_now(status: int) -> None:
     """End this process, from any thread, and ask its children to end."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        for pid in children.read_text().split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGTERM)
+    for pid in child_pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     os._exit(status)
 
 
-def with_parent(command: Sequence[str | Path]) -> list[str]:
-    """Return a command that runs another, and that gets SIGTERM when this process is gone.
+def child_pids() -> list[int]:
+    """List the processes that this one has started and that it has not waited for. Linux only."""
+    lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    return [int(pid) for pids in lists for pid in pids.split()]
+
+
+def tied_to_parent(command: Sequence[str | Path]) -> list[str]:
+    """Wrap a command so that it gets SIGTERM when this process is gone.
 
     However this process ends, SIGKILL included; on Linux only. The thread that starts the command
     has to live as long as the process: the kernel looks at that thread.

@@ -89,8 +89,8 @@ class Stack:
             f"{self.host}:{self.decoder_port}",
             *self._profile_flags("profiles", "profile"),
         )
-        self._await("decoder_service", self.decoder_port, deadline)
-        self._await("encoder_service", self.port, deadline)
+        self._wait_ready("decoder_service", self.decoder_port, deadline)
+        self._wait_ready("encoder_service", self.port, deadline)
 
     def stop(self) -> None:
         """Stop the encoder first, so that accepted answers can finish, then the decoder."""
@@ -154,7 +154,7 @@ class Stack:
         """Return flags for the named settings that are not empty."""
         return [f"--{name}={value}" for name in names if (value := getattr(self, name))]
 
-    def _await(self, name: str, port: int, deadline: float) -> None:
+    def _wait_ready(self, name: str, port: int, deadline: float) -> None:
         with grpc.insecure_channel(f"{self.host}:{port}") as channel:
             while True:
                 self._check_alive()

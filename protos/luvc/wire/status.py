@@ -41,7 +41,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Details:
-    """What a failed call says beyond its code.
+    """Details of a failed call beyond its code and message.
 
     Attributes:
         reason: a constant such as INVALID_MEDIA.
@@ -59,7 +59,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Status:
-    """How a call fails: what a server sends instead of an answer."""
+    """The status of a failed call, which a server sends instead of an answer."""
 
     code: grpc.StatusCode
     message: str
@@ -85,7 +85,7 @@ class DescribedError(Protocol):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds after which trying again makes sense; None where it says nothing."""
+        """Seconds after which trying again makes sense; None where that is not known."""
 
 
 def status_from(error: DescribedError, request_id: str) -> Status:
@@ -97,7 +97,7 @@ def status_from(error: DescribedError, request_id: str) -> Status:
 
 
 def internal_status(message: str, request_id: str) -> Status:
-    """Build the status of a call that failed by an error which its caller is not told."""
+    """Build the status of a call that failed by an error kept from its caller."""
     return Status(grpc.StatusCode.INTERNAL, message, Details("INTERNAL", request_id=request_id))
 
 

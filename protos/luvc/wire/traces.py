@@ -114,12 +114,12 @@ class Span:
             span = _open(name, "internal", trace.set_span_in_context(self._span), began)
             span.end(began + int(seconds * 1e9))
 
-    def note(self, **attributes: str | float) -> None:
+    def set_attributes(self, **attributes: str | float) -> None:
         """Add attributes to the span. `__` in a name stands for a dot."""
         if self._live:
             self._span.set_attributes({k.replace("__", "."): v for k, v in attributes.items()})
 
-    def event(self, name: str) -> None:
+    def add_event(self, name: str) -> None:
         """Add an event that happens now."""
         if self._live:
             self._span.add_event(name)
@@ -136,11 +136,11 @@ class Span:
 
         code: name of a gRPC status. text: its message.
         """
-        self.note(rpc__response__status_code=code)
+        self.set_attributes(rpc__response__status_code=code)
         self.end("" if code in ("OK", "CANCELLED") else f"{code}: {text}")
 
 
-NOTHING = Span(None)
+NO_SPAN = Span(None)
 
 
 def span(name: str, kind: Kind, metadata: Metadata | None = None) -> Span:
@@ -153,7 +153,7 @@ def span(name: str, kind: Kind, metadata: Metadata | None = None) -> Span:
             in this program, as OpenTelemetry knows it.
     """
     if trace is None:
-        return NOTHING
+        return NO_SPAN
     context = None
     if metadata is not None:
         headers = {k: v for k, v in metadata if isinstance(v, str)}
@@ -162,7 +162,7 @@ def span(name: str, kind: Kind, metadata: Metadata | None = None) -> Span:
 
 
 def _open(name: str, kind: Kind, context: Any, start_time: int | None = None) -> Any:
-    # Where nothing is set up here, spans go to the provider of the application, if it has one.
+    # Without a provider of our own, spans go to the provider of the application, if it has one.
     tracer = (_provider or trace.get_tracer_provider()).get_tracer("luvc")
     attributes = {} if kind == "internal" else {"rpc.system.name": "grpc", "rpc.method": name}
     return tracer.start_span(

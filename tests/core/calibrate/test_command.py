@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from luvc.cli.main import main as luvc
-from luvc.local_stack.ending import with_parent
+from luvc.local_stack.ending import tied_to_parent
 
 from luvc_core.calibrate.__main__ import main
 from luvc_core.calibrate.config import CalibrateConfig
@@ -17,7 +17,7 @@ from luvc_core.compression.profile_files import read_profiles
 from luvc_core.errors import InvalidInput
 from luvc_core.runtime.cli_config import config_from
 from tests.support.checkpoints import encoded, noise_image
-from tests.support.video_files import FRAMES, film
+from tests.support.video_files import FRAMES, encode_video
 
 QUESTIONS: list[dict[str, Any]] = [
     {"files": ["0.png"], "question": "What is it?", "answer": "A  Blob"},
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     data.mkdir()
     for i in range(3):
         (data / f"{i}.png").write_bytes(encoded(noise_image(112, 84 + 28 * i, i)))
-    (data / "clip.mp4").write_bytes(film(FRAMES[:3]))
+    (data / "clip.mp4").write_bytes(encode_video(FRAMES[:3]))
     lines = "\n\n".join(map(json.dumps, QUESTIONS))
     (data / "questions.jsonl").write_text(lines + "\n")
     return data
@@ -180,7 +180,7 @@ def test_the_command_runs_the_search_in_a_process_of_its_own(
     flags = ("--data", "own", "--target-loyalty", "0.97", "--output", "a.toml")
     status, ran = run_command(monkeypatch, *flags, status=1)
     assert status == 1
-    assert ran[:-3] == with_parent([sys.executable, "-m", "luvc_core.calibrate"])
+    assert ran[:-3] == tied_to_parent([sys.executable, "-m", "luvc_core.calibrate"])
     assert ran[-3:] == ["--data=own", "--target-loyalty=0.97", "--output=a.toml"]
     config = config_from(CalibrateConfig, "luvc calibrate", "LUVC_CALIBRATE_", ran[-3:], {})
     assert (config.target_loyalty, str(config.plot_path)) == (0.97, "a.png")

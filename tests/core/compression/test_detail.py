@@ -19,7 +19,7 @@ from tests.core.models.test_families import OFF
 from tests.support.asking import TIMEOUT, ask, named
 from tests.support.checkpoints import encoded
 from tests.support.in_process_halves import decoder, encoder, pieces_of
-from tests.support.video_files import film, moving_square
+from tests.support.video_files import encode_video, moving_square
 
 # Columns of eight pixels, black and white in turn.
 STRIPES = Image.fromarray(np.tile(np.repeat([[0, 255]], 8, axis=1), (112, 7)).astype(np.uint8))
@@ -61,7 +61,7 @@ def test_one_detailed_image_decides_for_a_request() -> None:
 
 def test_tokens_say_how_detailed_their_image_is(vision: VisionHalf) -> None:
     own = MediaEncoder(vision)
-    patches = [own.prepare(data, "") for data in (encoded(STRIPES), film(moving_square(8)))]
+    patches = [own.prepare(data, "") for data in (encoded(STRIPES), encode_video(moving_square(8)))]
     image, video = own.encode(patches, OFF)
     assert image.detail == from_blob(to_blob(image, "k"), "k").detail == detail_of(STRIPES)
     assert video.detail == 0

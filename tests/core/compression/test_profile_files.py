@@ -15,7 +15,7 @@ from luvc_core.compression.profile_files import read_profiles, to_toml
 from luvc_core.compression.profiles import BUILT_IN, PROFILES
 from luvc_core.compression.settings import Compression, Keep, OimSettings, Ramp, SpuSettings
 from luvc_core.errors import InvalidProfiles, InvalidSettings
-from luvc_core.models.registry import layer_count
+from luvc_core.models.registry import read_layer_count
 from luvc_core.runtime.cli_config import config_from
 from tests.conftest import Checkpoints
 
@@ -170,7 +170,7 @@ def test_the_decoder_refuses_schedules_for_another_depth(
     tmp_path: Path, checkpoints: Checkpoints
 ) -> None:
     model = str(checkpoints("qwen2_vl"))
-    assert layer_count(model) == 5
+    assert read_layer_count(model) == 5
     application(DecoderConfig(model=model, profiles=write(tmp_path, FIVE_LAYERS)))
     six = write(tmp_path, FIVE_LAYERS.replace("[1,", "[1, 1,"))
     with pytest.raises(InvalidProfiles, match=r"own.toml: five.spu.keep.shares: got 6 shares"):
@@ -183,7 +183,7 @@ def test_serve_hands_the_file_to_both_services(
     path = write(tmp_path, EXAMPLE)
     flags: dict[str, tuple[str, ...]] = {}
     monkeypatch.setattr(Stack, "_spawn", lambda _, module, *own: flags.update({module: own}))
-    monkeypatch.setattr(Stack, "_await", lambda *_: None)
+    monkeypatch.setattr(Stack, "_wait_ready", lambda *_: None)
     Stack("any", profiles=path, profile="receipts").start(1.0)
     front = config_from(EncoderConfig, "e", "LUVC_ENCODER_", flags["encoder_service"], {})
     back = config_from(DecoderConfig, "d", "LUVC_DECODER_", flags["decoder_service"], {})
@@ -196,4 +196,4 @@ def test_serve_hands_the_file_to_both_services(
 def test_the_depth_of_every_family_is_known_without_its_weights(
     family: str, checkpoints: Checkpoints
 ) -> None:
-    assert layer_count(str(checkpoints(family))) == 5
+    assert read_layer_count(str(checkpoints(family))) == 5

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from luvc_core.compression.algorithms.proportional_attention import absorb_pruned_counts
 from luvc_core.kv_cache.layer_cache import LayerCache
-from luvc_core.models.text.attention import attend_each, packed, with_bias
+from luvc_core.models.text.attention import attend_each, join_caches, with_bias
 
 SCALE = 0.25
 
@@ -77,7 +77,7 @@ def test_packed_for_flash_attention_is_one_by_one(biased: tuple[bool, bool]) -> 
     )
     alone = attend_each(queries, new_keys, new_values, caches, SCALE)
     own = [(cache.keys, cache.values) for cache in caches]
-    wide, keys, values = packed(queries, own, [cache.full_bias for cache in caches], SCALE)
+    wide, keys, values = join_caches(queries, own, [cache.full_bias for cache in caches], SCALE)
     assert wide.shape[-1] == keys.shape[-1] == values.shape[-1] == (24 if any(biased) else 16)
     start = 0
     for row, cache in enumerate(caches):

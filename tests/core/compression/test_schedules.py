@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luvc_core.compression.algorithms.schedules import RampShape, counts, layer_average, ramp_shares
+from luvc_core.compression.algorithms.schedules import (
+    RampShape,
+    layer_average,
+    ramp_shares,
+    token_counts,
+)
 
 SHAPES: tuple[RampShape, ...] = ("linear", "cosine", "step")
 
@@ -38,7 +43,7 @@ def test_shares_fall_from_all_to_none(ramp, end, tokens):
         if layer > ramp["end"] * last + 1e-6:
             assert share == 0
 
-    layers = counts(shares, tokens)
+    layers = token_counts(shares, tokens)
     assert layers[-1] == 0
     assert all(0 <= b <= a <= tokens for a, b in itertools.pairwise(layers))
     assert all(n == tokens for n, s in zip(layers, shares, strict=True) if s == 1)
@@ -69,8 +74,8 @@ def test_the_documented_example():
 
 
 def test_the_paper_cascade_reaches_half_on_average():
-    assert counts(ramp_shares(8, 0, 1), 64) == (64, 55, 46, 37, 27, 18, 9, 0)
-    assert layer_average(counts(ramp_shares(8, 0, 1), 64)) == pytest.approx(32)
+    assert token_counts(ramp_shares(8, 0, 1), 64) == (64, 55, 46, 37, 27, 18, 9, 0)
+    assert layer_average(token_counts(ramp_shares(8, 0, 1), 64)) == pytest.approx(32)
 
 
 def test_end_leaves_the_layers_after_it_without():
@@ -107,8 +112,8 @@ def test_start_on_a_layer_in_spite_of_rounding():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_single_layer_sees_none(shape):
     assert ramp_shares(1, 0.0, 1.0, shape) == (0,)
-    assert counts((0.0,), 100) == (0,)
+    assert token_counts((0.0,), 100) == (0,)
 
 
 def test_counts_round_half_up():
-    assert counts((1.0, 0.5, 0.1, 0.0), 5) == (5, 3, 1, 0)
+    assert token_counts((1.0, 0.5, 0.1, 0.0), 5) == (5, 3, 1, 0)

@@ -9,8 +9,9 @@ import torch
 
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.settings import Keep, Ramp, SpuSettings
-from luvc_core.engine.generation import GenerationStatus
-from luvc_core.engine.request_processor import Event, Generation, Request, RequestProcessor
+from luvc_core.engine.generation import Generation, GenerationStatus
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Event, Request
 from luvc_core.errors import (
     DeadlineExceeded,
     IdentityMismatch,

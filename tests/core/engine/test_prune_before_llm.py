@@ -16,7 +16,8 @@ from decoder_service.replica import DecoderReplica
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.prune_before_llm import prune_before_llm
 from luvc_core.compression.settings import Keep, Ramp, SpuSettings
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.errors import InvalidInput, PromptTooLong
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.visual_tokens.blob import BadValue, from_blob, to_blob

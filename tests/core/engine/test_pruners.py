@@ -10,7 +10,8 @@ from luvc_core.chat import SamplingParams
 from luvc_core.compression.settings import Ramp, SpuSettings
 from luvc_core.engine.prefill import prefill, pruner_for
 from luvc_core.engine.pruner import Pruner, PruningDecision, SurvivingTokens
-from luvc_core.engine.request_processor import Request, RequestProcessor, Result
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request, Result
 from luvc_core.models.base import LanguageHalf, Rotary
 from luvc_core.visual_tokens.vision_tokens import VisionTokens
 from tests.support.checkpoints import two_images

@@ -12,8 +12,10 @@ from decoder_service.config import DecoderConfig
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.profiles import profile
 from luvc_core.compression.settings import Keep, SpuSettings
+from luvc_core.engine.generation import Generation
 from luvc_core.engine.pruning_cost import pruning_pays_off
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor, Result
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request, Result
 from luvc_core.errors import InvalidSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_language

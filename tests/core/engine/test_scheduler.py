@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luvc_core.compression.settings import OimSettings
-from luvc_core.engine.generation import GenerationStatus
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor
+from luvc_core.engine.generation import Generation, GenerationStatus
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.models.base import LanguageHalf
 from luvc_core.models.registry import load_language, load_vision
@@ -106,13 +107,13 @@ def test_logits_do_not_change_by_a_bit(
     seen: dict[int, list[torch.Tensor]] = {}
 
     def follow(generation: Generation, number: int) -> None:
-        take = generation.take
+        sample_next = generation.sample_next
 
         def noting(logits: torch.Tensor) -> object:
             seen.setdefault(number, []).append(logits.clone())
-            return take(logits)
+            return sample_next(logits)
 
-        monkeypatch.setattr(generation, "take", noting)
+        monkeypatch.setattr(generation, "sample_next", noting)
 
     engine = RequestProcessor(language)
     expected = []

@@ -4,7 +4,8 @@ import pytest
 
 from luvc_core.chat import SamplingParams
 from luvc_core.engine.generation import GenerationStatus
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.errors import DeadlineExceeded
 from luvc_core.models.base import LanguageHalf
 from tests.support.checkpoints import ask

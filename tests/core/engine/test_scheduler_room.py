@@ -4,7 +4,8 @@ import pytest
 
 from luvc_core.chat import SamplingParams
 from luvc_core.compression.settings import Keep, SpuSettings
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.engine.scheduler import Limits, Scheduler
 from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf

@@ -14,14 +14,14 @@ from tests.support.checkpoints import encoded, noise_image
 from tests.support.video_files import (
     ALL,
     FIELD,
-    FILMS,
     FRAGMENTED,
     FRAMES,
     LIMITS,
+    VIDEO_FORMATS,
     animation,
     audio_only,
     difference,
-    film,
+    encode_video,
     no_frames,
 )
 
@@ -34,26 +34,32 @@ def enlarged_gif() -> bytes:
     return bytes(data)
 
 
-H264 = film(FRAMES)
+H264 = encode_video(FRAMES)
 BAD = {
     "zero bytes": (b"", "0 bytes"),
     "text": (b"no clip at all", "no clip"),
     "a picture": (encoded(noise_image(64, 48)), "no clip"),
     "a still GIF": (encoded(FRAMES[0], "GIF"), "no clip"),
     "MP4 signature only": (H264[:32], "truncated or damaged"),
-    "WebM signature only": (film(FRAMES, *FILMS["vp9 webm"])[:4], "truncated or damaged"),
+    "WebM signature only": (
+        encode_video(FRAMES, *VIDEO_FORMATS["vp9 webm"])[:4],
+        "truncated or damaged",
+    ),
     "truncated MP4": (H264[: len(H264) // 2], r"truncated or damaged: \d+ bytes are missing"),
     "MP4 short of one byte": (H264[:-1], "truncated or damaged: 1 bytes are missing"),
     "truncated fragments": (FRAGMENTED[: len(FRAGMENTED) // 2], "truncated or damaged"),
-    "truncated WebM": (film(FRAMES, *FILMS["vp9 webm"])[:-100], "100 bytes are missing"),
+    "truncated WebM": (
+        encode_video(FRAMES, *VIDEO_FORMATS["vp9 webm"])[:-100],
+        "100 bytes are missing",
+    ),
     "truncated GIF": (animation(FRAMES)[:-200], "truncated or damaged"),
     "truncated APNG": (animation(FRAMES, "PNG")[:-200], "truncated or damaged"),
     "audio in MP4": (audio_only(), "audio only"),
     "audio in WebM": (audio_only("webm", "libopus"), "audio only"),
     "no frames": (no_frames(), "no frames"),
-    "a codec nobody needs": (film(FRAMES, "matroska", "ffv1"), "pictures coded as ffv1"),
+    "a codec nobody needs": (encode_video(FRAMES, "matroska", "ffv1"), "pictures coded as ffv1"),
     "two hours": (
-        film(FRAMES[:2], times=[0, 7_200_000]),
+        encode_video(FRAMES[:2], times=[0, 7_200_000]),
         r"a clip of [\d.e+]+ s; allowed: at most 600 s",
     ),
     "two hours of GIF": (
@@ -74,7 +80,11 @@ def test_bad_videos_are_named(name: str) -> None:
     assert caught.value.allowed
 
 
-VIDEOS = {"film": H264, "webm": film(FRAMES, *FILMS["vp9 webm"]), "animation": animation(FRAMES)}
+VIDEOS = {
+    "mp4": H264,
+    "webm": encode_video(FRAMES, *VIDEO_FORMATS["vp9 webm"]),
+    "animation": animation(FRAMES),
+}
 
 
 @pytest.mark.parametrize("name", VIDEOS)
@@ -135,7 +145,7 @@ def test_the_check_ends_the_work(name: str) -> None:
 FUZZED = {
     **VIDEOS,
     "fragments": FRAGMENTED,
-    "mpeg4": film(FRAMES[:8], codec="mpeg4"),
+    "mpeg4": encode_video(FRAMES[:8], codec="mpeg4"),
     "webp": animation(FRAMES[:8], "WEBP"),
     "png": animation(FRAMES[:8], "PNG"),
 }

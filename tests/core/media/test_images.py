@@ -61,7 +61,7 @@ BAD = {
     "BMP": (encoded(IMAGE, "BMP"), "unsupported type .BMP"),
     "TIFF": (encoded(IMAGE, "TIFF"), "unsupported type .TIFF"),
     "PDF": (b"%PDF-1.7", "unsupported type .PDF"),
-    "film": (b"\0\0\0 ftypisom", "unsupported type .MP4"),
+    "video": (b"\0\0\0 ftypisom", "unsupported type .MP4"),
     "SVG": (b"<svg></svg>", "unsupported type"),
     "RIFF but no WebP": (b"RIFF\0\0\0\0WAVEfmt ", "unsupported type"),
     "PNG signature only": (encoded(IMAGE)[:8], "header cannot be read"),

@@ -15,19 +15,19 @@ from tests.core.media.test_frame_sampling import stock_indices
 from tests.support.checkpoints import encoded
 from tests.support.video_files import (
     ALL,
-    AV1_FILMS,
+    AV1_VIDEOS,
     FIELD,
-    FILMS,
     FRAGMENTED,
     FRAMES,
     LIMITS,
+    VIDEO_FORMATS,
     animation,
     difference,
-    film,
-    film_of,
+    encode_video,
+    video_of,
 )
 
-NAMES = [*FILMS, *AV1_FILMS]
+NAMES = [*VIDEO_FORMATS, *AV1_VIDEOS]
 SAMPLINGS = {
     "Qwen2-VL": RateSampling(rate=4, min_frames=4, max_frames=10),
     "InternVL": EvenSampling(5, middle=True),
@@ -37,7 +37,7 @@ SAMPLINGS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_films_are_videos(name: str) -> None:
-    assert media_kind_of(film_of(name)) == "video"
+    assert media_kind_of(video_of(name)) == "video"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
@@ -63,7 +63,7 @@ def test_a_still_gif_is_refused_as_before() -> None:
 @pytest.mark.parametrize("family", SAMPLINGS)
 @pytest.mark.parametrize("name", [name for name in NAMES if "webm" not in name])
 def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None:
-    data, sampling = film_of(name), SAMPLINGS[family]
+    data, sampling = video_of(name), SAMPLINGS[family]
     frames, metadata = read_video_pyav(
         io.BytesIO(data), lambda metadata: stock_indices(sampling, metadata)
     )
@@ -76,7 +76,7 @@ def test_frames_are_the_stock_readers_to_the_bit(name: str, family: str) -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_films(name: str) -> None:
-    video = decode_video(film_of(name), FIELD, LIMITS, ALL)
+    video = decode_video(video_of(name), FIELD, LIMITS, ALL)
     assert (video.frame_count, video.duration, video.rate) == (24, 3.0, 8.0)
     assert video.timestamps == pytest.approx([i / 8 for i in range(24)])
     assert all(difference(a, b) < 9 for a, b in zip(video.frames, FRAMES, strict=True))
@@ -119,7 +119,7 @@ def test_the_still_before_an_animated_png_is_no_frame() -> None:
 def test_a_varying_rate_gives_true_timestamps(name: str) -> None:
     times = [0, 100, 900, 1000, 4000, 4040]
     video = decode_video(
-        film(FRAMES[:6], *FILMS[name], times=times), FIELD, LIMITS, EvenSampling(3)
+        encode_video(FRAMES[:6], *VIDEO_FORMATS[name], times=times), FIELD, LIMITS, EvenSampling(3)
     )
     assert video.timestamps == pytest.approx((0.0, 0.9, 4.0), abs=0.002)
     assert all(difference(a, b) < 6 for a, b in zip(video.frames, FRAMES[0:6:2], strict=True))
@@ -135,7 +135,7 @@ def test_fragments_need_no_index() -> None:
 
 @pytest.mark.parametrize("kind", ["h264 mp4", "vp9 webm"])
 def test_a_title_in_another_encoding_is_no_damage(kind: str) -> None:
-    data = film(FRAMES[:2], *FILMS[kind], title="Cafe in Zurich")
+    data = encode_video(FRAMES[:2], *VIDEO_FORMATS[kind], title="Cafe in Zurich")
     assert b"Cafe" in data
     video = decode_video(data.replace(b"Cafe", b"Caf\xe9"), FIELD, LIMITS, ALL)
     assert video.frame_count == 2
@@ -144,8 +144,10 @@ def test_a_title_in_another_encoding_is_no_damage(kind: str) -> None:
 @pytest.mark.parametrize("turn", range(0, 360, 90))
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turned_and_mirrored_videos_are_upright(turn: int, mirrored: bool) -> None:
-    plain = decode_video(film(FRAMES[:3]), FIELD, LIMITS, ALL).frames
-    turned = decode_video(film(FRAMES[:3], turn=(turn, mirrored, False)), FIELD, LIMITS, ALL).frames
+    plain = decode_video(encode_video(FRAMES[:3]), FIELD, LIMITS, ALL).frames
+    turned = decode_video(
+        encode_video(FRAMES[:3], turn=(turn, mirrored, False)), FIELD, LIMITS, ALL
+    ).frames
     for frame, image in zip(turned, plain, strict=True):
         image = image.rotate(turn, expand=True)
         if mirrored:

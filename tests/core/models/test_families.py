@@ -13,8 +13,10 @@ from transformers import AutoTokenizer
 
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import OimSettings, Ramp, SpuSettings
+from luvc_core.engine.generation import Generation
 from luvc_core.engine.prefill import prefill
-from luvc_core.engine.request_processor import Generation, Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf, Patches, VisionHalf
 from luvc_core.models.registry import load_language, load_vision

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.engine.prefill import prefill
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.errors import InvalidInput
 from luvc_core.media.video_request import Video
 from luvc_core.models.base import LanguageHalf, Patches, VisionHalf

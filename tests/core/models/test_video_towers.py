@@ -11,7 +11,8 @@ from benchmarks.common import family_configs
 from luvc_core.chat import Message, SamplingParams
 from luvc_core.compression.settings import Ramp, SpuSettings
 from luvc_core.engine.prefill import layer_counts, prefill
-from luvc_core.engine.request_processor import Request, RequestProcessor
+from luvc_core.engine.request_processor import RequestProcessor
+from luvc_core.engine.requests import Request
 from luvc_core.errors import InvalidSettings
 from luvc_core.models.base import LanguageHalf, VisionHalf
 from luvc_core.models.registry import load_vision

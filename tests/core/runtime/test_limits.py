@@ -33,7 +33,7 @@ async def test_the_earliest_limit_wins_and_none_is_no_limit() -> None:
     assert Deadline.after(5, None, 2).allowed == 2
     assert await Deadline.after(None).wait_for(asyncio.sleep(0, "done")) == "done"
     late = Deadline.after(0)
-    assert late.left == 0
+    assert late.seconds_left == 0
     with pytest.raises(DeadlineExceeded):
         late.check()
 
@@ -42,7 +42,7 @@ async def test_slots_serve_in_order_and_refuse_beyond_their_bound() -> None:
     limiter, order = AdmissionLimiter(active=1, waiting=2), []
 
     async def request(name: int) -> None:
-        async with limiter.take(Deadline.after(5)):
+        async with limiter.slot(Deadline.after(5)):
             order.append(name)
             await asyncio.sleep(0.01)
 
@@ -58,10 +58,10 @@ async def test_slots_serve_in_order_and_refuse_beyond_their_bound() -> None:
 @pytest.mark.parametrize("how", ["cancel", "deadline"])
 async def test_who_leaves_the_queue_leaves_no_trace(how: str) -> None:
     limiter = AdmissionLimiter(active=1, waiting=1)
-    async with limiter.take(Deadline.after(5)):
+    async with limiter.slot(Deadline.after(5)):
 
         async def wait() -> None:
-            async with limiter.take(Deadline.after(0.02 if how == "deadline" else 5)):
+            async with limiter.slot(Deadline.after(0.02 if how == "deadline" else 5)):
                 pass
 
         task = asyncio.create_task(wait())
@@ -72,7 +72,7 @@ async def test_who_leaves_the_queue_leaves_no_trace(how: str) -> None:
             await task
         assert limiter.waiting == 0
     start = time.monotonic()
-    async with limiter.take(Deadline.after(5)):
+    async with limiter.slot(Deadline.after(5)):
         assert time.monotonic() - start < 1
 
 

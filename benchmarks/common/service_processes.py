@@ -17,6 +17,8 @@ from luvc.local_stack.free_port import free_port
 from benchmarks.common.prometheus_samples import scraped
 
 CHECKOUT = Path(__file__).parents[2]
+# Packages of a checkout that are not those of this environment, if there are any.
+PACKAGES = "runs/packages"
 # Small models gain nothing from threads, and lose much where other processes want the CPUs.
 SMALL_MODEL = ("--dtype", "float32", "--device", "cpu", "--torch-threads", "1")
 STOP_SECONDS = 45.0
@@ -193,7 +195,7 @@ class Services:
         """
         port = port or free_port()
         command = [sys.executable, "-m", f"{name}_service", f"--port={port}", *flags]
-        path = os.pathsep.join((str(root), str(root / "protos")))
+        path = os.pathsep.join(map(str, (root, root / "protos", root / PACKAGES)))
         log = self._logs / f"{len(self._started)}-{name}-{root.name}.log"
         child = Child(command, log, {**os.environ, **environ, "PYTHONPATH": path}, root)
         self._started.append(Service(name, f"127.0.0.1:{port}", child))

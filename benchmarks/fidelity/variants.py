@@ -123,7 +123,7 @@ def of(name: str, settle: Callable[..., Compression], **changes: Any) -> Method:
 
 ABLATIONS: Mapping[str, Ablation] = {
     "cutoff": Ablation(
-        "sigma over its range, for both signs of the filter",
+        "the cutoff over its range, for both signs of the filter",
         tuple(
             of(f"{score} {cutoff}", pruned, score=score, cutoff=cutoff)
             for score in ("high_pass", "low_pass")

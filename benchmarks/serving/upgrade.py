@@ -9,12 +9,14 @@ pause. Writes `results/upgrade.json`.
 
 import argparse
 import io
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from luvc import Client
@@ -22,7 +24,7 @@ from luvc.local_stack.ending import end_in_order
 from luvc.local_stack.free_port import free_port
 
 from benchmarks.common import report
-from benchmarks.common.service_processes import CHECKOUT, Service, Services
+from benchmarks.common.service_processes import CHECKOUT, PACKAGES, Service, Services
 from benchmarks.common.steady_load import Load, load
 from benchmarks.common.tcp_relay import Relay, relaying
 from benchmarks.tasks.question_files import file_questions
@@ -87,8 +89,20 @@ def check_out(revision: str) -> Path:
         part = folder.with_suffix(".part")
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(part, filter="data")
+        _install_transformers(part)
         part.rename(folder)
     return folder
+
+
+def _install_transformers(root: Path) -> None:
+    """Install the transformers that a release pins beside it, where another one is installed here.
+
+    A release need not work with what came after it: 0.1.0 does not with 5.24.
+    """
+    pinned = re.search(r"^transformers==(.+)$", (root / "constraints.txt").read_text(), re.M)
+    if pinned and pinned[1] != version("transformers"):
+        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+        subprocess.run([*command, f"--target={root / PACKAGES}", pinned[0]], check=True)
 
 
 class Upgrade:

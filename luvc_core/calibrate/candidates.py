@@ -3,14 +3,20 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import get_args
 
+from luvc_core.compression.algorithms.frequency_scores import FrequencyScoring, ScoreKind
 from luvc_core.compression.algorithms.schedule_budget import matched_first_keep
 from luvc_core.compression.algorithms.schedules import ramp_shares
 from luvc_core.compression.settings import Compression, OimSettings, Ramp, SpuSettings
 
 # Shares of the visual tokens that the average layer holds, each about a quarter below the last.
 LEVELS = (0.8, 0.6, 0.45, 0.34, 0.25, 0.19, 0.14, 0.1, 0.075, 0.05)
+
+# The default first. Random scores are a control, which no one would serve.
+SCORES: Sequence[ScoreKind] = sorted(
+    set(get_args(ScoreKind)) - {"random"}, key=lambda s: (s != FrequencyScoring.score, s)
+)
 
 _STEP = 0.05
 # Layers before the ramp hold all tokens. Together they may take this share of the budget; where
@@ -29,7 +35,7 @@ class Shape:
         keep_sides: share of the rows, and of the columns, that OIM keeps.
     """
 
-    score: Literal["high_pass", "low_pass", "norm"] = "high_pass"
+    score: ScoreKind = FrequencyScoring.score
     start: float = 0.0
     end: float = 0.9
     keep_sides: float = 1.0
@@ -49,8 +55,7 @@ class Shape:
 
 def scores(shape: Shape) -> Iterator[Shape]:
     """Vary the score of a shape."""
-    choices: Sequence[Literal["high_pass", "low_pass", "norm"]] = ("high_pass", "low_pass", "norm")
-    return (replace(shape, score=score) for score in choices)
+    return (replace(shape, score=score) for score in SCORES)
 
 
 def slopes(shape: Shape) -> Iterator[Shape]:

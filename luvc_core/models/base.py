@@ -1,7 +1,8 @@
 """The contract of a model family: a vision half and a language half in different processes.
 
-A family is one file that subclasses both. Everything else (services, engine, store) imports only
-this module and the registry. Only this package imports transformers.
+A family is one module that subclasses both, or one module for each half (LLaVA-OneVision).
+Everything else (services, engine, store) imports only this module and the registry. Only this
+package imports transformers.
 """
 
 from abc import ABC, abstractmethod

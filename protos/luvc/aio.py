@@ -1,4 +1,4 @@
-"""The asyncio client: the same calls as `luvc.Client`, awaited."""
+"""The asyncio client: the calls of `luvc.Client` for event loops."""
 
 import asyncio
 import contextlib

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,14 @@ finally:
     time.sleep(float(sys.argv[1]))
     print("closed", flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def heeded_sigint() -> Iterator[None]:
+    """Let children heed SIGINT, which a run in the background of a script ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def stat(pid: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a page of the docs may be wrong about: files, anchors, commands, modules, flags, metrics."""
+"""What a page of the docs may be wrong about: files, commands, flags, metrics, names in code."""
 
 import contextlib
 import dataclasses
@@ -12,63 +12,31 @@ from pathlib import Path
 import pytest
 from luvc.cli.main import main as luvc
 
-from benchmarks.common.report import DOCS
 from decoder_service.config import DecoderConfig
 from deploy.check.queries import exported
 from encoder_service.config import EncoderConfig
+from tests.docs.code_names import ROOT, names_of, names_of_product, source
+from tests.docs.pages import CODE, LINK, Page, page_at
 
-ROOT = DOCS.parent
 # Of programs that are not ours: ray, docker, kubectl.
 FOREIGN_FLAGS = {
     "--metrics-export-port", "--build", "--build-arg", "--from-literal", "--for", "--previous",
     "--help",
 }  # fmt: skip
 
-_FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^()\s]+)\)")
-_CODE = re.compile(r"`([^`\n]+)`")
-_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
+# `one`, `two` and `three` of [file](link)
+_LISTED = r"((?:`[^`\n]+`(?:,|\s+and|\s+or)?\s+)+)"
+_NAMES_OF = re.compile(_LISTED + r"(?:of|in)\s+\[[^]]*\]\(([^()\s]+)\)")
+_LINKED = re.compile(r"\[[^]]*\]\([^()\s]+\)")
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(.*)?")
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 _FOLDERS = "benchmarks|decoder_service|deploy|docs|encoder_service|luvc_core|protos|tests"
 _PATH = re.compile(rf"(?<![\w./-])(?:{_FOLDERS})/(?!luvc-encoder)[\w./-]*")
 
 
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """A page with its text, which may be that of a test."""
-
-    path: Path
-    text: str
-
-    @property
-    def prose(self) -> str:
-        """Without fenced blocks."""
-        return _FENCE.sub("", self.text)
-
-    @property
-    def code(self) -> Iterator[str]:
-        """Lines of fenced and indented blocks, and code within lines."""
-        for block in _FENCE.findall(self.text):
-            yield from block.splitlines()
-        for line in self.prose.splitlines():
-            if line.startswith("    "):
-                yield line.strip()
-            yield from _CODE.findall(line)
-
-    @property
-    def anchors(self) -> set[str]:
-        """As GitHub makes them of headings."""
-        titles = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", t) for t in _HEADING.findall(self.prose))
-        return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-def page_at(path: Path) -> Page:
-    return Page(path, path.read_text())
-
-
 def links(page: Page) -> Iterator[str]:
     """Find links to files, and to headings in them, that are not there."""
-    for target in _LINK.findall(page.prose):
+    for target in LINK.findall(page.prose):
         name, _, anchor = target.partition("#")
         if "://" in target:
             continue
@@ -104,11 +72,20 @@ def modules(page: Page) -> Iterator[str]:
         for name, arguments in re.findall(r"python -m ([\w.]+)([^|;&]*)", line):
             if name == "pytest":
                 continue
-            if importlib.util.find_spec(name) is None:
+            if name.split(".")[-1].isupper():  # stands for any
+                continue
+            if not _is_module(name):
                 yield f"no module {name}"
                 continue
             known = SERVICES.get(name) or flags_in_source(name)
             yield from (f"{name} has no {f}" for f in _FLAG.findall(arguments) if f not in known)
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def commands(page: Page) -> Iterator[str]:
@@ -138,7 +115,7 @@ def flags(page: Page) -> Iterator[str]:
 
 def metrics(page: Page) -> Iterator[str]:
     """Find metrics that no service exports."""
-    for line in _CODE.findall(page.prose):
+    for line in CODE.findall(page.prose):
         name = line.partition("{")[0]
         if re.fullmatch(r"(ray_)?luvc_(?!core)[a-z_]+", name):
             known = exported().keys()
@@ -148,14 +125,38 @@ def metrics(page: Page) -> Iterator[str]:
 
 def classes(page: Page) -> Iterator[str]:
     """Find classes and messages, such as `VisionTokens`, that the product does not have."""
-    for line in _CODE.findall(page.prose):
+    for line in CODE.findall(page.prose):
         found = re.fullmatch(r"((?:[A-Z][a-z0-9]+){2,})(?:[.(].*)?", line)
         if found and not re.search(rf"\b{found[1]}\b", source()):
             yield f"no class {found[1]}"
 
 
+def names(page: Page) -> Iterator[str]:
+    """Find names in code, beside a link to a file, that do not exist.
+
+    What is said to be `of` or `in` a linked file has to be there. Other names in a row of a table,
+    or in an item of a list, with linked files have to be in one of them or in the product.
+    """
+    for block in page.blocks:
+        linked = [path for target in LINK.findall(block) if (path := _code_file(page, target))]
+        elsewhere = names_of_product().union(*map(names_of, linked))
+        claimed = {
+            (name, path)
+            for listed, target in _NAMES_OF.findall(block)
+            if (path := _code_file(page, target))
+            for name in CODE.findall(listed)
+        }
+        for name, path in sorted(claimed):
+            if not _parts(name) <= names_of(path):
+                yield f"no {name} in {path.name}"
+        if linked and re.match(r"\s*(\||-|\d+\.)", block):
+            # A name that a link shows is that of the file.
+            shown = CODE.findall(_LINKED.sub("", block))
+            yield from (f"nowhere {name}" for name in shown if not _parts(name) <= elsewhere)
+
+
 CHECKS: tuple[Callable[[Page], Iterator[str]], ...] = (
-    links, paths, targets, modules, commands, flags, metrics, classes,
+    links, paths, targets, modules, commands, flags, metrics, classes, names,
 )  # fmt: skip
 
 
@@ -192,12 +193,16 @@ def flags_in_source(module: str) -> frozenset[str]:
     return frozenset(f"--{name}" for name in names) | {"--help"}
 
 
-@cache
-def source() -> str:
-    """Read all code and protos of the product."""
-    folders = ("protos/luvc", "luvc_core", "encoder_service", "decoder_service")
-    files = [p for folder in folders for p in (ROOT / folder).rglob("*")]
-    return "\n".join(p.read_text() for p in files if p.suffix in (".py", ".proto"))
+def _code_file(page: Page, target: str) -> Path | None:
+    """Return the file behind a link if names can be looked up in it."""
+    path = (page.path.parent / target.partition("#")[0]).resolve()
+    return path if path.suffix in (".py", ".proto") and path.is_file() else None
+
+
+def _parts(code: str) -> set[str]:
+    """Split `Class.method(...)` or `module.py` into its names; none where it is no name in code."""
+    name = code.partition("(")[0].removesuffix(".py")
+    return set(name.split(".")) if _NAME.fullmatch(code) else set()
 
 
 @cache

@@ -8,10 +8,14 @@ from benchmarks.chaos import __main__ as chaos
 from benchmarks.common.report import DOCS
 from benchmarks.fidelity import __main__ as fidelity
 from benchmarks.serving import time_breakdown_docs
-from tests.docs.checks import CHECKS, ROOT, Page, page_at
+from tests.docs.checks import CHECKS
+from tests.docs.code_names import ROOT
+from tests.docs.pages import Page, page_at
 
 README = ROOT / "README.md"
-PAGES = [README, *sorted(p for p in DOCS.rglob("*.md") if "node_modules" not in p.parts)]
+INSIDE = [ROOT / folder / "README.md" for folder in ("benchmarks", "luvc_core")]
+PAGES = [README, *INSIDE, *sorted(p for p in DOCS.rglob("*.md") if "node_modules" not in p.parts)]
+SCORES = "luvc_core/compression/algorithms/frequency_scores.py"
 MARKS = {
     chaos.PAGE: ("chaos",),
     fidelity.PAGE: ("accuracy", "kept", "fidelity", "ablations"),
@@ -35,6 +39,7 @@ def test_what_a_page_names_exists(path: Path) -> None:
         ("`luvc_core/nothing.py`", "no file luvc_core/nothing.py"),
         ("    make sense", "no make sense"),
         ("`python -m benchmarks.nothing`", "no module benchmarks.nothing"),
+        ("`python -m benchmarks.nothing.there`", "no module benchmarks.nothing.there"),
         ("```\npython -m encoder_service --prot 1\n```", "encoder_service has no --prot"),
         ("    luvc guess photo.png", "no luvc guess"),
         ("    luvc ask photo.png what --max-batch 1", "luvc ask has no --max-batch"),
@@ -42,6 +47,14 @@ def test_what_a_page_names_exists(path: Path) -> None:
         ("`LUVC_DECODER_PROUNING`", "no LUVC_DECODER_PROUNING"),
         ("`luvc_nothing_total`", "no metric luvc_nothing_total"),
         ("`TokenPlane` keeps", "no class TokenPlane"),
+        (f"`Score` of [it]({SCORES})", "no Score in frequency_scores.py"),
+        (f"`ScoreKind`, `top` and `low_pass` in\n[it]({SCORES})", "no top in frequency_scores.py"),
+        # In the product, but elsewhere.
+        (f"`SpuPruner` in [`it`]({SCORES})", "no SpuPruner in frequency_scores.py"),
+        (f"| [it]({SCORES}) | `low_pass`, `energy` |", "nowhere energy"),
+        (f"- Give `watch` or `Load` the number, as in\n  [it]({SCORES}).", "nowhere Load"),
+        (f"1. `Metrics.look` and `LanguageHalf.embed`: [it]({SCORES})", "nowhere Metrics.look"),
+        (f"| [it]({SCORES}) | `servicer.py`, `server.py`, `servant.py` |", "nowhere servant.py"),
     ],
 )
 def test_what_does_not_exist_is_found(text: str, problem: str) -> None:

@@ -182,8 +182,17 @@ def top_indices(scores: Tensor, count: int) -> Tensor:
 
 
 def _band_scores(values: Tensor, smooth: Tensor, scoring: FrequencyScoring) -> Tensor:
-    """Measure the band that the score asks for: [..., dim] -> float32 [...]."""
-    return squared_length(smooth if scoring.score == "low_pass" else values - smooth)
+    """Measure the band that the score asks for: [..., dim] -> float32 [...].
+
+    Raises ValueError for a score that measures no band.
+    """
+    match scoring.score:
+        case "low_pass":
+            return squared_length(smooth)
+        case "high_pass":
+            return squared_length(values - smooth)
+        case score:
+            raise ValueError(f"{score!r} measures no band of frequencies")
 
 
 def _filled(values: Tensor, indices: Tensor, lines: int, size: int) -> Tensor:

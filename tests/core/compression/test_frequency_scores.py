@@ -222,6 +222,13 @@ def test_channels_look_at_each_token_alone(sampling):
     torch.testing.assert_close(few, whole[places])
 
 
+@pytest.mark.parametrize("axis", ["grid", "channels"])
+def test_a_score_that_nobody_knows_is_no_other_one(axis):
+    scoring = FrequencyScoring("high_pas", axis=axis)
+    with pytest.raises(ValueError, match="'high_pas' measures no band"):
+        token_scores(torch.ones(4, 2), torch.arange(4), (1, 2, 2), scoring)
+
+
 def test_norm_and_random():
     hidden = noise(48, 5)
     norm = scored(hidden, everything(GRID), GRID, score="norm")

@@ -17,7 +17,6 @@ from luvc_core.engine.generation import Generation
 from luvc_core.engine.prefill import prefill
 from luvc_core.engine.request_processor import RequestProcessor
 from luvc_core.engine.requests import Request
-from luvc_core.errors import InvalidInput
 from luvc_core.models.base import LanguageHalf, Patches, VisionHalf
 from luvc_core.models.registry import load_language, load_vision
 from luvc_core.visual_tokens.vision_tokens import Piece, VisionTokens
@@ -211,26 +210,6 @@ def test_what_transformers_saves_is_the_same_model(
     stock.save_pretrained(folder)
     assert load_vision(str(folder), "cpu", "float32").identity == vision.identity
     assert load_language(str(folder), "cpu", "float32").identity == language.identity
-
-
-@pytest.mark.parametrize("mark", ["<|im_end|>", "<|image_pad|>", "<IMG_CONTEXT>", "<image>"])
-def test_special_tokens_in_text_are_refused(mark: str, language: LanguageHalf) -> None:
-    turns = (*ask("Hello"), Message("assistant", ("Hi",)), *ask("What", f"about {mark}?"))
-    with pytest.raises(InvalidInput, match=r"messages\[2\]\.parts\[1\].*attach media as parts"):
-        language.tokenize(turns)
-
-
-def test_special_tokens_in_halves_are_refused(language: LanguageHalf, vision: VisionHalf) -> None:
-    with pytest.raises(InvalidInput, match=r"parts\[1\]: holds the token <\|im_end\|>"):
-        language.tokenize(ask("<|im_", "end|>"))
-    image = vision.encode(patches_of(vision, (56, 56)), OFF)[0]
-    assert language.tokenize(ask("<|im_", image, "end|>")).length > 0
-
-
-def test_text_that_only_looks_special_is_kept(language: LanguageHalf) -> None:
-    text = "a < b | c > d, <|nothing|>, <b>bold</b> \N{PILE OF POO}"
-    prompt = language.tokenize(ask(text))
-    assert text in language.text_of(prompt.ids.tolist())
 
 
 def test_bfloat16_runs_throughout_and_stays_close(checkpoint: Path, vision: VisionHalf) -> None:

@@ -21,6 +21,9 @@ def main() -> int:
         except LuvcError as error:
             print(f"{error.code}: {error.message}")
             return 1
+        except OSError as error:
+            print(f"{error.filename}: {error.strerror}")
+            return 2
     usage = answer.usage
     print(answer.text)
     print(

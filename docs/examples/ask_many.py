@@ -21,6 +21,8 @@ async def ask_all(endpoint: str, question: str, files: list[str], at_once: int) 
                     answer = await client.ask(question, file, max_tokens=32, timeout=60)
                 except LuvcError as error:
                     return file, f"{error.code}: {error.message}", False
+                except OSError as error:
+                    return file, f"{error.strerror}", False
             frames = answer.usage.frame_count
             return file, answer.text + (f"  [{frames} frames]" if frames else ""), True
 
@@ -38,6 +40,8 @@ def main() -> int:
     parser.add_argument("--endpoint", default="localhost:50051", metavar="HOST:PORT")
     parser.add_argument("--at-once", type=int, default=8, help="default: %(default)s")
     o = parser.parse_args()
+    if o.at_once < 1:
+        parser.error("--at-once: at least 1")
     return asyncio.run(ask_all(o.endpoint, o.question, o.files, o.at_once))
 
 

@@ -143,12 +143,7 @@ def train_images(
     optimizers = optimizers_of(trainee.student, scale)
     seeds, step = random.Random(f"pictures/{time.time()}"), 0
     recent: dict[str, list[float]] = defaultdict(list)
-    pool = {
-        task: [trainee.see(task, trainee.seed(task, seeds)) for _ in range(int(count * share))]
-        for task, count in FIRST.items()
-        if (share := min(1.0, diet.samples[task] / EVERYTHING.samples[task]))
-    }
-    print(f"pictures: {sum(map(len, pool.values()))} samples drawn", flush=True)
+    pool = _first_samples(trainee, diet, seeds)
     begin = last_log = last_save = time.monotonic()
     while (spent := time.monotonic() - begin) < 60 * minutes:
         progress = spent / (60 * minutes)
@@ -184,6 +179,17 @@ def train_images(
     save(trainee)
     print(f"pictures {step} end {report(trainee, 6)}", flush=True)
     export(trainee.family, trainee.student.llm, trainee.tower, trainee.folder / "export")
+
+
+def _first_samples(trainee: Trainee, diet: Diet, seeds: random.Random) -> dict[str, list[View]]:
+    """Draw what training begins with: of each task as much as the diet asks of it."""
+    pool = {
+        task: [trainee.see(task, trainee.seed(task, seeds)) for _ in range(int(count * share))]
+        for task, count in FIRST.items()
+        if (share := min(1.0, diet.samples[task] / EVERYTHING.samples[task]))
+    }
+    print(f"pictures: {sum(map(len, pool.values()))} samples drawn", flush=True)
+    return pool
 
 
 def _is_hard(task: str, qa: QA) -> bool:

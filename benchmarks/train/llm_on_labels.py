@@ -168,11 +168,15 @@ def train_labels(
             print(f"labels {step} {spent / 60:.1f}min {said} {_report(student)}", flush=True)
         if now - last_save > 180 or spent >= 60 * minutes:
             last_save = now
-            torch.save({"llm": student.llm.state_dict(), "heads": student.heads.state_dict(),
-                        "optimizers": optimizers.state_dict(), "spent": spent, "step": step,
-                        "layers": layers},
-                       save.with_suffix(".tmp"))  # fmt: skip
-            save.with_suffix(".tmp").replace(save)
+            parts = {"llm": student.llm, "heads": student.heads, "optimizers": optimizers}
+            counters = {"spent": spent, "step": step, "layers": layers}
+            _replace(save, {k: part.state_dict() for k, part in parts.items()} | counters)
+
+
+def _replace(path: Path, state: dict[str, Any]) -> None:
+    """Write a state beside `path` first, so that a run that is killed leaves a whole one."""
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
 
 
 def label_views(

@@ -108,7 +108,11 @@ def from_mapping(cls: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     settings = {}
     for spelling, value in values.items():
         name = spellings[spelling]
-        settings[name] = _converter(fields[name])(value)
+        convert = _converter(fields[name])
+        try:
+            settings[name] = convert(value)
+        except (OverflowError, TypeError, ValueError):
+            check(False, name, repr(value), f"a value of type {convert.__name__}")
         allowed = fields[name].metadata["choices"]
         check(not allowed or settings[name] in allowed, name, repr(value), ", ".join(allowed))
     return cls(**settings)

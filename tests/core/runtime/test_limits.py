@@ -136,6 +136,12 @@ def test_junk_ends_the_program(
     assert names in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["many", None, [], float("inf")])
+def test_a_setting_of_another_type_is_named(value: object) -> None:
+    with pytest.raises(ValueError, match=r"--max-active: got .*; allowed: a value of type int"):
+        from_mapping(DecoderConfig, {"max_active": value})
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"replica": 2}, {"min_replicas": 3, "max_replicas": 2}, {"min_replicas": 1}, {"port": 0}],
